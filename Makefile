@@ -1,0 +1,52 @@
+# Every target works from a fresh clone: it makes .venv, installs what constraints.txt pins, and runs.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+$(STAMP): constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "oms-relay needs Python 3.11: install it, or name one with make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (first time: about a minute)"
+	@awk '/^(setuptools|wheel)==/ {keep = 1} keep {print} !/\\$$/ {keep = 0}' constraints.txt > $(VENV)/build.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/build.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-build-isolation -r constraints.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+.PHONY: help
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv and install everything, pinned by hash
+
+.PHONY: demo
+demo: $(STAMP) ## the whole job against the local cloud, with live progress and a final account
+	@$(BIN)/python -m localcloud demo
+
+.PHONY: check
+check: $(STAMP) ## lint, types, tests with warnings as errors, branch coverage
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest --cov --cov-report=term
+
+.PHONY: test
+test: check ## what CI runs (the same as check)
+
+.PHONY: format
+format: $(STAMP) ## format and mend what can be mended by machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: $(STAMP) ## pin the newest admissible dependencies, with hashes, into constraints.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --group build --group dev pyproject.toml -o constraints.txt
+
+.PHONY: clean
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov dist build

@@ -1,0 +1,43 @@
+"""Who may sign: access keys, their secrets, their security tokens, and what each is allowed to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(slots=True)
+class Identity:
+    """One access key. `security_token` empty means long-lived keys; `allowed` are action patterns."""
+
+    access_key: str
+    secret: str
+    security_token: str = ""
+    allowed: tuple[str, ...] = ("*",)
+
+    def may(self, action: str) -> bool:
+        """Whether the policy of this key allows an action such as `mns:ReceiveMessage`."""
+        return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in self.allowed)
+
+
+ALIBABA = Identity("LTAIlocalcloud0001", "local-alibaba-secret")
+HUAWEI = Identity("LOCALCLOUDHUAWEIAK01", "local-huawei-secret")
+
+
+class Identities:
+    """The access keys one vendor knows."""
+
+    def __init__(self, *known: Identity) -> None:
+        self._known = {identity.access_key: identity for identity in known}
+
+    def add(self, identity: Identity) -> None:
+        """Make a key known, or replace it."""
+        self._known[identity.access_key] = identity
+
+    def remove(self, access_key: str) -> None:
+        """Forget a key, as when an operator disables it."""
+        self._known.pop(access_key, None)
+
+    def get(self, access_key: str) -> Identity | None:
+        """Return the identity behind a key, or None."""
+        return self._known.get(access_key)

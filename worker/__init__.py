@@ -1,0 +1,3 @@
+"""The relay: receive, decode, dedupe, post, record, delete."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,70 @@
+"""What travels between the six verbs: messages, the object events inside them, and why one cannot be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an event means for the copy on the other side.
+
+    `CREATED`, `MODIFIED`, `REPLICATED` and `UNKNOWN` are changes and are posted: a needless post
+    costs nothing, a missing one loses an object. The others leave nothing to sync.
+    """
+
+    CREATED = "created"
+    MODIFIED = "modified"
+    REPLICATED = "replicated"
+    UNKNOWN = "unknown"
+    REMOVED = "removed"
+    DOWNLOADED = "downloaded"
+    RESTORED = "restored"
+    UNFINISHED = "unfinished"
+
+    @property
+    def is_change(self) -> bool:
+        """Whether the object must be copied again."""
+        return self in _CHANGES
+
+
+_CHANGES = frozenset({Kind.CREATED, Kind.MODIFIED, Kind.REPLICATED, Kind.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MNS message as received. Times are milliseconds since the epoch, as MNS gives them."""
+
+    message_id: str
+    body: str
+    receipt_handle: str
+    dequeue_count: int
+    enqueue_time_ms: int
+    next_visible_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEvent:
+    """One OSS event about one object. Absent text is the empty string.
+
+    `key` stands as the event carried it; `RELAY_KEY_ENCODING` decides how to read it.
+    `time` is the event's own ISO 8601 text. `request_id` is the OSS request that made the change.
+    """
+
+    name: str
+    kind: Kind
+    bucket: str
+    key: str
+    time: str = ""
+    etag: str = ""
+    size: int | None = None
+    request_id: str = ""
+    region: str = ""
+
+
+class Undecodable(Exception):  # noqa: N818  a verdict about a message, not a fault of the relay
+    """The message carries no OSS event that can be read; `reason` says why in one short sentence."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
