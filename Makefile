@@ -10,7 +10,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "oms-relay needs Python 3.11: install it, or name one with make PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (first time: about a minute)"
-	@awk '/^(setuptools|wheel)==/ {keep = 1} keep {print} !/\\$$/ {keep = 0}' constraints.txt > $(VENV)/build.txt
+	@awk '/^setuptools==/ {keep = 1} keep {print} !/\\$$/ {keep = 0}' constraints.txt > $(VENV)/build.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/build.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-build-isolation -r constraints.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
