@@ -1,1 +1,300 @@
-"""Settings of the relay."""
+"""Settings of the relay: one frozen object, read once at start; importing this reads nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker import addresses
+from worker.addresses import SyncTask
+from worker.environment import find_all, read_dotenv, unknown
+from worker.errors import Fatal
+
+__all__ = ["Settings", "SettingsError", "SyncTask", "load_settings", "settings_table"]
+
+_BATCH_KEYS_DOCUMENTED = 10
+_SHOWN_CHARS_MAX = 80
+_QUEUE_SHAPE = "1..120 letters, digits and hyphens, a letter or digit first"
+_CREDENTIAL_SHAPE = "printable ASCII without blanks"
+
+
+class SettingsError(Fatal):
+    """The settings can't be used; `problems` has a sentence for each name and holds no secret."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        super().__init__(
+            f"Nothing was started: {len(problems)} setting(s) to mend"
+            f" (docs/settings.md describes each).\n{lines}"
+        )
+        self.problems = problems
+
+
+def _matching(pattern: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError("has another form")
+        return text
+
+    return AfterValidator(check)
+
+
+def _credential(value: SecretStr) -> SecretStr:
+    # A stray blank in a key shows up much later, as a wrong signature that may lock the key.
+    if not re.fullmatch(r"[!-~]{1,16384}", value.get_secret_value()):
+        raise ValueError("holds blanks or characters that a credential can't")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _setting(name: str, accepted: str, default: Any = ..., **limits: Any) -> Any:
+    return Field(default, alias=name, json_schema_extra={"accepted": accepted}, **limits)
+
+
+_Bucket: TypeAlias = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")]
+_Encoding: TypeAlias = Annotated[Literal["raw", "url", "auto"], BeforeValidator(_lower)]
+_Files: TypeAlias = Annotated[Mapping[str, Path], AfterValidator(MappingProxyType)]
+_Format: TypeAlias = Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)]
+_Host: TypeAlias = Annotated[str, _matching(addresses.HOST)]
+_Layout: TypeAlias = Annotated[Literal["object", "log"], BeforeValidator(_lower)]
+_Level: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+_MnsEndpoint: TypeAlias = Annotated[str, AfterValidator(addresses.plain_endpoint)]
+_OssEndpoint: TypeAlias = Annotated[str, AfterValidator(addresses.endpoint)]
+_Queue: TypeAlias = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,119}")]
+_Region: TypeAlias = Annotated[str, _matching(r"(?:[a-z0-9]+(?:-[a-z0-9]+)+)?")]
+_Secret: TypeAlias = Annotated[SecretStr, AfterValidator(_credential)]
+_SyncUrl: TypeAlias = Annotated[str, AfterValidator(lambda text: SyncTask.parse(text).url)]
+
+
+class Settings(BaseSettings):
+    """Every setting of the relay, frozen; `repr` shows no secret. Made by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        str_strip_whitespace=True,
+        use_attribute_docstrings=True,
+    )
+
+    mns_endpoint: _MnsEndpoint = _setting(
+        "MNS_ENDPOINT", "`https://<account>.mns.<region>.aliyuncs.com`; http works, with a warning"
+    )
+    """MNS endpoint of the account."""
+    mns_queue: _Queue = _setting("MNS_QUEUE", _QUEUE_SHAPE)
+    """Queue that the OSS event rule feeds."""
+    mns_dead_letter_queue: _Queue | None = _setting("MNS_DEAD_LETTER_QUEUE", _QUEUE_SHAPE, None)
+    """Target of the queue's own dead-letter policy; the relay drains it into its own store."""
+    oss_endpoint: _OssEndpoint = _setting(
+        "OSS_ENDPOINT", "`https://oss-<region>[-internal].aliyuncs.com`; http on loopback only"
+    )
+    """OSS endpoint of the log bucket, without the bucket's name."""
+    oss_region: _Region = _setting(
+        "OSS_REGION", "a region id such as `cn-hangzhou`", "", validate_default=True
+    )
+    """Region of the log bucket; needed where `OSS_ENDPOINT` does not name it."""
+    log_bucket: _Bucket = _setting("LOG_BUCKET", "3..63 lower-case letters, digits, inner hyphens")
+    """Bucket for records and dead letters; never a source bucket."""
+    access_key_id: _Secret | None = _setting("ALIBABA_CLOUD_ACCESS_KEY_ID", _CREDENTIAL_SHAPE, None)
+    """Alibaba access key; without one the credential chain is asked (RRSA or ECS RAM role)."""
+    access_key_secret: _Secret | None = _setting(
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET", _CREDENTIAL_SHAPE, None, validate_default=True
+    )
+    """Secret of the Alibaba access key; both or none."""
+    security_token: _Secret | None = _setting(
+        "ALIBABA_CLOUD_SECURITY_TOKEN", _CREDENTIAL_SHAPE, None
+    )
+    """Token of a temporary Alibaba access key."""
+    sync_url: _SyncUrl = _setting(
+        "SYNC_URL", f"`{addresses.SYNC_URL_SHAPE}`; http on loopback only"
+    )
+    """Request URL of the OMS synchronization task, as the OMS console shows it."""
+    hw_ak: _Secret = _setting("HW_AK", _CREDENTIAL_SHAPE)
+    """Huawei access key, of low privilege; also read as `HUAWEICLOUD_SDK_AK`."""
+    hw_sk: _Secret = _setting("HW_SK", _CREDENTIAL_SHAPE)
+    """Huawei secret key; also read as `HUAWEICLOUD_SDK_SK`."""
+    hw_security_token: _Secret | None = _setting("HW_SECURITY_TOKEN", _CREDENTIAL_SHAPE, None)
+    """Token of a temporary Huawei key; also read as `HUAWEICLOUD_SDK_SECURITY_TOKEN`."""
+    batch_keys: int = _setting("RELAY_BATCH_KEYS", "1..100 keys", 10, ge=1, le=100)
+    """Keys per post to OMS; 10 is the documented maximum, more brings a warning."""
+    linger_ms: int = _setting("RELAY_LINGER_MS", "0..10000 milliseconds", 20, ge=0, le=10_000)
+    """Longest wait to fill a batch."""
+    pollers: int = _setting("RELAY_POLLERS", "1..64", 4, ge=1, le=64)
+    """Concurrent long polls in one process."""
+    max_in_flight: int = _setting("RELAY_MAX_IN_FLIGHT", "16..4000 messages", 1000, ge=16, le=4000)
+    """Messages in hand in one process; MNS throttles the whole fleet at 5,000 unacknowledged."""
+    record_layout: _Layout = _setting("RELAY_RECORD_LAYOUT", "`object` or `log`", "object")
+    """`object`: one record object per key; `log`: many outcomes per JSON-lines object."""
+    request_timeout_seconds: float = _setting(
+        "RELAY_REQUEST_TIMEOUT_SECONDS", "1..300 seconds", 30.0, ge=1, le=300
+    )
+    """Total time of one call to OMS or OSS."""
+    oms_max_rps: float | None = _setting(
+        "RELAY_OMS_MAX_RPS", "requests per second, above 0", None, gt=0, allow_inf_nan=False
+    )
+    """Fixed ceiling of posts to OMS beside the adaptive limit."""
+    max_deliveries: int = _setting("RELAY_MAX_DELIVERIES", "2 deliveries or more", 20, ge=2)
+    """Deliveries after which a message that never completes becomes a dead letter."""
+    key_encoding: _Encoding = _setting("RELAY_KEY_ENCODING", "`raw`, `url` or `auto`", "auto")
+    """How keys stand in the events; `auto` looks an ambiguous one up in its source bucket."""
+    admin_host: _Host = _setting("RELAY_ADMIN_HOST", "an IP address or a host name", "127.0.0.1")
+    """Where `/healthz`, `/readyz` and `/metrics` listen; `0.0.0.0` for probes of a pod."""
+    admin_port: int = _setting("RELAY_ADMIN_PORT", "0..65535", 8080, ge=0, le=65_535)
+    """Port of the admin server; 0 turns it off."""
+    shutdown_grace_seconds: float = _setting(
+        "RELAY_SHUTDOWN_GRACE_SECONDS", "1..3600 seconds", 45.0, ge=1, le=3600
+    )
+    """Time after SIGTERM to finish what is in hand."""
+    log_format: _Format = _setting("RELAY_LOG_FORMAT", "`auto`, `console` or `json`", "auto")
+    """`auto`: console on a terminal, else JSON."""
+    log_level: _Level = _setting("RELAY_LOG_LEVEL", "`debug`, `info`, `warning` or `error`", "info")
+    """Least level that is logged."""
+    secret_files: _Files = Field(default={}, validate_default=True, exclude=True)
+    """The file behind each name that came through `NAME_FILE`, for a later reload."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  part of the inherited signature
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what `load_settings` gathered and nothing behind its back."""
+        return (init_settings,)
+
+    @field_validator("mns_dead_letter_queue")
+    @classmethod
+    def _is_another_queue(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and value == info.data.get("mns_queue"):
+            raise ValueError("is MNS_QUEUE itself")
+        return value
+
+    @field_validator("oss_region")
+    @classmethod
+    def _infer_region(cls, value: str, info: ValidationInfo) -> str:
+        oss_endpoint = info.data.get("oss_endpoint", "")
+        region = value.removeprefix("oss-") or addresses.oss_region(oss_endpoint)
+        if oss_endpoint and not region:
+            raise ValueError("is not set, and OSS_ENDPOINT does not name it")
+        return region
+
+    @field_validator("access_key_secret", "security_token")
+    @classmethod
+    def _has_access_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        has_key = info.data.get("access_key_id", value) is not None
+        if value is not None and not has_key:
+            raise ValueError("is set without ALIBABA_CLOUD_ACCESS_KEY_ID")
+        if value is None and has_key and info.field_name == "access_key_secret":
+            raise ValueError("is not set, but ALIBABA_CLOUD_ACCESS_KEY_ID is")
+        return value
+
+    @cached_property
+    def sync_task(self) -> SyncTask:
+        """`SYNC_URL` in its parts."""
+        return SyncTask.parse(self.sync_url)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is accepted but deserves a look, one sentence each."""
+        return tuple(_warnings(self))
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
+) -> Settings:
+    """Read every setting, or raise one SettingsError that names all problems.
+
+    A name comes from `environ` (the process environment unless given), else from its file, else
+    from `dotenv`, which may be missing. Empty values count as not set.
+    """
+    layers: list[Mapping[str, str]] = [os.environ if environ is None else environ]
+    problems: dict[str, str] = {}
+    try:
+        layers += [read_dotenv(dotenv)] if dotenv else []
+    except ValueError as error:
+        problems[".env"] = f"can't be used, {error}; accepted: a readable file, or none"
+    found = find_all(_FIELDS, layers)
+    problems |= {name: what.problem for name, what in found.items() if what.problem}
+    values: dict[str, Any] = {name: what.value for name, what in found.items() if not what.problem}
+    files = {name: what.file for name, what in found.items() if what.file}
+    settings = None
+    try:
+        settings = Settings(**values, secret_files=files)
+    except ValidationError as error:
+        problems = {**dict(_problems(error, files)), **problems}
+    problems |= unknown("RELAY_", _FIELDS, layers)
+    if settings is None or problems:
+        raise SettingsError(tuple(f"{name} {problem}" for name, problem in problems.items()))
+    return settings
+
+
+def settings_table() -> str:
+    """Render every setting as a Markdown table, for docs/settings.md."""
+    rows = ["| name | default | accepted | meaning |", "|---|---|---|---|"]
+    for name, info in _FIELDS.items():
+        default = {None: "none", "": "inferred"}.get(info.default, f"`{info.default}`")
+        shown = "required" if info.is_required() else default.replace(".0`", "`")
+        rows.append(f"| `{name}` | {shown} | {_accepted(info)} | {info.description} |")
+    return "\n".join(rows) + "\n"
+
+
+_FIELDS = {info.alias: info for info in Settings.model_fields.values() if info.alias}
+
+
+def _accepted(info: FieldInfo) -> str:
+    extra = info.json_schema_extra
+    return str(extra["accepted"]) if isinstance(extra, dict) else ""
+
+
+def _problems(error: ValidationError, files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    for fault in error.errors(include_url=False):
+        where, value = str(fault["loc"][0]), fault["input"]
+        # A default that is refused is reported by attribute, everything else by alias.
+        info = _FIELDS.get(where) or Settings.model_fields[where]
+        name = str(info.alias)
+        wrong = "can't be used"
+        if fault["type"] == "missing":
+            wrong = "is not set"
+        elif fault["type"] == "value_error":
+            wrong = str(fault["ctx"]["error"])
+        is_shown = isinstance(value, str) and value and not set(value) & {"@", "?"}
+        if is_shown and "SecretStr" not in str(info.annotation):
+            wrong = f"({value[:_SHOWN_CHARS_MAX]!r}) {wrong}"
+        if name in files:
+            wrong += f" (read from {files[name]})"
+        yield name, f"{wrong}; accepted: {_accepted(info)}"
+
+
+def _warnings(settings: Settings) -> Iterator[str]:
+    mns = urlsplit(settings.mns_endpoint)
+    if mns.scheme == "http" and not addresses.is_loopback(mns.hostname or ""):
+        yield "MNS_ENDPOINT is plain http: whoever sees the traffic can read and change messages."
+    if settings.batch_keys > _BATCH_KEYS_DOCUMENTED:
+        yield "RELAY_BATCH_KEYS is above 10, the documented maximum of one post to OMS."
+    inferred = addresses.oss_region(settings.oss_endpoint)
+    if inferred not in {"", settings.oss_region}:
+        yield f"OSS_REGION is {settings.oss_region}, but OSS_ENDPOINT names {inferred}."
+    if settings.admin_port and addresses.is_public(settings.admin_host):
+        yield "RELAY_ADMIN_HOST may be reachable from other networks, and it asks for no password."

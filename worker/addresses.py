@@ -1,0 +1,110 @@
+"""Web addresses as people write them in settings: checked, and brought into one normal form.
+
+Every refusal is a ValueError whose text goes on from the setting's name ("... is not a URL") and
+repeats nothing of the address, which may hold a password.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import SplitResult, urlsplit
+
+SYNC_URL_SHAPE = (
+    "https://oms.<region>.myhuaweicloud.com/v2/<project id>/sync-tasks/<task id>/events"
+)
+HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}"
+
+_SYNC_PATH = re.compile(r"/v2/([\w-]{1,1024})/sync-tasks/([\w-]{1,255})/events/*", re.ASCII)
+_OMS_HOST = re.compile(r"oms\.([a-z0-9-]+)\.myhuaweicloud\.(?:com|cn|eu)(?::\d+)?")
+_OSS_HOST = re.compile(
+    r"(?:s3\.)?oss-(?!accelerate)([a-z0-9]+(?:-[a-z0-9]+)+?)(?:-internal)?\.aliyuncs\.com"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class SyncTask:
+    """The OMS task that a request URL names; `region` is empty where the host does not tell it."""
+
+    url: str
+    endpoint: str
+    region: str
+    project_id: str
+    task_id: str
+
+    @classmethod
+    def parse(cls, text: str) -> SyncTask:
+        """Read the request URL as the OMS console shows it (oms.md 1.1), or raise ValueError."""
+        parts = _split(text.strip())
+        path = _SYNC_PATH.fullmatch(parts.path)
+        if path is None:
+            raise ValueError("is not the request URL of a synchronization task")
+        endpoint, (project_id, task_id) = f"{parts.scheme}://{parts.netloc}", path.groups()
+        host = _OMS_HOST.fullmatch(parts.netloc)
+        url = f"{endpoint}/v2/{project_id}/sync-tasks/{task_id}/events"
+        return cls(url, endpoint, host[1] if host else "", project_id, task_id)
+
+
+def endpoint(text: str) -> str:
+    """Answer `scheme://host[:port]`, https unless given; http is refused beyond loopback."""
+    return _origin(_split(text))
+
+
+def plain_endpoint(text: str) -> str:
+    """Answer like `endpoint`, with http allowed: MNS classic internal hosts have no other form."""
+    return _origin(_split(text, is_http_allowed=True))
+
+
+def oss_region(oss_endpoint: str) -> str:
+    """Answer the region id that an OSS endpoint names, or the empty string."""
+    match = _OSS_HOST.fullmatch(urlsplit(oss_endpoint).hostname or "")
+    return match[1] if match else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether traffic to the host stays on this machine."""
+    address = _ip(host)
+    return address.is_loopback if address else f".{host.lower()}".endswith(".localhost")
+
+
+def is_public(host: str) -> bool:
+    """Whether a listener on the host may be reached from other networks.
+
+    Private and unspecified addresses are not counted: they are what the probes of a pod need.
+    """
+    address = _ip(host)
+    return not (address.is_private if address else is_loopback(host))
+
+
+def _ip(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _origin(parts: SplitResult) -> str:
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("goes on after the host")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _split(text: str, *, is_http_allowed: bool = False) -> SplitResult:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("holds blanks or characters that a URL can't")
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if "@" in parts.netloc:
+        raise ValueError("carries user information; credentials have settings of their own")
+    if parts.scheme not in _DEFAULT_PORTS or not re.fullmatch(HOST, host):
+        raise ValueError("is not an https address")
+    if parts.scheme == "http" and not is_http_allowed and not is_loopback(host):
+        raise ValueError("is plain http, which is refused beyond loopback")
+    shown = f"[{host}]" if ":" in host else host
+    is_default = port in {None, _DEFAULT_PORTS[parts.scheme]}
+    return parts._replace(netloc=shown if is_default else f"{shown}:{port}")
