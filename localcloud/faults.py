@@ -13,12 +13,12 @@ from typing import Any
 class Action(StrEnum):
     """What happens to a call that a fault picks.
 
-    `STATUS` answers with `status` and `body` and no effect. `CUT_BEFORE` closes the connection with no
-    effect. `CUT_AFTER` lets the call take effect, then closes the connection: the lost reply.
-    `HANG` holds the call for `seconds` and then cuts it, with no effect. `HANG_AFTER` takes effect first.
-    `LATENCY` delays the call by `seconds`, then serves it as usual. `TRUNCATE` takes effect and sends
-    half of the answer's body. Services add actions of their own (duplicate delivery, for one) under
-    `CUSTOM` with a `name`.
+    `STATUS` answers with `status` and `body`, after `seconds`, with no effect. `CUT_BEFORE` closes
+    the connection with no effect. `CUT_AFTER` lets the call take effect, then closes the
+    connection: the lost reply. `HANG` holds the call for `seconds` and then cuts it, with no
+    effect; `HANG_AFTER` takes effect first. `LATENCY` delays the call by `seconds`, then serves it
+    as usual. `TRUNCATE` takes effect and sends half of the answer's body. Services add actions of
+    their own (duplicate delivery, for one) under `CUSTOM` with a `name`.
     """
 
     STATUS = "status"

@@ -1,4 +1,4 @@
-"""Who may sign: access keys, their secrets, their security tokens, and what each is allowed to do."""
+"""Who may sign: access keys, secrets, security tokens, and what each key is allowed to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 @dataclass(slots=True)
 class Identity:
-    """One access key. `security_token` empty means long-lived keys; `allowed` are action patterns."""
+    """One access key; without a `security_token` it is long-lived. `allowed` holds patterns."""
 
     access_key: str
     secret: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from urllib.parse import unquote_to_bytes
@@ -15,16 +15,21 @@ from localcloud.clock import Clock
 from localcloud.faults import Action, Fault, Faults
 
 CALLS_KEPT = 10_000
+STOP_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request exactly as it came: `target` is the raw request target, nothing decoded."""
+    """One request exactly as it came: `target` is the raw request target, nothing decoded.
+
+    `is_connected` tells whether the caller still listens; a long poll asks before it hands out.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
+    is_connected: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)
 
     @property
     def path(self) -> str:
@@ -33,7 +38,10 @@ class Call:
 
     @property
     def query(self) -> dict[str, str]:
-        """The query, decoded (`+` stays `+`); a bare name has the empty value; the last of a name counts."""
+        """The query, decoded (`+` stays `+`).
+
+        A bare name has the empty value; of several pairs with one name the last counts.
+        """
         pairs = (part.partition("=") for part in self.target.partition("?")[2].split("&") if part)
         return {_decode(name): _decode(value) for name, _, value in pairs}
 
@@ -64,7 +72,10 @@ class Served:
 
 
 class Service:
-    """One HTTP service on its own loopback port. Subclasses give `name`, `operation` and `serve`."""
+    """One HTTP service on its own loopback port; subclasses give `name`, `operation`, `serve`.
+
+    `served` keeps the latest calls, `counts` all of them by operation and status (0: cut off).
+    """
 
     name = "service"
 
@@ -72,6 +83,7 @@ class Service:
         self.clock = clock
         self.faults = faults
         self.served: deque[Served] = deque(maxlen=CALLS_KEPT)
+        self.counts: Counter[tuple[str, int]] = Counter()
         self._runner: web.ServerRunner | None = None
         self.port = 0
 
@@ -82,7 +94,9 @@ class Service:
 
     async def start(self, port: int = 0) -> None:
         """Listen on 127.0.0.1; port 0 takes a free one. Stop with `stop`."""
-        self._runner = web.ServerRunner(web.Server(self._handle), access_log=None)
+        self._runner = web.ServerRunner(
+            web.Server(self._handle, access_log=None), shutdown_timeout=STOP_SECONDS
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024)
         await site.start()
@@ -91,7 +105,6 @@ class Service:
     async def stop(self) -> None:
         """Close the port and every connection; open calls are cut."""
         if self._runner is not None:
-            self._runner.shutdown_timeout = 0.1  # type: ignore[attr-defined]
             await self._runner.cleanup()
             self._runner = None
 
@@ -108,22 +121,24 @@ class Service:
         return {"Date": formatdate(self.clock.now(), usegmt=True)}
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        call = Call(request.method, request.raw_path, request.headers, await request.content.read())
+        call = await _call(request)
         operation = self.operation(call)
         fault = self.faults.pick(self.name, operation)
         reply = await self._under(fault, call)
         status = 0 if reply is None else reply.status
         self.served.append(Served(operation, call.method, call.target, status, self.clock.now()))
+        self.counts[operation, status] += 1
         if reply is None:
             return _cut(request)
         return self._response(call, reply)
 
-    async def _under(self, fault: Fault | None, call: Call) -> Reply | None:
+    async def _under(self, fault: Fault | None, call: Call) -> Reply | None:  # noqa: PLR0911  a table
         """Serve the call as the fault lets it; None means that the connection is cut."""
         if fault is None:
             return await self.serve(call)
         match fault.action:
             case Action.STATUS:
+                await asyncio.sleep(fault.seconds)
                 headers = {"Content-Type": fault.content_type, **(fault.headers or {})}
                 return Reply(fault.status, fault.body, headers)
             case Action.CUT_BEFORE:
@@ -147,11 +162,17 @@ class Service:
 
     def _response(self, call: Call, reply: Reply) -> web.Response:
         headers = self.common_headers() | reply.headers
-        body = b"" if call.method == "HEAD" else reply.body_bytes
-        response = web.Response(status=reply.status, body=body, headers=headers)
-        if call.method == "HEAD" and "Content-Length" in reply.headers:
-            response.content_length = int(reply.headers["Content-Length"])
-        return response
+        # An answer to HEAD has no body, but may state the length of the body that GET would get.
+        body = None if call.method == "HEAD" else reply.body_bytes
+        return web.Response(status=reply.status, body=body, headers=headers)
+
+
+async def _call(request: web.BaseRequest) -> Call:
+    def is_connected() -> bool:
+        return request.transport is not None and not request.transport.is_closing()
+
+    body = await request.content.read()
+    return Call(request.method, request.raw_path, request.headers, body, is_connected)
 
 
 def _cut(request: web.BaseRequest) -> web.Response:
