@@ -169,6 +169,8 @@ async def test_a_task_lives_from_creation_to_deletion(cloud: Cloud) -> None:
     assert refused.error_code == "OMS.0063"
     await cloud.call("stop_sync_task", StopSyncTaskRequest(task.task_id))
     await cloud.call("delete_sync_task", delete)
+    gone = await cloud.refusal(cloud.call, "delete_sync_task", delete)
+    assert gone.status_code == 404
     assert task.task_id not in cloud.oms.tasks
 
 

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localcloud.oms import SourceObject, Statistic, Status, SyncTask
+from localcloud.oms.task import FIVE_MINUTES_SECONDS, MONTHS_KEPT, SLOTS_KEPT, must_copy
+
+NOW = 1_767_323_045.0
+DAY = 24 * 3600
+
+
+def task() -> SyncTask:
+    return SyncTask("t", "p", "src", "dst", created_at=NOW)
+
+
+def of(size: int, at: float) -> SourceObject:
+    return SourceObject(b"x" * size, at, "text/plain")
+
+
+def test_a_copy_is_made_for_another_size_or_a_newer_source_only() -> None:
+    assert must_copy(of(1, 0), None)
+    assert must_copy(of(1, 0), of(2, 9))
+    assert must_copy(of(1, 9), of(1, 8))
+    assert not must_copy(of(1, 8), of(1, 8))
+    assert not must_copy(of(1, 7), of(1, 8))
+
+
+def test_a_task_starts_and_stops_once() -> None:
+    one = task()
+    assert one.status is Status.SYNCHRONIZING
+    assert not one.start(NOW + 1)
+    assert one.last_started_at == NOW
+    assert one.stop()
+    assert not one.stop()
+    assert one.start(NOW + 2)
+    assert one.last_started_at == NOW + 2
+
+
+def test_a_month_begins_at_the_regions_midnight() -> None:
+    one = task()
+    february = 1_769_875_200.0  # 2026-02-01 00:00 +08:00
+    one.count(Statistic.SUCCESS, 1, february - 1)
+    one.count(Statistic.SUCCESS, 2, february)
+    assert one.monthly(Statistic.SUCCESS, NOW) == 1
+    assert one.monthly(Statistic.SUCCESS, february) == 2
+    assert one.monthly(Statistic.SUCCESS, february + 60 * DAY) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3 * DAY), st.integers(1, 9)), max_size=30))
+def test_five_minutes_and_hours_have_the_same_sum(counts: list[tuple[int, int]]) -> None:
+    one = task()
+    for after, number in counts:
+        one.count(Statistic.SIZE, number, NOW + after)
+    end = NOW + 3 * DAY
+    fine = one.series(Statistic.SIZE, NOW, end, FIVE_MINUTES_SECONDS)
+    coarse = one.series(Statistic.SIZE, NOW, end, 3600)
+    assert sum(number for _, number in fine) == sum(number for _, number in coarse)
+    assert sum(number for _, number in fine) == sum(number for _, number in counts)
+    assert all(at % 3600 == 0 for at, _ in coarse)
+    assert all(left[0] < right[0] for left, right in pairwise(fine))
+
+
+def test_a_range_of_more_than_a_day_is_served_by_the_hour() -> None:
+    one = task()
+    wanted = [Statistic.REQUEST, Statistic.SKIP]
+    assert one.statistics(wanted, NOW, NOW + DAY)["statistic_time_type"] == "FIVE_MINUTES"
+    answer = one.statistics(wanted, NOW, NOW + DAY + 1)
+    assert answer["statistic_time_type"] == "ONE_HOUR"
+    assert [series["data_type"] for series in answer["statistic_datas"]] == ["REQUEST", "SKIP"]
+
+
+def test_counters_of_long_ago_are_forgotten() -> None:
+    one = task()
+    for slot in range(SLOTS_KEPT + 10):
+        one.count(Statistic.SUCCESS, 1, NOW + slot * FIVE_MINUTES_SECONDS)
+    series = one.series(Statistic.SUCCESS, 0, NOW * 2, FIVE_MINUTES_SECONDS)
+    assert len(series) == SLOTS_KEPT
+    for month in range(MONTHS_KEPT + 2):
+        one.count(Statistic.SKIP, 1, NOW + month * 31 * DAY)
+    assert one.monthly(Statistic.SKIP, NOW) == 0
