@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Action(StrEnum):
@@ -35,6 +36,9 @@ class Action(StrEnum):
 class Fault:
     """One rule. `service` and `operation` are shell patterns; `times` None means until cleared."""
 
+    # Read by pydantic, where the admin API takes a rule as JSON.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     service: str = "*"
     operation: str = "*"
     action: Action = Action.STATUS
@@ -46,6 +50,18 @@ class Fault:
     name: str = ""
     probability: float = 1.0
     times: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 200 <= self.status <= 599:
+            raise ValueError("status must be between 200 and 599")
+        if not 0 <= self.probability <= 1:
+            raise ValueError("probability must be between 0 and 1")
+        if not 0 <= self.seconds < math.inf:
+            raise ValueError("seconds must be 0 or more")
+        if self.times is not None and self.times < 1:
+            raise ValueError("times must be 1 or more, or null for until cleared")
+        if self.action is Action.CUSTOM and not self.name:
+            raise ValueError("a custom fault needs a name, such as duplicate")
 
     def as_json(self) -> dict[str, Any]:
         """Return the rule as the admin API shows it."""

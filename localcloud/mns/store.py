@@ -16,7 +16,7 @@ from localcloud.mns.polling import Pollers
 from localcloud.mns.queue import Queue
 
 ACCOUNT_ID = "1000000000000001"
-REGION = "cn-local"
+REGION = "cn-hangzhou"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 

@@ -1,0 +1,105 @@
+"""The command line of the local cloud: `python -m localcloud`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from localcloud.cloud import LocalCloud, Ports
+
+PORT_MAX = 65_535
+EXAMPLES = """
+Serve Alibaba MNS, Alibaba OSS and Huawei OMS on 127.0.0.1 until Ctrl-C.
+
+Prints the environment that a relay needs. Nothing is kept on disk.
+
+Examples:
+
+  python -m localcloud                      serve on free ports
+
+  python -m localcloud --admin-port 9000    with the admin API at a known place
+
+  python -m localcloud --json               one line of JSON, for scripts
+
+  curl 127.0.0.1:9000/state                 look inside (the admin API)
+
+  python -m localcloud demo                 the whole job, start to end
+"""
+
+app = typer.Typer(add_completion=False)
+Port = Annotated[int, typer.Option(min=0, max=PORT_MAX, help="0 takes a free port.")]
+
+
+@app.callback(invoke_without_command=True, help=EXAMPLES)
+def serve(
+    context: typer.Context,
+    *,
+    mns_port: Port = 0,
+    oss_port: Port = 0,
+    oms_port: Port = 0,
+    admin_port: Port = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same ids, handles and luck.")] = 0,
+    prepare: Annotated[
+        bool, typer.Option(help="Make queue, buckets, event rule and sync task first.")
+    ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON instead of NAME=value lines.")
+    ] = False,
+) -> None:
+    """Serve, unless a subcommand is asked for."""
+    if context.invoked_subcommand is not None:
+        return
+    ports = Ports(mns_port, oss_port, oms_port, admin_port)
+    try:
+        asyncio.run(_serve(LocalCloud(seed), ports, is_prepared=prepare, as_json=as_json))
+    except OSError as error:
+        typer.echo(f"Nothing is served: {error.strerror or error}. Choose other ports.", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def demo() -> None:
+    """Run the whole job against a local cloud, with live progress and a final account."""
+    importlib.import_module("localcloud.demo").main()
+
+
+async def _serve(cloud: LocalCloud, ports: Ports, *, is_prepared: bool, as_json: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await cloud.start(ports)
+    try:
+        if is_prepared:
+            cloud.prepare()
+        sys.stdout.write(_announcement(cloud, as_json=as_json))
+        sys.stdout.flush()
+        await stop.wait()
+    finally:
+        await cloud.stop()
+
+
+def _announcement(cloud: LocalCloud, *, as_json: bool) -> str:
+    """Say where everything is: as JSON on one line, or as lines for a shell or an .env file."""
+    addresses = {
+        "MNS_ENDPOINT": cloud.mns.url,
+        "OSS_ENDPOINT": cloud.oss.url,
+        "OMS_ENDPOINT": cloud.oms.url,
+    }
+    named = addresses if cloud.prepared is None else cloud.settings()
+    named = {**named, "LOCALCLOUD_ADMIN": cloud.admin.url}
+    if as_json:
+        return json.dumps(named) + "\n"
+    lines = [f"{name}={value}" for name, value in named.items()]
+    told = "# The local cloud is ready. Ctrl-C stops it; GET LOCALCLOUD_ADMIN/state looks inside."
+    return "\n".join([told, *lines]) + "\n"
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m localcloud")

@@ -1,0 +1,76 @@
+"""What the admin API reads and how it answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from localcloud.faults import Action, Fault
+from localcloud.oms import Status
+from localcloud.service import Call, Reply
+
+_STRICT = ConfigDict(extra="forbid")
+T = TypeVar("T")
+
+
+class BadRequestError(Exception):
+    """The request cannot be acted on; `accepted` says what could be."""
+
+    def __init__(self, problem: str, accepted: object, status: int = 400) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.accepted = accepted
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class ClockSetting:
+    """The body of POST /clock; `*` sets all clocks."""
+
+    service: Literal["mns", "oss", "oms", "*"]
+    offset_seconds: float
+
+
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class TaskSetting:
+    """The body of POST /tasks/<id>/status."""
+
+    status: Status
+
+
+FAULT = TypeAdapter(Fault)
+CLOCK = TypeAdapter(ClockSetting)
+TASK = TypeAdapter(TaskSetting)
+FAULT_ACCEPTED = {
+    "fields": [field.name for field in fields(Fault)],
+    "action": [action.value for action in Action],
+    "service": "mns, oss, oms, or a shell pattern",
+    "operation": "a vendor's operation name such as BatchReceiveMessage, or a shell pattern",
+}
+
+
+def read(adapter: TypeAdapter[T], call: Call, accepted: object) -> T:
+    """Return the JSON body of a call, checked; BadRequestError names every field that is wrong."""
+    try:
+        return adapter.validate_json(call.body)
+    except ValidationError as error:
+        problems = "; ".join(
+            _problem(fault["loc"], fault["msg"].removeprefix("Value error, "))
+            for fault in error.errors()
+        )
+        raise BadRequestError(problems, accepted) from error
+
+
+def answer(value: object, status: int = 200) -> Reply:
+    """Answer with JSON that people can read."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return Reply(status, text, {"Content-Type": "application/json"})
+
+
+def _problem(place: tuple[int | str, ...], text: str) -> str:
+    name = ".".join(str(part) for part in place)
+    return f"{name}: {text}" if name else text
