@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 
 from localcloud.oss.bucket import Bucket, check_bucket_name
 from localcloud.oss.errors import OssError, invalid_argument
@@ -80,6 +79,8 @@ def list_objects_v2(turn: Turn) -> Outcome:
 
 def _wanted(turn: Turn, after: str) -> Wanted:
     query = turn.request.query
+    if query.get("encoding-type", "url") not in {"url", ""}:
+        raise invalid_argument("Invalid Encoding Method specified in Request.")
     text = query.get("max-keys") or str(KEYS_DEFAULT)
     # Assumption: 0 is refused like any other number outside 1 to 1000.
     if not text.isdecimal() or not 1 <= int(text) <= KEYS_MAX:
@@ -108,6 +109,7 @@ def _token_of(last: str) -> str:
 
 def _key_of(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        padded = token + "=" * (-len(token) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except ValueError:
         raise invalid_argument("The continuation token provided is incorrect.") from None

@@ -21,6 +21,7 @@ from localcloud.oss.wire import ACCOUNT_ID, element, iso_time
 
 SOURCE_ADDRESS = "127.0.0.1"
 _NAMESPACE = "http://mns.aliyuncs.com/doc/v1/"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 Event = dict[str, Any]
 
@@ -218,7 +219,7 @@ def _message_id(about: Announcement, *parts: str) -> str:
 
 def _json(value: object) -> str:
     # Assumption: like the captures, compact and with keys as UTF-8, not escaped.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _base64(text: str) -> str:

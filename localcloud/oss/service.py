@@ -76,6 +76,7 @@ class OssService(Service):
         self.buckets: dict[str, Bucket] = {}
         self.rules: list[EventRule] = []
         self._publish = publish
+        self._parsed: tuple[Call, Request] | None = None
         self._salt = secrets.token_hex(4).upper()
         self._numbers = count(1)
 
@@ -111,7 +112,7 @@ class OssService(Service):
 
     def operation(self, call: Call) -> str:
         """Name the operation as the API reference does: `PutObject`, `ListObjectsV2`, ..."""
-        return Request.of(call).operation
+        return self._request(call).operation
 
     def common_headers(self) -> dict[str, str]:
         """Headers of every answer; the request id comes with answers that OSS itself gave."""
@@ -121,7 +122,7 @@ class OssService(Service):
         """Verify the signature, do the operation, announce what changed."""
         now = self.clock.now()
         request_id = self._request_id(now)
-        request = Request.of(call)
+        request = self._request(call)
         try:
             reply = self._act(request, request_id, now)
         except OssError as error:
@@ -133,6 +134,12 @@ class OssService(Service):
             )
         reply.headers["x-oss-request-id"] = request_id
         return reply
+
+    def _request(self, call: Call) -> Request:
+        """Take a call apart. The frame asks for its operation first: most calls are parsed once."""
+        if self._parsed is None or self._parsed[0] is not call:
+            self._parsed = call, Request.of(call)
+        return self._parsed[1]
 
     def _act(self, request: Request, request_id: str, now: float) -> Reply:
         bucket = self.buckets.get(request.bucket)

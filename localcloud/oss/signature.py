@@ -20,6 +20,7 @@ from localcloud.identity import Identities, Identity
 from localcloud.oss.canonical import UNSIGNED, canonical_request, signing_key, string_to_sign_v1
 from localcloud.oss.errors import OssError, access_denied, invalid_argument
 from localcloud.oss.request import Request
+from localcloud.oss.wire import iso_time
 
 SKEW_SECONDS_MAX = 900
 V4 = "OSS4-HMAC-SHA256"
@@ -125,8 +126,8 @@ def _check_skew(signed_at: float, now: float) -> None:
     message = "The difference between the request time and the current time is too large."
     details = {
         "MaxAllowedSkewMilliseconds": str(SKEW_SECONDS_MAX * 1000),
-        "RequestTime": _iso(signed_at),
-        "ServerTime": _iso(now),
+        "RequestTime": iso_time(signed_at),
+        "ServerTime": iso_time(now),
     }
     raise OssError(403, "RequestTimeTooSkewed", message, "0002-00000504", details=details)
 
@@ -188,10 +189,6 @@ def _seconds_of_date(date: str) -> float:
 
 def _stamp_of_date(date: str) -> str:
     return datetime.fromtimestamp(_seconds_of_date(date), UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def _no_date() -> OssError:

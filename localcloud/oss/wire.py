@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from localcloud.oss.bucket import Bucket
@@ -48,8 +49,8 @@ def encoder(encoding_type: str) -> Encode:
 
 
 def iso_time(seconds: float) -> str:
-    """Return a time as listings show it; always whole seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    """Return a time as listings and events show it; always whole seconds."""
+    return _iso_time(int(seconds))
 
 
 def error_reply(error: OssError, *, request_id: str, host: str, is_head: bool) -> Reply:
@@ -129,6 +130,11 @@ def _contents(stored: StoredObject, encode: Encode, with_owner: bool) -> str:
 
 def _owner() -> str:
     return nested("Owner", element("ID", ACCOUNT_ID), element("DisplayName", ACCOUNT_ID))
+
+
+@lru_cache(maxsize=64)
+def _iso_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def _quoted(text: str) -> str:
