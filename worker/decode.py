@@ -1,0 +1,121 @@
+"""Decode: from the body of an MNS message to the object events in it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from worker.envelope import as_object, kind_of, raw_events, shown
+from worker.events import Kind, ObjectEvent, Undecodable
+
+# The longest object name that OSS takes, in bytes of UTF-8 (oss.md).
+KEY_BYTES_MAX = 1023
+TEXT_CHARS_MAX = 1024
+
+# A bucket becomes part of a host name when the source is looked at, so it may hold nothing else.
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_FINISHED = "putobject postobject copyobject appendobject completemultipartupload putsymlink mirror"
+# Event names of mns.md 4.5 in lower case; `*` is every other name of the family.
+_KINDS: dict[tuple[str, str], Kind] = {
+    **{("objectcreated", name): Kind.CREATED for name in _FINISHED.split()},
+    ("objectcreated", "initiatemultipartupload"): Kind.UNFINISHED,
+    ("objectcreated", "uploadpart"): Kind.UNFINISHED,
+    ("objectcreated", "uploadpartcopy"): Kind.UNFINISHED,
+    ("objectmodified", "*"): Kind.MODIFIED,
+    ("objectreplication", "objectcreated"): Kind.REPLICATED,
+    ("objectreplication", "objectmodified"): Kind.REPLICATED,
+    ("objectreplication", "objectremoved"): Kind.REMOVED,
+    ("objectremoved", "*"): Kind.REMOVED,
+    ("objectdownloaded", "*"): Kind.DOWNLOADED,
+    ("objectrestore", "*"): Kind.RESTORED,
+}
+
+
+def decode(body: str) -> tuple[ObjectEvent, ...]:
+    """Answer the events of one message body, at least one, in their order; raises `Undecodable`.
+
+    One event that can't be read makes the whole message undecodable: it is then kept whole as a
+    dead letter, while answering the others would lose that one when the message is deleted.
+    """
+    events = []
+    for index, raw in enumerate(raw_events(body)):
+        try:
+            events.append(_event(raw))
+        except Undecodable as error:
+            raise Undecodable(f"event {index}: {error.reason}") from None
+    return tuple(events)
+
+
+def classify(name: str) -> Kind:
+    """Answer what an event name means, whatever its case and with or without an `oss:` prefix."""
+    family, _, action = name.lower().removeprefix("oss:").partition(":")
+    return _KINDS.get((family, action)) or _KINDS.get((family, "*"), Kind.UNKNOWN)
+
+
+def _event(raw: Any) -> ObjectEvent:
+    event = as_object(raw, "it")
+    oss = as_object(event.get("oss"), "oss")
+    thing = as_object(oss.get("object"), "oss.object")
+    name = _required(event.get("eventName"), "eventName")
+    # The documentation draws the next two inside `oss`, every capture has them beside it.
+    answer = event.get("responseElements", oss.get("responseElements"))
+    answer = {} if answer is None else as_object(answer, "responseElements")
+    return ObjectEvent(
+        name=name[4:] if name[:4].lower() == "oss:" else name,
+        kind=classify(name),
+        bucket=_bucket(as_object(oss.get("bucket"), "oss.bucket").get("name")),
+        key=_key(thing.get("key")),
+        time=_optional(event.get("eventTime"), "eventTime"),
+        etag=_optional(thing.get("eTag"), "oss.object.eTag"),
+        size=_size(thing.get("size")),
+        request_id=_optional(answer.get("requestId"), "responseElements.requestId"),
+        region=_optional(event.get("region", oss.get("region")), "region"),
+    )
+
+
+def _optional(value: Any, name: str) -> str:
+    return "" if value is None else _text(value, name)
+
+
+def _required(value: Any, name: str) -> str:
+    text = _text(value, name)
+    if not text:
+        raise Undecodable(f"{name} is empty")
+    return text
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise Undecodable(f"{name} is {kind_of(value)}, not a string")
+    if len(value) > TEXT_CHARS_MAX:
+        raise Undecodable(f"{name} is longer than {TEXT_CHARS_MAX} characters")
+    if not value.isascii():
+        _bytes(value, name)
+    return value
+
+
+def _bytes(text: str, name: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise Undecodable(f"{name} holds half of a surrogate pair: {shown(text)}") from None
+
+
+def _key(value: Any) -> str:
+    key = _required(value, "oss.object.key")
+    if _bytes(key, "oss.object.key") > KEY_BYTES_MAX:
+        raise Undecodable(f"oss.object.key is longer than {KEY_BYTES_MAX} bytes")
+    return key
+
+
+def _bucket(value: Any) -> str:
+    bucket = _required(value, "oss.bucket.name")
+    if not _BUCKET.fullmatch(bucket):
+        raise Undecodable(f"oss.bucket.name is no bucket name: {shown(bucket)}")
+    return bucket
+
+
+def _size(value: Any) -> int | None:
+    if value is None or (type(value) is int and 0 <= value < 2**63):
+        return value
+    raise Undecodable("oss.object.size is not a whole number of bytes")
