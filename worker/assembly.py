@@ -1,0 +1,170 @@
+"""Puts the relay together, from ports: the same verbs for production, tests and simulations."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.breaker import Breaker
+from worker.clients.mns_wire import QueueAttributes
+from worker.clock import Clock
+from worker.dead import DeadLetters
+from worker.dedupe import Dedupe
+from worker.delete import Deleter
+from worker.errors import CallFailed
+from worker.flow import Flow
+from worker.journal import Journal
+from worker.keys import KeyReader
+from worker.lease import Leases
+from worker.lease import Queue as LeaseQueue
+from worker.limit import AdaptiveLimit
+from worker.post import Poster, Sink
+from worker.probes import Probes
+from worker.receive import Receiver
+from worker.record import Records
+from worker.record import Store as RecordStore
+from worker.relay import Capacity, Probe, Relay
+from worker.retry import Backoff, Retry
+from worker.selection import Selection
+from worker.service import Pace, Service
+
+POSTS_MAX = 64
+RECORDS_MAX = 128
+ACKNOWLEDGEMENTS_MAX = 64
+# MNS's own default, until the queue has told us.
+VISIBILITY_SECONDS_DEFAULT = 30
+
+
+class Queue(LeaseQueue, Protocol):
+    """MNS as the whole relay needs it."""
+
+    async def attributes(self) -> QueueAttributes:
+        """Return the queue's attributes."""
+        ...
+
+
+class Store(RecordStore, Protocol):
+    """OSS as the whole relay needs it."""
+
+    async def exists(self, bucket: str, key: str) -> bool | None:
+        """Say whether an object is there; None where this identity may not look."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world of one relay."""
+
+    queue: Queue
+    sink: Sink
+    store: Store
+    clock: Clock
+    rng: random.Random
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the settings decide about one relay. `wait_seconds` is the length of a long poll."""
+
+    worker: str
+    task_id: str
+    log_bucket: str
+    capacity: Capacity
+    record_layout: str = "object"
+    key_encoding: str = "auto"
+    max_in_flight: int = 1000
+    max_deliveries: int = 20
+    oms_max_rps: float | None = None
+    wait_seconds: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A relay ready to run, and the parts that the admin server looks at."""
+
+    relay: Relay
+    flow: Flow
+    breakers: tuple[Breaker, Breaker, Breaker]
+
+
+def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
+    """Wire the six verbs. Nothing is sent before the relay runs."""
+    clock = ports.clock
+    mns, oss, oms = breakers = (
+        Breaker("mns", clock, journal),
+        Breaker("oss", clock, journal),
+        Breaker("oms", clock, journal),
+    )
+    services = _services(ports, plan, breakers, journal)
+    leases = Leases(
+        ports.queue,
+        clock,
+        journal,
+        visibility_seconds=VISIBILITY_SECONDS_DEFAULT,
+        limit=plan.max_in_flight,
+    )
+    records = Records(ports.store, services.records, plan.log_bucket, plan.task_id, clock, journal)
+    reader = KeyReader(_looker(ports.store))
+    flow = Flow(
+        receiver=Receiver(
+            ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
+        ),
+        selection=Selection(reader, plan.key_encoding, plan.log_bucket, journal),
+        dedupe=Dedupe(journal),
+        poster=Poster(ports.sink, services.posts, clock, journal),
+        records=records,
+        deleter=Deleter(ports.queue, services.acknowledgements, leases, clock, journal),
+        dead_letters=DeadLetters(records, plan.worker, clock),
+        leases=leases,
+        deliveries_max=plan.max_deliveries,
+    )
+    probes = Probes(clock, journal)
+    probed: tuple[tuple[Breaker, Probe], ...] = (
+        (mns, lambda: probes.queue(ports.queue, leases)),
+        (oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id, plan.worker)),
+        (oms, lambda: probes.sink(ports.sink)),
+    )
+    return Assembled(Relay(flow, probed, plan.capacity, journal), flow, breakers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    polls: Service
+    acknowledgements: Service
+    records: Service
+    posts: Service
+
+
+def _services(
+    ports: Ports, plan: Plan, breakers: tuple[Breaker, Breaker, Breaker], journal: Journal
+) -> _Services:
+    """Polls and acknowledgements share the breaker of MNS, but no limit: polls are long by design."""
+    clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
+    mns, oss, oms = breakers
+    polls = plan.capacity.pollers
+
+    def service(
+        name: str, breaker: Breaker, limit: AdaptiveLimit, max_rps: float | None = None
+    ) -> Service:
+        journal.metrics.limit.labels(name).set_function(lambda: limit.limit)
+        return Service(breaker, limit, retry, Pace(clock, max_rps), clock, journal)
+
+    return _Services(
+        polls=service("polls", mns, AdaptiveLimit(polls, polls)),
+        acknowledgements=service("acknowledgements", mns, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
+        records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
+        posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
+    )
+
+
+def _looker(store: Store) -> Callable[[str, str], Awaitable[bool | None]]:
+    async def exists(bucket: str, key: str) -> bool | None:
+        try:
+            return await store.exists(bucket, key)
+        except CallFailed:
+            # Not knowing is safe: then every reading of the key is posted.
+            return None
+
+    return exists

@@ -1,0 +1,119 @@
+"""Whether a service may be called: closed while it works, open while it does not, on trial in between.
+
+A breaker starts open: the first probe, at once, is what finds a wrong endpoint or a wrong key at start.
+
+An open breaker keeps messages in the queue (G3) and credentials from being hammered (G5): receiving stops,
+what is in hand is released, and one probe at a time asks whether the service is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+from worker.clock import Clock
+from worker.errors import Blame, CallFailed, Failure
+from worker.journal import Journal
+
+# A passing fault opens the breaker when nothing has succeeded for this long, over at least so many failures.
+PATIENCE_SECONDS = 5.0
+FAILURES_MIN = 5
+
+PROBE_SECONDS_FIRST = 1.0
+PROBE_SECONDS_MAX = 30.0
+# Huawei locks an access key for 5 minutes after more than 5 refusals in a row (devg-apisign, api-sign-0001).
+PROBE_SECONDS_CREDENTIALS = 300.0
+
+
+class State(StrEnum):
+    """`TRIAL`: the probe succeeded; one batch may pass, and the first real call decides."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    TRIAL = "trial"
+
+
+class Breaker:
+    """The state of one service. Every call reports to it; only a successful probe and call close it."""
+
+    def __init__(self, service: str, clock: Clock, journal: Journal) -> None:
+        self.service = service
+        self.state = State.OPEN
+        self.failure: Failure | None = None
+        self._clock = clock
+        self._journal = journal
+        self._changed = asyncio.Event()
+        self._failures = 0
+        self._failing_since: float | None = None
+        self._probe_seconds = 0.0
+        self._probe_now = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls must not be made."""
+        return self.state is State.OPEN
+
+    def succeeded(self) -> None:
+        """Note a real call that worked."""
+        self._failures, self._failing_since = 0, None
+        if self.state is State.TRIAL:
+            self._probe_seconds = PROBE_SECONDS_FIRST
+            self._become(State.CLOSED, None)
+
+    def failed(self, failure: Failure) -> None:
+        """Note a real call that failed, and open if the service itself is to blame."""
+        if failure.blame is Blame.ITEM:
+            return
+        self._failures += 1
+        now = self._clock.monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        is_lasting = (
+            now - self._failing_since >= PATIENCE_SECONDS and self._failures >= FAILURES_MIN
+        )
+        if failure.blame is not Blame.PASSING or self.state is State.TRIAL or is_lasting:
+            self.open(failure)
+
+    def open(self, failure: Failure) -> None:
+        """Stop all calls until a probe succeeds; `failure` is the reason shown to operators."""
+        if not self.is_open or failure.blame is not Blame.PASSING:
+            self._become(State.OPEN, failure)
+
+    def probe_now(self) -> None:
+        """Bring the next probe forward, as when credentials have changed."""
+        self._probe_now.set()
+
+    async def keep_probing(self, probe: Callable[[], Awaitable[None]]) -> None:
+        """While open, call `probe` again and again until it succeeds; run for ever. Never two at a time."""
+        while True:
+            while self.state is not State.OPEN:
+                self._changed.clear()
+                await self._changed.wait()
+            await self._until_probe_is_due()
+            try:
+                await probe()
+            except CallFailed as failed:
+                self._become(State.OPEN, failed.failure)
+            else:
+                self._failures, self._failing_since = 0, None
+                self._become(State.TRIAL, self.failure)
+
+    async def _until_probe_is_due(self) -> None:
+        is_refused = self.failure is not None and self.failure.blame is Blame.CREDENTIALS
+        seconds = PROBE_SECONDS_CREDENTIALS if is_refused else self._probe_seconds
+        self._probe_seconds = min(
+            PROBE_SECONDS_MAX, max(PROBE_SECONDS_FIRST, self._probe_seconds * 2)
+        )
+        self._probe_now.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._probe_now.wait()
+        except TimeoutError:
+            pass
+
+    def _become(self, state: State, failure: Failure | None) -> None:
+        is_news = state is not self.state or failure != self.failure
+        self.state, self.failure = state, failure
+        self._changed.set()
+        if is_news:
+            self._journal.breaker(self.service, state, failure)

@@ -1,0 +1,131 @@
+"""One way to send a request: signed bytes out, a bounded answer in, every failure classified."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+from yarl import URL
+
+from worker.errors import Blame, CallFailed, Failure, Outcome
+
+ANSWER_BYTES_MAX = 4 * 1024 * 1024
+TEXT_CHARS_MAX = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that is ready to send: nothing is added, encoded or reordered after signing."""
+
+    service: str
+    operation: str
+    method: str
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def excerpt(self) -> str:
+        """Return the start of the body as one line, for messages to people."""
+        return one_line(self.body[: 4 * TEXT_CHARS_MAX].decode("utf-8", "replace"))
+
+
+def one_line(text: str) -> str:
+    """Return `text` without line breaks and control characters, at most 300 characters long."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return flat if len(flat) <= TEXT_CHARS_MAX else flat[: TEXT_CHARS_MAX - 1] + "…"
+
+
+def open_session(
+    *, connections: int, total_seconds: float | None, read_seconds: float
+) -> aiohttp.ClientSession:
+    """Open a connection pool of its own. `total_seconds` None leaves only the read time-out in force.
+
+    No cookies, no proxies or credentials from the environment (`~/.netrc` would replace our Authorization).
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections, ttl_dns_cache=60, keepalive_timeout=30),
+        timeout=aiohttp.ClientTimeout(total=total_seconds, sock_connect=5, sock_read=read_seconds),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
+    )
+
+
+async def send(session: aiohttp.ClientSession, request: Request) -> Answer:
+    """Send and return the whole answer, whatever its status.
+
+    Raises `CallFailed`: `RETRY_LATER` if nothing can have been sent, `UNKNOWN` if the effect is not known.
+    Redirects are not followed: a redirected POST would turn into an unsigned GET.
+    """
+    try:
+        async with session.request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            data=request.body or None,
+            allow_redirects=False,
+        ) as response:
+            body = await _read_bounded(response)
+            return Answer(response.status, response.headers, body)
+    except aiohttp.ClientConnectorError as error:
+        raise _no_answer(request, Outcome.RETRY_LATER, error) from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _no_answer(request, Outcome.UNKNOWN, error) from error
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > ANSWER_BYTES_MAX:
+            response.close()
+            raise aiohttp.ClientPayloadError(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _no_answer(request: Request, outcome: Outcome, error: Exception) -> CallFailed:
+    what = (
+        "timed out"
+        if isinstance(error, asyncio.TimeoutError)
+        else one_line(str(error)) or type(error).__name__
+    )
+    return CallFailed(
+        Failure(request.service, request.operation, outcome, Blame.PASSING, message=what)
+    )
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that a Retry-After header asks to wait from `now`; None without one."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def skew_seconds(headers: Mapping[str, str], now: float) -> float | None:
+    """Return by how many seconds our clock is ahead of the server's Date header; None without one."""
+    try:
+        return now - parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except ValueError:
+        return None

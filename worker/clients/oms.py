@@ -1,0 +1,143 @@
+"""Huawei OMS synchronization tasks over aiohttp: CreateSyncEvents and ShowSyncTask.
+
+Facts: OMS API reference, CreateSyncEvents and ShowSyncTask; APIG error codes (devg-apisign).
+200 means accepted, with an empty body. Error codes are unreliable: the status is read first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from settings import SyncTask
+from worker.clients.http import Answer, Request, one_line, retry_after_seconds, send, skew_seconds
+from worker.clock import Clock
+from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.keys import quote_for_oms
+from worker.signer import HuaweiCredentials, sign
+
+SKEW_SECONDS_MAX = 900
+
+# Real texts of Huawei services name the throttle's window: "... limit:100,time:1 minute".
+_WINDOW = re.compile(r"over ratelimit,limit:\d+,time:(\d+) (second|minute|hour)")
+_WINDOW_UNIT_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What ShowSyncTask says. `status` is SYNCHRONIZING, STOPPED, or empty where it may not be read."""
+
+    status: str
+    details: Mapping[str, Any]
+
+    @property
+    def is_synchronizing(self) -> bool:
+        """Whether the task is known to take events now."""
+        return self.status == "SYNCHRONIZING"
+
+
+class OmsClient:
+    """One sync task. Every attempt is signed anew over exactly the bytes that are sent."""
+
+    def __init__(
+        self,
+        task: SyncTask,
+        credentials: Callable[[], HuaweiCredentials],
+        session: aiohttp.ClientSession,
+        clock: Clock,
+    ) -> None:
+        self._events_url = URL(task.url, encoded=True)
+        self._task_url = task.url.removesuffix("/events")
+        self._credentials = credentials
+        self._session = session
+        self._clock = clock
+
+    async def post(self, keys: Sequence[str]) -> str:
+        """Announce the keys; return the request id (often empty). Raises `CallFailed` unless accepted."""
+        body = json.dumps(
+            {"object_keys": [quote_for_oms(key) for key in keys]}, separators=(",", ":")
+        ).encode()
+        answer = await self._call("CreateSyncEvents", "POST", self._events_url, body)
+        if answer.status != HTTPStatus.OK and not 200 < answer.status < 300:
+            raise CallFailed(classify("CreateSyncEvents", answer, self._clock.wall()))
+        return answer.headers.get("X-Request-Id", "")
+
+    async def show(self) -> TaskState:
+        """Return the task's state. Raises `CallFailed`."""
+        url = URL(f"{self._task_url}?query_time={int(self._clock.wall() * 1000)}", encoded=True)
+        answer = await self._call("ShowSyncTask", "GET", url, b"")
+        if answer.status != HTTPStatus.OK:
+            raise CallFailed(classify("ShowSyncTask", answer, self._clock.wall()))
+        details = _json_object(answer.body)
+        return TaskState(str(details.get("status", "")), details)
+
+    async def _call(self, operation: str, method: str, url: URL, body: bytes) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        signed = sign(method, url, headers, body, self._credentials(), self._clock.wall())
+        return await send(self._session, Request("oms", operation, method, url, signed, body))
+
+
+def classify(operation: str, answer: Answer, now: float) -> Failure:
+    """Turn an answer that is not a success into a `Failure`: status first, code second."""
+    details = _json_object(answer.body)
+    code = one_line(
+        str(details.get("error_code") or details.get("errorCode") or details.get("code") or "")
+    )
+    text = str(details.get("error_msg") or details.get("errorMsg") or details.get("message") or "")
+    blame = _blame(answer.status, code)
+    return Failure(
+        service="oms",
+        operation=operation,
+        outcome=Outcome.REJECTED if blame is Blame.ITEM else Outcome.RETRY_LATER,
+        blame=blame,
+        status=answer.status,
+        code=code,
+        message=_explained(one_line(text) or answer.excerpt(), answer, blame, now),
+        request_id=str(details.get("request_id") or answer.headers.get("X-Request-Id", "")),
+        retry_after_seconds=_retry_after(answer, text, now),
+    )
+
+
+def _blame(status: int, code: str) -> Blame:
+    # OMS.1001 is "internal error" although its status is 400 (OMS error codes).
+    if status in (408, 429) or status >= 500 or code == "OMS.1001":
+        return Blame.PASSING
+    if status == 401 or (status == 403 and code.startswith("APIGW.03")):
+        return Blame.CREDENTIALS
+    # 405 is a frozen account or an exhausted quota at the gateway; 404 a wrong host, project or task.
+    if status in (403, 404, 405) or 300 <= status < 400:
+        return Blame.SERVICE
+    return Blame.ITEM
+
+
+def _retry_after(answer: Answer, text: str, now: float) -> float | None:
+    asked = retry_after_seconds(answer.headers, now)
+    window = _WINDOW.search(text)
+    if asked is None and window:
+        return int(window[1]) * _WINDOW_UNIT_SECONDS[window[2]]
+    return asked
+
+
+def _explained(text: str, answer: Answer, blame: Blame, now: float) -> str:
+    """Add the usual cause of a refused signature: a clock that is off."""
+    skew = skew_seconds(answer.headers, now)
+    if blame is not Blame.CREDENTIALS or skew is None or abs(skew) < SKEW_SECONDS_MAX:
+        return text
+    direction = "ahead of" if skew > 0 else "behind"
+    off = f"this machine's clock is {abs(skew):.0f} s {direction} Huawei's"
+    return f"{text}; {off}: run `sudo chronyc makestep`"
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,31 @@
+"""Time as a parameter: the system's for production, a virtual one for simulations."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for people and signatures, monotonic time for waiting. All values are seconds."""
+
+    def wall(self) -> float:
+        """Return seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after that many seconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    wall = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(asyncio.sleep)

@@ -1,0 +1,70 @@
+"""Dead letters: messages that cannot be finished, kept whole in the log bucket until an operator looks.
+
+They are kept in OSS because MNS forgets every message after at most 15 days and can only peek at 16.
+A listing of `oms_source_record/<task id>/dead_letter/<cause>/<day>/<message id>.json` alone gives the groups.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from worker.clock import Clock
+from worker.errors import Failure
+from worker.lease import Held
+from worker.record import ROOT, Records
+
+KEYS_SHOWN_MAX = 1000
+
+
+class Cause(StrEnum):
+    """Why a message became a dead letter."""
+
+    UNDECODABLE = "undecodable"
+    REJECTED = "rejected"
+    MAX_DELIVERIES = "max-deliveries"
+    RECEIVE_LIMIT = "receive-limit"
+
+
+class DeadLetters:
+    """Writes dead letters; the message may be deleted only when `write` has returned None."""
+
+    def __init__(self, records: Records, worker: str, clock: Clock) -> None:
+        self._records = records
+        self._worker = worker
+        self._clock = clock
+
+    async def write(self, held: Held, cause: Cause, error: str) -> Failure | None:
+        """Keep the message with its whole story; None means confirmed. Writing it twice is harmless."""
+        now = datetime.fromtimestamp(self._clock.wall(), UTC)
+        message = held.message
+        letter = {
+            "cause": str(cause),
+            "error": error,
+            "keys": [
+                {"key": key, "error": str(why)} for key, why in held.rejected[:KEYS_SHOWN_MAX]
+            ],
+            "message_id": message.message_id,
+            "attempts": message.dequeue_count,
+            "worker": self._worker,
+            "died_at": now.isoformat(timespec="milliseconds"),
+            "enqueued_at": _iso(message.enqueue_time_ms),
+            "body": message.body,
+        }
+        name = dead_letter_name(
+            self._records.task_id, cause, now.date().isoformat(), message.message_id
+        )
+        # Escaped to ASCII, so that a body of any characters, lone surrogates too, survives byte for byte.
+        return await self._records.put(
+            name, json.dumps(letter, indent=1).encode(), "application/json"
+        )
+
+
+def dead_letter_name(task_id: str, cause: str, day: str, message_id: str) -> str:
+    """Return where a dead letter stands."""
+    return f"{ROOT}/{task_id}/dead_letter/{cause}/{day}/{message_id}.json"
+
+
+def _iso(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,85 @@
+"""The flow: receive -> decode -> dedupe -> post -> record -> delete. Read this first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.dead import Cause, DeadLetters
+from worker.decode import decode
+from worker.dedupe import Change, Dedupe
+from worker.delete import Deleter
+from worker.events import ObjectEvent, Undecodable
+from worker.lease import Held, Leases
+from worker.post import Poster
+from worker.receive import Receiver
+from worker.record import Records
+from worker.selection import Selected, Selection, is_resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Carries messages through the six verbs; each is deleted only after all its keys are recorded."""
+
+    receiver: Receiver
+    selection: Selection
+    dedupe: Dedupe
+    poster: Poster
+    records: Records
+    deleter: Deleter
+    dead_letters: DeadLetters
+    leases: Leases
+    deliveries_max: int
+
+    async def take(self) -> None:
+        """Receive once, decode each message, and let dedupe merge their keys into what waits to be posted."""
+        async with asyncio.TaskGroup() as aside:
+            for held in await self.receiver.receive():
+                try:
+                    changes = self.selection.select(decode(held.message.body))
+                except Undecodable as why:
+                    aside.create_task(
+                        self._bury(held, Cause.UNDECODABLE, why.reason), name="dead letter"
+                    )
+                    continue
+                if is_resolved(changes):
+                    self._admit(held, [(each.event, each.readings[0]) for each in changes])
+                else:
+                    aside.create_task(self._resolve(held, changes), name="key readings")
+
+    async def carry(self, batch: Sequence[Change]) -> None:
+        """Post a batch, record what became of each key, delete the messages that wait for nothing more."""
+        verdicts = await self.poster.post(batch)
+        failures = await self.records.record(verdicts)
+        for verdict, failure in zip(verdicts, failures, strict=True):
+            for held in self.dedupe.settle(
+                verdict.change, undone=failure, rejected=verdict.rejection
+            ):
+                await self._finish(held)
+
+    def _admit(self, held: Held, changes: Sequence[tuple[ObjectEvent, str]]) -> None:
+        if not self.dedupe.admit(held, changes):
+            self.deleter.delete(held)
+
+    async def _resolve(self, held: Held, changes: Sequence[Selected]) -> None:
+        self._admit(held, await self.selection.resolve(changes))
+
+    async def _finish(self, held: Held) -> None:
+        """End a message whose changes are all settled."""
+        if held.undone is None and not held.rejected:
+            self.deleter.delete(held)
+        elif held.undone is None:
+            await self._bury(held, Cause.REJECTED, str(held.rejected[0][1]))
+        elif held.message.dequeue_count >= self.deliveries_max and self.receiver.is_open:
+            await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
+        else:
+            await self.leases.give_back(held, str(held.undone))
+
+    async def _bury(self, held: Held, cause: Cause, error: str) -> None:
+        """Keep a message as a dead letter, and only then delete it."""
+        failure = await self.dead_letters.write(held, cause, error)
+        if failure is None:
+            self.deleter.delete(held, end="dead_letter")
+        else:
+            await self.leases.give_back(held, str(failure))

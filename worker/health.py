@@ -1,0 +1,102 @@
+"""The admin server: `/healthz` (the loop turns), `/readyz` (the services work, with reasons), `/metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from worker.assembly import Assembled
+from worker.errors import Fatal
+from worker.journal import hint
+from worker.metrics import Metrics
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health:
+    """What the relay says about itself. Serves GET only, and nothing that is secret."""
+
+    def __init__(self, assembled: Assembled, metrics: Metrics, now: Callable[[], float]) -> None:
+        self._flow = assembled.flow
+        self._breakers = assembled.breakers
+        self._metrics = metrics
+        self._now = now
+
+    def reasons(self) -> list[str]:
+        """Return why the relay is not ready; an empty list means it is."""
+        reasons = (
+            ["stopping: what is in hand is being finished"]
+            if self._flow.receiver.is_stopping
+            else []
+        )
+        for breaker in self._breakers:
+            if breaker.is_open:
+                failure = breaker.failure
+                reasons.append(
+                    f"{failure}; {hint(failure)}"
+                    if failure
+                    else f"{breaker.service}: not probed yet"
+                )
+        return reasons
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Answer 200 as long as the event loop turns."""
+        return web.json_response({"status": "ok"})
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Answer 200 if messages are being taken, else 503 with the reasons."""
+        reasons = self.reasons()
+        body = {
+            "status": "not ready" if reasons else "ready",
+            "reasons": reasons,
+            "services": {breaker.service: str(breaker.state) for breaker in self._breakers},
+            "in_flight": len(self._flow.leases.in_hand),
+        }
+        return web.json_response(body, status=503 if reasons else 200)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Answer with the metrics in Prometheus text form."""
+        self._sample()
+        return web.Response(
+            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE}
+        )
+
+    def _sample(self) -> None:
+        taken = [held.taken_at for held in self._flow.leases.in_hand.values()]
+        self._metrics.in_flight.set(len(taken))
+        self._metrics.oldest.set(self._now() - min(taken) if taken else 0.0)
+        self._metrics.waiting.set(len(self._flow.dedupe))
+
+
+@asynccontextmanager
+async def serving(health: Health, host: str, port: int) -> AsyncIterator[None]:
+    """Serve while the context lasts; port 0 serves nothing. Raises `Fatal` if the address is taken."""
+    if not port:
+        yield
+        return
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/healthz", health.healthz),
+            web.get("/readyz", health.readyz),
+            web.get("/metrics", health.metrics),
+        ]
+    )
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise Fatal(
+            f"the admin server cannot listen on {host}:{port} ({error.strerror or error}). "
+            "Nothing was received. "
+            "Stop whatever uses the port, or set RELAY_ADMIN_PORT (0 turns the server off)."
+        ) from error
+    try:
+        yield
+    finally:
+        await runner.cleanup()

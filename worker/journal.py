@@ -1,0 +1,144 @@
+"""What the relay tells the world: metrics for machines, one log line per message end for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from worker.errors import Failure
+from worker.events import Kind
+from worker.metrics import Metrics
+
+if TYPE_CHECKING:
+    from worker.lease import Held
+
+FIELD_CHARS_MAX = 512
+
+
+class Journal:
+    """Counts and logs; decides nothing. `action` names the verb a line belongs to."""
+
+    def __init__(self, metrics: Metrics, log: structlog.stdlib.BoundLogger | None = None) -> None:
+        self.metrics = metrics
+        self.log = log or structlog.get_logger("relay")
+
+    def received(self, count: int) -> None:
+        """Note the messages of one poll."""
+        self.metrics.received.inc(count)
+
+    def decoded(self, kind: Kind) -> None:
+        """Note one event of a message."""
+        self.metrics.decoded[kind].inc()
+
+    def own_record(self, key: str) -> None:
+        """Warn that our own records announce themselves: the log bucket is a source bucket."""
+        self.metrics.own_records.inc()
+        self.log.warning(
+            "an event of our own record was ignored: the log bucket is also a source bucket. "
+            "Point LOG_BUCKET to another bucket, or keep oms_source_record/ out of the event rule",
+            action="decode",
+            key=bounded(key),
+        )
+
+    def merged(self) -> None:
+        """Note a key that joined one already waiting."""
+        self.metrics.merged.inc()
+
+    def repeated(self) -> None:
+        """Note an event whose record was already confirmed."""
+        self.metrics.repeated.inc()
+
+    def posted(self, outcome: str, keys: int) -> None:
+        """Note the verdict on some keys."""
+        self.metrics.posted(outcome, keys)
+
+    def recorded(self, folder: str, count: int, lag_seconds: float | None) -> None:
+        """Note confirmed records and the time since the event of the last one."""
+        self.metrics.recorded(folder, count)
+        if lag_seconds is not None:
+            self.metrics.lag.observe(lag_seconds)
+
+    def called(self, service: str, operation: str, result: str, seconds: float) -> None:
+        """Note one finished call."""
+        self.metrics.called(service, operation, result, seconds)
+
+    def renewed(self, result: str) -> None:
+        """Note a lease renewal: renewed, lost or failed."""
+        self.metrics.renewed(result)
+
+    def ended(self, held: Held, end: str, took_seconds: float, why: str = "") -> None:
+        """Log the one line that ends a message: deleted, released or dead_letter."""
+        self.metrics.ended(end)
+        write = self.log.info if end == "deleted" else self.log.warning
+        write(
+            _ENDS[end],
+            action="delete" if end == "deleted" else end,
+            message_id=held.message.message_id,
+            key=bounded(held.first_key),
+            keys=held.keys,
+            attempt=held.message.dequeue_count,
+            outcome=end,
+            took_ms=round(took_seconds * 1000),
+            **({"why": bounded(why)} if why else {}),
+        )
+
+    def breaker(self, service: str, state: str, failure: Failure | None) -> None:
+        """Log a change of a breaker, with the reason and the next step."""
+        self.metrics.breaker(service, state)
+        reason = bounded(str(failure)) if failure else ""
+        if state == "open":
+            self.log.error(
+                "a service cannot be used: receiving has stopped, nothing is lost, probing goes on",
+                action="breaker",
+                service=service,
+                why=reason,
+                hint=failure and hint(failure),
+            )
+        else:
+            text = (
+                "a service works"
+                if state == "closed"
+                else "a service answers: one batch is on trial"
+            )
+            self.log.info(text, action="breaker", service=service, state=state)
+
+
+_ENDS = {
+    "deleted": "message done",
+    "released": "message given back to the queue",
+    "dead_letter": "message kept as a dead letter and deleted",
+}
+
+
+def bounded(text: str) -> str:
+    """Cut a log field to its limit."""
+    return text if len(text) <= FIELD_CHARS_MAX else text[: FIELD_CHARS_MAX - 1] + "…"
+
+
+def hint(failure: Failure) -> str:
+    """Say what an operator should look at next."""
+    blamed = (failure.service, str(failure.blame))
+    return _HINTS.get(blamed, "no action needed if it passes; the relay probes at most 30 s apart")
+
+
+_HINTS = {
+    ("mns", "credentials"): "check the Alibaba access key, its secret and the machine's clock",
+    (
+        "mns",
+        "service",
+    ): "check MNS_ENDPOINT and MNS_QUEUE, and that the key may use the queue (mns:* on it)",
+    ("oss", "credentials"): "check the Alibaba access key, its secret and the machine's clock",
+    (
+        "oss",
+        "service",
+    ): "check LOG_BUCKET and OSS_ENDPOINT, and oss:PutObject on oms_source_record/*",
+    ("oms", "credentials"): (
+        "check HW_AK, HW_SK and the machine's clock; probes are 5 minutes apart, because Huawei locks a key "
+        "after 5 refusals"
+    ),
+    ("oms", "service"): (
+        "check SYNC_URL, that the sync task exists and is SYNCHRONIZING, and the IAM actions "
+        "oms:synctask:createEvent and oms:synctask:get"
+    ),
+}

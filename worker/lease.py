@@ -1,0 +1,202 @@
+"""The messages in hand: whose lease is kept, under which receipt handle, and what each still waits for.
+
+Vendor facts (MNS changemessagevisibility): every change returns a new receipt handle and kills the old
+one, the new timeout counts from the call, and there is no batch form. So one place holds the handle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from worker.clock import Clock
+from worker.errors import CallFailed, Failure
+from worker.events import Message
+from worker.journal import Journal
+
+RENEWALS_AT_ONCE = 32
+IDLE_SECONDS = 1.0
+RELEASE_SECONDS_BASE = 2.0
+RELEASE_SECONDS_MAX = 300
+
+
+class Queue(Protocol):
+    """What the verbs need of MNS; `worker.clients.mns.MnsClient` is the real one."""
+
+    async def receive(self, wait_seconds: int) -> list[Message]:
+        """Long-poll for up to 16 messages."""
+        ...
+
+    async def delete(self, handles: list[str]) -> dict[str, str]:
+        """Delete up to 16 messages; return what failed, by handle."""
+        ...
+
+    async def change_visibility(self, handle: str, seconds: int) -> str | None:
+        """Return the new handle; None if the lease is lost."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One message in hand. `pending` counts its changes that are not settled yet."""
+
+    message: Message
+    receipt_handle: str
+    taken_at: float
+    renew_at: float
+    lease_ends_at: float
+    keys: int = 0
+    first_key: str = ""
+    pending: int = 0
+    undone: Failure | None = None
+    rejected: list[tuple[str, Failure]] = field(default_factory=list)
+    is_leaving: bool = False
+    renewal: asyncio.Task[None] | None = None
+
+
+class Leases:
+    """Holds messages, renews them at half their visibility, and knows when there is room for more."""
+
+    def __init__(
+        self, queue: Queue, clock: Clock, journal: Journal, *, visibility_seconds: int, limit: int
+    ) -> None:
+        self.visibility_seconds = visibility_seconds
+        self.in_hand: dict[str, Held] = {}
+        self._queue = queue
+        self._clock = clock
+        self._journal = journal
+        self._limit = limit
+        self._reserved = 0
+        self._changed = asyncio.Event()
+
+    def has_room(self, count: int) -> bool:
+        """Whether that many more messages may be taken, beside those already promised room."""
+        return len(self.in_hand) + self._reserved + count <= self._limit
+
+    def reserve(self, count: int) -> None:
+        """Promise room for a poll that is about to leave."""
+        self._reserved += count
+
+    def unreserve(self, count: int) -> None:
+        """Take the promise back; the messages that came are held by then."""
+        self._reserved -= count
+        self._changed.set()
+
+    async def changed(self) -> None:
+        """Wait until a message has left or a promise was taken back."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def emptied(self) -> None:
+        """Wait until nothing is in hand."""
+        while self.in_hand:
+            await self.changed()
+
+    def hold(self, messages: Iterable[Message]) -> list[Held]:
+        """Take messages in hand and return those that are new.
+
+        A message that is already in hand was delivered again: its newest handle is adopted, since the
+        older one is dead, and the work that is under way goes on.
+        """
+        now = self._clock.monotonic()
+        fresh = []
+        for message in messages:
+            known = self.in_hand.get(message.message_id)
+            if known is None:
+                known = self.in_hand[message.message_id] = Held(
+                    message, message.receipt_handle, now, now, now
+                )
+                fresh.append(known)
+            self._leased(known, message.receipt_handle, now)
+        return fresh
+
+    def let_go(self, held: Held) -> None:
+        """Forget a message: it is deleted, released, or its lease is left to end."""
+        if self.in_hand.get(held.message.message_id) is held:
+            del self.in_hand[held.message.message_id]
+        self._changed.set()
+
+    async def give_back(self, held: Held, why: str) -> None:
+        """Release a message that could not be finished: the more deliveries, the later it comes back."""
+        await self.release(held, release_seconds(held.message.dequeue_count), why)
+
+    async def release(self, held: Held, seconds: int, why: str) -> None:
+        """Make the message visible again in `seconds` and forget it; if that fails, its time-out does it."""
+        await self.settled_handle(held)
+        try:
+            await self._queue.change_visibility(held.receipt_handle, seconds)
+        except CallFailed:
+            pass
+        finally:
+            self.let_go(held)
+        self._journal.ended(held, "released", self._clock.monotonic() - held.taken_at, why)
+
+    async def settled_handle(self, held: Held) -> None:
+        """Stop renewing, and wait for a renewal under way: afterwards `receipt_handle` is the last one."""
+        held.is_leaving = True
+        if held.renewal is not None:
+            await asyncio.wait((held.renewal,))
+
+    async def keep(self) -> None:
+        """Renew every message that is past half its visibility; run for ever, also while draining."""
+        while True:
+            due = self._due()
+            if not due:
+                await self._clock.sleep(self._until_next())
+                continue
+            async with asyncio.TaskGroup() as renewals:
+                for held in due:
+                    held.renewal = renewals.create_task(
+                        self._renew(held), name=f"renew {held.message.message_id}"
+                    )
+
+    def _due(self) -> list[Held]:
+        now = self._clock.monotonic()
+        due: list[Held] = []
+        for held in self.in_hand.values():
+            # Held in the order of their last renewal, all for the same time: the first not due ends it.
+            if held.renew_at > now or len(due) == RENEWALS_AT_ONCE:
+                break
+            if not held.is_leaving:
+                due.append(held)
+        return due
+
+    def _until_next(self) -> float:
+        waiting = (held.renew_at for held in self.in_hand.values() if not held.is_leaving)
+        soonest = next(waiting, float("inf"))
+        return min(max(soonest - self._clock.monotonic(), 0.01), IDLE_SECONDS)
+
+    async def _renew(self, held: Held) -> None:
+        started = self._clock.monotonic()
+        try:
+            # A renewal that hangs must not cost the others of its wave their leases.
+            async with asyncio.timeout(self.visibility_seconds / 4):
+                handle = await self._queue.change_visibility(
+                    held.receipt_handle, self.visibility_seconds
+                )
+        except (CallFailed, TimeoutError):
+            self._renew_at(held, self._clock.monotonic() + max(0.2, self.visibility_seconds / 16))
+            self._journal.renewed("failed")
+        else:
+            self._leased(held, handle or held.receipt_handle, started)
+            self._journal.renewed("renewed" if handle else "lost")
+        finally:
+            held.renewal = None
+
+    def _leased(self, held: Held, handle: str, since: float) -> None:
+        held.receipt_handle = handle
+        held.lease_ends_at = since + self.visibility_seconds
+        self._renew_at(held, since + self.visibility_seconds / 2)
+
+    def _renew_at(self, held: Held, at: float) -> None:
+        held.renew_at = at
+        # Keep `in_hand` in the order of renewal; a message that has left in the meantime stays out.
+        if self.in_hand.pop(held.message.message_id, None) is not None:
+            self.in_hand[held.message.message_id] = held
+
+
+def release_seconds(dequeue_count: int) -> int:
+    """Return how long an unfinished message stays invisible: longer each time, up to 5 minutes."""
+    return int(min(RELEASE_SECONDS_MAX, RELEASE_SECONDS_BASE ** min(max(dequeue_count, 1), 16)))

@@ -1,0 +1,31 @@
+"""Logging: structlog to standard error, for people on a terminal, as JSON lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+
+def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
+    """Set up structlog for this process. `log_format` is auto, console or json."""
+    out = stream or sys.stderr
+    is_console = log_format == "console" or (log_format == "auto" and out.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=out.isatty())
+            if is_console
+            else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )

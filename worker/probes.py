@@ -1,0 +1,72 @@
+"""One cheap call per service that tells whether it is back: at start, and while its breaker is open."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Protocol
+
+from worker.clients.mns_wire import QueueAttributes
+from worker.clock import Clock
+from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.journal import Journal
+from worker.lease import Leases
+from worker.post import Sink
+from worker.record import ROOT, Store
+
+
+class Queue(Protocol):
+    """The part of MNS that is probed."""
+
+    async def attributes(self) -> QueueAttributes:
+        """Return the queue's attributes."""
+        ...
+
+
+class Probes:
+    """Each raises `CallFailed` while its service cannot be used. A denied look is no verdict."""
+
+    def __init__(self, clock: Clock, journal: Journal) -> None:
+        self._clock = clock
+        self._log = journal.log
+
+    async def queue(self, queue: Queue, leases: Leases) -> None:
+        """Read the queue's attributes and take its visibility timeout as the length of our leases."""
+        try:
+            found = await queue.attributes()
+        except CallFailed as failed:
+            self._may_be_denied(
+                failed, "mns:GetQueueAttributes", "its visibility is taken to be 30 s"
+            )
+        else:
+            leases.visibility_seconds = found.visibility_seconds
+
+    async def store(self, store: Store, bucket: str, task_id: str, worker: str) -> None:
+        """Write one small object under the record prefix: the right that every record needs."""
+        body = {"worker": worker, "at": datetime.fromtimestamp(self._clock.wall(), UTC).isoformat()}
+        name = f"{ROOT}/{task_id}/probe/{worker}.json"
+        await store.put(bucket, name, json.dumps(body).encode(), "application/json")
+
+    async def sink(self, sink: Sink) -> None:
+        """Ask for the task's state; a task that is not SYNCHRONIZING takes no events."""
+        try:
+            state = await sink.show()
+        except CallFailed as failed:
+            self._may_be_denied(failed, "oms:synctask:get", "the first post decides")
+            return
+        if not state.is_synchronizing:
+            raise CallFailed(
+                Failure(
+                    "oms",
+                    "ShowSyncTask",
+                    Outcome.RETRY_LATER,
+                    Blame.SERVICE,
+                    200,
+                    message=f"the sync task is {state.status or 'in an unknown state'}: start it in OMS",
+                )
+            )
+
+    def _may_be_denied(self, failed: CallFailed, action: str, instead: str) -> None:
+        if failed.failure.status != 403 or failed.failure.blame is Blame.CREDENTIALS:
+            raise failed
+        self._log.warning(f"{failed}; {instead}. Grant {action} to this key", action="probe")

@@ -1,0 +1,113 @@
+"""receive: long polls that stop when there is no room, no need, or no point.
+
+Vendor facts (MNS receivemessage, flow control): an empty queue answers 404 after the wait, and so does a
+queue with too many concurrent long polls, but *at once* and billed. An early 404 means: poll less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from worker.breaker import Breaker, State
+from worker.clients.mns import BATCH
+from worker.errors import CallFailed
+from worker.lease import Held, Leases, Queue
+from worker.retry import Backoff
+from worker.service import Service
+
+GATE_SECONDS = 0.25
+
+
+class Receiver:
+    """What all pollers of a process share."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        service: Service,
+        leases: Leases,
+        breakers: Iterable[Breaker],
+        rng: random.Random,
+        *,
+        wait_seconds: int,
+    ) -> None:
+        self._queue = queue
+        self._service = service
+        self._leases = leases
+        self._breakers = tuple(breakers)
+        self._backoff = Backoff(rng)
+        self._wait_seconds = wait_seconds
+        self._early = 0
+        self._polls = 0
+        self._stopping = asyncio.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Take no more: polls under way return by themselves, no new one starts."""
+        self._stopping.set()
+
+    async def receive(self) -> list[Held]:
+        """Wait until there is room and every service works, poll once, and return what is new in hand.
+
+        An empty list may mean an empty queue, a failed poll, or that the receiver is stopping.
+        """
+        if not await self._may_poll():
+            return []
+        self._leases.reserve(BATCH)
+        self._polls += 1
+        started = self._service.clock.monotonic()
+        try:
+            messages = await self._service.call(
+                "BatchReceiveMessage", lambda: self._queue.receive(self._wait_seconds)
+            )
+            held = self._leases.hold(messages)
+        except CallFailed:
+            return []
+        finally:
+            self._polls -= 1
+            self._leases.unreserve(BATCH)
+        self._service.journal.received(len(messages))
+        await self._slow_down_if_early(bool(messages), self._service.clock.monotonic() - started)
+        return held
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every service works, as far as is known."""
+        return not any(breaker.is_open for breaker in self._breakers)
+
+    async def _may_poll(self) -> bool:
+        while not self.is_stopping:
+            if not self._leases.has_room(BATCH):
+                await self._leases.changed()
+            elif not self.is_open or (
+                self._is_on_trial() and (self._polls or self._leases.in_hand)
+            ):
+                await self._pause(GATE_SECONDS)
+            else:
+                return True
+        return False
+
+    def _is_on_trial(self) -> bool:
+        """Whether a service is on trial: then one batch at a time, so that few dequeue counts are burned."""
+        return any(breaker.state is State.TRIAL for breaker in self._breakers)
+
+    async def _slow_down_if_early(self, is_full: bool, took_seconds: float) -> None:
+        if is_full or took_seconds >= self._wait_seconds / 2:
+            self._early = 0
+            return
+        self._early += 1
+        await self._pause(self._backoff.seconds(self._early))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond a stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,131 @@
+"""record: write what became of each key to the log bucket; only a confirmed record lets a message go (G1).
+
+Layout `object` writes one small object per key, as the documented function did. Layout `log` writes the
+outcomes of many posts as one JSON-lines object, confirmed by one PUT, as a database groups its commits.
+Failures are written to `failed_object/` in both, because people look there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from worker.clock import Clock
+from worker.errors import CallFailed, Failure, Outcome
+from worker.journal import Journal
+from worker.post import Verdict
+from worker.service import Service
+
+ROOT = "oms_source_record"
+NAME_BYTES_MAX = 1023
+
+
+class Store(Protocol):
+    """What the verbs need of OSS; `worker.clients.oss.OssClient` is the real one."""
+
+    async def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+        """Write an object; returning means confirmed."""
+        ...
+
+
+def record_name(task_id: str, folder: str, key: str) -> str:
+    """Return where the record of a key stands; a name beyond 1023 bytes ends in the key's SHA-256 instead."""
+    name = f"{ROOT}/{task_id}/{folder}/{key}"
+    if len(name.encode()) <= NAME_BYTES_MAX:
+        return name
+    return f"{ROOT}/{task_id}/{folder}/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def record_line(verdict: Verdict) -> bytes:
+    """Return the record as one line of JSON, without its line break."""
+    waiter, failure = verdict.change.newest, verdict.failure
+    fields = {
+        "key": verdict.change.key,
+        "event_time": waiter.event.time,
+        "etag": waiter.event.etag,
+        "message_id": waiter.held.message.message_id,
+        "oms_request_id": verdict.request_id,
+        "posted_at": datetime.fromtimestamp(verdict.posted_at, UTC).isoformat(
+            timespec="milliseconds"
+        ),
+        "attempts": verdict.attempts,
+        "outcome": str(verdict.outcome),
+        "reason": str(failure) if failure else "",
+    }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Records:
+    """Writes records into one bucket under one task, and says for each whether it is confirmed."""
+
+    def __init__(
+        self,
+        store: Store,
+        service: Service,
+        bucket: str,
+        task_id: str,
+        clock: Clock,
+        journal: Journal,
+    ) -> None:
+        self.task_id = task_id
+        self._store = store
+        self._service = service
+        self._bucket = bucket
+        self._clock = clock
+        self._journal = journal
+
+    async def record(self, verdicts: Sequence[Verdict]) -> list[Failure | None]:
+        """Write one record for each verdict, at once; None stands for a confirmed one.
+
+        A verdict that is not final has nothing to record: its own failure is returned.
+        """
+        if len(verdicts) == 1:
+            return [await self._write_one(verdicts[0])]
+        async with asyncio.TaskGroup() as puts:
+            tasks = [
+                puts.create_task(
+                    self._write_one(verdict), name=f"record {verdict.change.key[:80]!r}"
+                )
+                for verdict in verdicts
+            ]
+        return [task.result() for task in tasks]
+
+    async def _write_one(self, verdict: Verdict) -> Failure | None:
+        match verdict.outcome:
+            case Outcome.ACCEPTED:
+                folder = "success_object"
+            case Outcome.REJECTED:
+                folder = "failed_object"
+            case Outcome.RETRY_LATER | Outcome.UNKNOWN:
+                return verdict.failure
+        return await self.write_object(folder, verdict)
+
+    async def write_object(self, folder: str, verdict: Verdict) -> Failure | None:
+        """Write one record object; None means confirmed."""
+        name = record_name(self.task_id, folder, verdict.change.key)
+        failure = await self.put(name, record_line(verdict), "application/json")
+        if failure is None:
+            self._journal.recorded(folder, 1, lag_seconds(verdict, self._clock.wall()))
+        return failure
+
+    async def put(self, name: str, body: bytes, content_type: str) -> Failure | None:
+        """Write one object under the record prefix; None means confirmed."""
+        try:
+            await self._service.call(
+                "PutObject", lambda: self._store.put(self._bucket, name, body, content_type)
+            )
+        except CallFailed as failed:
+            return failed.failure
+        return None
+
+
+def lag_seconds(verdict: Verdict, now: float) -> float | None:
+    """Return the seconds from the newest event of a change until now; None if its time cannot be read."""
+    try:
+        return max(0.0, now - datetime.fromisoformat(verdict.change.newest.event.time).timestamp())
+    except ValueError:
+        return None

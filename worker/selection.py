@@ -1,0 +1,57 @@
+"""The second half of decode: which events are changes, and under which object keys they are posted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from worker.events import ObjectEvent
+from worker.journal import Journal
+from worker.keys import KeyReader, readings
+from worker.record import ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A change and the ways its key can be read; with more than one, the source bucket has to be asked."""
+
+    event: ObjectEvent
+    readings: tuple[str, ...]
+
+
+class Selection:
+    """Chooses what to sync. Our own records never are: they would announce themselves for ever."""
+
+    def __init__(self, reader: KeyReader, encoding: str, log_bucket: str, journal: Journal) -> None:
+        self._reader = reader
+        self._encoding = encoding
+        self._log_bucket = log_bucket
+        self._journal = journal
+
+    def select(self, events: Iterable[ObjectEvent]) -> list[Selected]:
+        """Return the changes among the events; the others are counted and left out."""
+        selected = []
+        for event in events:
+            self._journal.decoded(event.kind)
+            if not event.kind.is_change:
+                continue
+            if event.bucket == self._log_bucket and event.key.startswith(f"{ROOT}/"):
+                self._journal.own_record(event.key)
+                continue
+            selected.append(Selected(event, readings(event.key, self._encoding)))
+        return selected
+
+    async def resolve(self, selected: Sequence[Selected]) -> list[tuple[ObjectEvent, str]]:
+        """Return each change under the keys it has to be posted as, asking the source bucket where needed."""
+        resolved = []
+        for each in selected:
+            keys = each.readings
+            if len(keys) > 1:
+                keys = await self._reader.read(each.event.bucket, each.event.key)
+            resolved += [(each.event, key) for key in keys]
+        return resolved
+
+
+def is_resolved(selected: Iterable[Selected]) -> bool:
+    """Whether every key reads one way only."""
+    return all(len(each.readings) == 1 for each in selected)
