@@ -2,6 +2,9 @@
 
 Codes and messages are those of Alibaba's error reference (oss/developer-reference, "error codes",
 and the pages per EC).
+Assumption: the ECs of signatures, missing buckets and keys, denials and forbidden overwrites are the
+documented ones; the others are made up in the manner of their family, for none were found. Nobody
+should decide by an EC: OSS itself says that they may change.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def _removed(turn: Turn, key: str, name: str) -> tuple[Change, ...]:
 
 def _keys_to_delete(body: bytes) -> tuple[list[str], bool]:
     try:
-        root = ET.fromstring(body)  # noqa: S314  what a test sends to its own stand-in
+        root = ET.fromstring(body)
     except ET.ParseError:
         raise malformed_xml() from None
     keys = [node.text or "" for node in root.iterfind("Object/Key")]

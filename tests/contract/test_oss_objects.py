@@ -360,6 +360,49 @@ async def test_what_is_not_served_says_so_and_changes_nothing(oss: OssService, b
     assert stored.data == b"kept"
 
 
+async def test_head_and_meta_need_no_content(oss: OssService, bucket: Any) -> None:
+    oss.put("source", "k", b"data")
+    head = await call(bucket._do, "HEAD", "source", "")
+    assert head.headers["x-oss-bucket-region"] == REGION
+    meta = await call(bucket._do, "GET", "source", "k", params={"objectMeta": ""})
+    assert meta.headers["ETag"] == f'"{hashlib.md5(b"data").hexdigest().upper()}"'
+    assert await call(meta.read) == b""
+
+
+async def test_a_quiet_batch_delete_says_nothing(oss: OssService, bucket: Any) -> None:
+    oss.put("source", "k", b"data")
+    xml = "<Delete><Quiet>true</Quiet><Object><Key>k</Key></Object></Delete>"
+    answer = await call(bucket._do, "POST", "source", "", params={"delete": ""}, data=xml)
+    assert (answer.status, await call(answer.read)) == (200, b"")
+    assert oss.read("source", "k") is None
+
+
+async def test_a_part_may_be_a_whole_object(oss: OssService, bucket: Any) -> None:
+    oss.put("source", "other", b"whole")
+    upload_id = (await call(bucket.init_multipart_upload, "k")).upload_id
+    part = await call(bucket.upload_part_copy, "source", "other", None, "k", upload_id, 1)
+    error = await refused(
+        bucket._do, "POST", "source", "k", params={"uploadId": upload_id}, data="<not xml"
+    )
+    assert error.code == "MalformedXML"
+    done = [PartInfo(1, part.etag)]
+    await call(bucket.complete_multipart_upload, "k", upload_id, done)
+    stored = oss.read("source", "k")
+    assert stored is not None
+    assert stored.data == b"whole"
+
+
+async def test_a_lost_reply_is_not_a_lost_object(
+    oss: OssService, bucket: Any, published: Published
+) -> None:
+    oss.rules.append(EventRule("source", "queue"))
+    oss.faults.add(Fault("oss", "PutObject", Action.CUT_AFTER, times=1))
+    with pytest.raises(oss2.exceptions.RequestError):
+        await call(bucket.put_object, "k", b"data")
+    assert oss.read("source", "k") is not None
+    assert published.names == ["ObjectCreated:PutObject"]
+
+
 async def test_the_policy_of_a_key_decides(oss: OssService, bucket: Any) -> None:
     only_reads = Identity("LTAIreadonly", "s3cret", allowed=("oss:Get*", "oss:ListObjects"))
     oss.identities.add(only_reads)

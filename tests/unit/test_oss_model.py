@@ -66,7 +66,7 @@ def test_pages_together_are_the_whole_listing(
     assert prefixes == sorted(heads)
 
 
-@pytest.mark.parametrize("key", ["a", "é" * 511, "\\inside"[1:], "a//b", "..", " ", "\x00"])
+@pytest.mark.parametrize("key", ["a", "é" * 511, "in\\side", "a//b", "..", " ", "\x00"])
 def test_valid_keys_pass(key: str) -> None:
     check_key(key)
 
