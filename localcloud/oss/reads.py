@@ -38,8 +38,7 @@ def get_object(turn: Turn) -> Outcome:
 def head_object(turn: Turn) -> Outcome:
     """Return what GetObject would, without the content."""
     stored = _followed(turn)
-    # In lower case: the frame takes the length of the body under the usual spelling.
-    headers = _described(stored) | {"content-length": str(stored.size)}
+    headers = _described(stored) | {"Content-Length": str(stored.size)}
     return Outcome(Reply(200, b"", headers))
 
 
@@ -52,7 +51,7 @@ def get_object_meta(turn: Turn) -> Outcome:
     }
     # A GET may not promise a body that never comes.
     if turn.request.method == "HEAD":
-        headers["content-length"] = str(stored.size)
+        headers["Content-Length"] = str(stored.size)
     return Outcome(Reply(200, b"", headers))
 
 

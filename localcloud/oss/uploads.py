@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 
-from localcloud.oss.errors import malformed_xml, no_such_upload
+from localcloud.oss.errors import no_such_upload
 from localcloud.oss.multipart import Part, Upload, assemble, check_part_number
 from localcloud.oss.stored import Kind, StoredObject, etag_of
 from localcloud.oss.turn import Change, Outcome, Turn
-from localcloud.oss.wire import document, element, encoder, iso_time, xml_reply
+from localcloud.oss.wire import document, element, encoder, iso_time, parsed, xml_reply
 from localcloud.oss.writes import check_writable, copy_source, described
 from localcloud.service import Reply
 
@@ -101,11 +100,7 @@ def _take(turn: Turn, data: bytes, event: str) -> tuple[Part, Change]:
 
 
 def _named_parts(body: bytes) -> list[tuple[int, str]]:
-    try:
-        root = ET.fromstring(body)
-    except ET.ParseError:
-        raise malformed_xml() from None
     return [
         (check_part_number(node.findtext("PartNumber", "")), node.findtext("ETag", ""))
-        for node in root.iterfind("Part")
+        for node in parsed(body).iterfind("Part")
     ]

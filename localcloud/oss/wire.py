@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import re
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from urllib.parse import quote
 
 from localcloud.oss.bucket import Bucket
-from localcloud.oss.errors import OssError
+from localcloud.oss.errors import OssError, malformed_xml
 from localcloud.oss.listing import Page
 from localcloud.oss.stored import StoredObject
 from localcloud.service import Reply
@@ -68,6 +69,16 @@ def error_reply(error: OssError, *, request_id: str, host: str, is_head: bool) -
     if is_head:
         headers["x-oss-err"] = base64.b64encode(body.encode()).decode()
     return Reply(error.status, body, headers)
+
+
+def parsed(body: bytes) -> ET.Element:
+    """Return the root of an XML body, or the refusal of one that is malformed or has a DOCTYPE."""
+    if b"<!DOCTYPE" in body:
+        raise malformed_xml()
+    try:
+        return ET.fromstring(body)
+    except ET.ParseError:
+        raise malformed_xml() from None
 
 
 def xml_reply(body: str) -> Reply:

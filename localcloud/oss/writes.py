@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -10,7 +9,7 @@ from localcloud.oss.bucket import check_key
 from localcloud.oss.errors import OssError, invalid_argument, malformed_xml, no_such_key
 from localcloud.oss.stored import DEFAULT_CONTENT_TYPE, Described, Kind, StoredObject, etag_of
 from localcloud.oss.turn import Change, Outcome, Turn
-from localcloud.oss.wire import delete_result, document, element, iso_time, xml_reply
+from localcloud.oss.wire import delete_result, document, element, iso_time, parsed, xml_reply
 from localcloud.service import Reply
 
 DELETES_MAX = 1000
@@ -168,10 +167,7 @@ def _removed(turn: Turn, key: str, name: str) -> tuple[Change, ...]:
 
 
 def _keys_to_delete(body: bytes) -> tuple[list[str], bool]:
-    try:
-        root = ET.fromstring(body)
-    except ET.ParseError:
-        raise malformed_xml() from None
+    root = parsed(body)
     keys = [node.text or "" for node in root.iterfind("Object/Key")]
     if not 1 <= len(keys) <= DELETES_MAX:
         raise malformed_xml()
