@@ -16,7 +16,7 @@ from worker.delete import Deleter
 from worker.errors import CallFailed
 from worker.flow import Flow
 from worker.journal import Journal
-from worker.keys import KeyReader
+from worker.keys import KeyEncoding, KeyReader
 from worker.lease import Leases
 from worker.lease import Queue as LeaseQueue
 from worker.limit import AdaptiveLimit
@@ -33,6 +33,7 @@ from worker.service import Pace, Service
 POSTS_MAX = 64
 RECORDS_MAX = 128
 ACKNOWLEDGEMENTS_MAX = 64
+VERDICTS_MAX = 100_000
 # MNS's own default, until the queue has told us.
 VISIBILITY_SECONDS_DEFAULT = 30
 
@@ -73,7 +74,7 @@ class Plan:
     log_bucket: str
     capacity: Capacity
     record_layout: str = "object"
-    key_encoding: str = "auto"
+    key_encoding: KeyEncoding = "auto"
     max_in_flight: int = 1000
     max_deliveries: int = 20
     oms_max_rps: float | None = None
@@ -106,7 +107,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         limit=plan.max_in_flight,
     )
     records = Records(ports.store, services.records, plan.log_bucket, plan.task_id, clock, journal)
-    reader = KeyReader(_looker(ports.store))
+    reader = KeyReader(plan.key_encoding, _looker(ports.store), VERDICTS_MAX)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds

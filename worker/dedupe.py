@@ -48,7 +48,7 @@ def identity(message_id: str, index: int, event: ObjectEvent, key: str) -> bytes
     """Return what tells this very event from any other, also from one of the same key and second.
 
     OSS gives no event id; the request behind the change, with key and name, is unique.
-    Without a request id only the message itself can vouch: its id survives redelivery, its body never changes.
+    Without a request id only the message itself can vouch: its id and body survive redelivery.
     """
     source = event.request_id or (message_id, index)
     facts = (source, event.name, event.bucket, key, event.time, event.etag)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from worker.events import ObjectEvent
 from worker.journal import Journal
-from worker.keys import KeyReader, readings
+from worker.keys import KeyEncoding, KeyReader, readings
 from worker.record import ROOT
 
 
@@ -22,7 +22,7 @@ class Selected:
 class Selection:
     """Chooses what to sync. Our own records never are: they would announce themselves for ever."""
 
-    def __init__(self, reader: KeyReader, encoding: str, log_bucket: str, journal: Journal) -> None:
+    def __init__(self, reader: KeyReader, encoding: KeyEncoding, log_bucket: str, journal: Journal) -> None:
         self._reader = reader
         self._encoding = encoding
         self._log_bucket = log_bucket
