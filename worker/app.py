@@ -7,7 +7,8 @@ import os
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -21,12 +22,15 @@ from worker.clients.mns import MnsClient
 from worker.clients.oms import OmsClient
 from worker.clients.oss import OssClient
 from worker.clock import SystemClock
-from worker.credentials import AlibabaCredentials, Credentials, fetch_from_chain
+from worker.credentials import Chain, Credentials, alibaba_from, huawei_from
 from worker.health import Health, serving
 from worker.journal import Journal
 from worker.metrics import Metrics
 from worker.relay import Capacity, Stops
-from worker.signer import HuaweiCredentials
+
+# Tells this process from every other, also from one before it with the same host name and process id:
+# in layout `log` it is part of object names, and a restarted container is process 1 again.
+WORKER = f"{socket.gethostname()}-{os.getpid()}-{int(time.time()):x}"
 
 WAIT_SECONDS_MAX = 30
 ACKNOWLEDGEMENT_CONNECTIONS = 64
@@ -35,9 +39,10 @@ SINK_CONNECTIONS = 64
 MNS_CALL_SECONDS = 20.0
 
 
-async def run(settings: Settings) -> int:
+async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
     """Run the relay until a signal; return the exit code. Raises `Fatal` for what the user has to mend.
 
+    `reload` reads the settings again, for credentials in files that have changed.
     0 after a finished stop, 128 + the signal's number after a second one (as a shell reports it).
     """
     stops, signals = Stops(), _Signals()
@@ -45,25 +50,57 @@ async def run(settings: Settings) -> int:
     journal = Journal(Metrics(_registry()))
     for warning in settings.warnings:
         journal.log.warning(warning, action="settings")
-    async with _ports(settings, clock) as (ports, credentials), signals.heard(stops):
+    keys = _Keys(settings, reload, clock, journal)
+    await keys.fetch()
+    async with _ports(settings, keys, clock) as ports, signals.heard(stops):
         assembled = assemble(ports, _plan(settings), journal)
         health = Health(assembled, journal.metrics, clock.monotonic)
         async with serving(health, settings.admin_host, settings.admin_port):
             journal.log.info(
-                "the relay has started", action="start", version=__version__, worker=worker_name()
+                "the relay has started", action="start", version=__version__, worker=WORKER
             )
-            await _run_beside(credentials, assembled, stops)
-    journal.log.info(
-        "the relay has stopped", action="stop", in_hand=len(assembled.flow.leases.in_hand)
-    )
+            async with asyncio.TaskGroup() as group:
+                fresh = group.create_task(keys.keep_fresh(assembled), name="refresh credentials")
+                await assembled.relay.run(stops)
+                fresh.cancel()
+    in_hand = len(assembled.flow.leases.in_hand)
+    journal.log.info("the relay has stopped", action="stop", in_hand=in_hand)
     return signals.exit_code
 
 
-async def _run_beside(credentials: Credentials, assembled: Assembled, stops: Stops) -> None:
-    async with asyncio.TaskGroup() as group:
-        fresh = group.create_task(credentials.keep_fresh(), name="refresh credentials")
-        await assembled.relay.run(stops)
-        fresh.cancel()
+class _Keys:
+    """The credentials of both clouds, and what happens when they change."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        clock: SystemClock,
+        journal: Journal,
+    ) -> None:
+        chain = Chain()
+
+        def fresh() -> Settings:
+            return reload() if settings.secret_files else settings
+
+        self.alibaba = Credentials(lambda: alibaba_from(fresh()) or chain.fetch(), clock, journal)
+        self.huawei = Credentials(lambda: huawei_from(fresh()), clock, journal)
+
+    async def fetch(self) -> None:
+        await self.alibaba.refresh()
+        await self.huawei.refresh()
+
+    async def keep_fresh(self, assembled: Assembled) -> None:
+        """Other credentials are worth a probe at once (G5)."""
+        mns, oss, oms = assembled.breakers
+
+        def both() -> None:
+            mns.probe_now()
+            oss.probe_now()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.alibaba.keep_fresh(both), name="refresh Alibaba credentials")
+            group.create_task(self.huawei.keep_fresh(oms.probe_now), name="refresh Huawei keys")
 
 
 class _Signals:
@@ -91,63 +128,47 @@ class _Signals:
 
 
 @asynccontextmanager
-async def _ports(
-    settings: Settings, clock: SystemClock
-) -> AsyncIterator[tuple[Ports, Credentials]]:
-    credentials = await _alibaba(settings, clock)
-    huawei = HuaweiCredentials(
-        settings.hw_ak.get_secret_value(),
-        settings.hw_sk.get_secret_value(),
-        settings.hw_security_token.get_secret_value() if settings.hw_security_token else "",
-    )
+async def _ports(settings: Settings, keys: _Keys, clock: SystemClock) -> AsyncIterator[Ports]:
     total = settings.request_timeout_seconds
     wait = wait_seconds(settings)
     async with AsyncExitStack() as stack:
 
-        async def session(connections: int, total_seconds: float) -> aiohttp.ClientSession:
-            return await stack.enter_async_context(
-                open_session(
-                    connections=connections, total_seconds=total_seconds, read_seconds=total_seconds
-                )
-            )
+        async def session(connections: int, seconds: float) -> aiohttp.ClientSession:
+            opened = open_session(connections=connections, total_seconds=seconds)
+            return await stack.enter_async_context(opened)
 
-        polls = await session(settings.pollers, wait + MNS_CALL_SECONDS)
         acknowledgements = await session(ACKNOWLEDGEMENT_CONNECTIONS, MNS_CALL_SECONDS)
-        sessions = (polls, acknowledgements)
-        store = await session(STORE_CONNECTIONS, total)
-        sink = await session(SINK_CONNECTIONS, total)
-        yield (
-            Ports(
-                MnsClient(
-                    settings.mns_endpoint, settings.mns_queue, credentials.current, sessions, clock
-                ),
-                OmsClient(settings.sync_task, lambda: huawei, sink, clock),
-                OssClient(
-                    settings.oss_endpoint, settings.oss_region, credentials.current, store, clock
-                ),
+
+        async def queue(name: str, pollers: int, poll_seconds: float) -> MnsClient:
+            polls = await session(pollers, poll_seconds + MNS_CALL_SECONDS)
+            sessions = (polls, acknowledgements)
+            return MnsClient(settings.mns_endpoint, name, keys.alibaba.current, sessions, clock)
+
+        name = settings.mns_dead_letter_queue
+        yield Ports(
+            queue=await queue(settings.mns_queue, settings.pollers, wait),
+            sink=OmsClient(
+                settings.sync_task,
+                keys.huawei.current,
+                await session(SINK_CONNECTIONS, total),
                 clock,
-                random.Random(),  # noqa: S311  jitter, not secrecy
             ),
-            credentials,
+            store=OssClient(
+                settings.oss_endpoint,
+                settings.oss_region,
+                keys.alibaba.current,
+                await session(STORE_CONNECTIONS, total),
+                clock,
+            ),
+            clock=clock,
+            rng=random.Random(),  # noqa: S311  jitter, not secrecy
+            dead_letter_queue=await queue(name, 1, WAIT_SECONDS_MAX) if name else None,
         )
-
-
-async def _alibaba(settings: Settings, clock: SystemClock) -> Credentials:
-    if settings.access_key_id is None or settings.access_key_secret is None:
-        credentials = Credentials(None, fetch_from_chain, clock)
-        await credentials.refresh()
-        return credentials
-    static = AlibabaCredentials(
-        settings.access_key_id.get_secret_value(),
-        settings.access_key_secret.get_secret_value(),
-        settings.security_token.get_secret_value() if settings.security_token else "",
-    )
-    return Credentials(static, lambda: static, clock)
 
 
 def _plan(settings: Settings) -> Plan:
     return Plan(
-        worker=worker_name(),
+        worker=WORKER,
         task_id=settings.sync_task.task_id,
         log_bucket=settings.log_bucket,
         capacity=Capacity(
@@ -156,6 +177,7 @@ def _plan(settings: Settings) -> Plan:
             settings.linger_ms / 1000,
             settings.shutdown_grace_seconds,
         ),
+        record_layout=settings.record_layout,
         key_encoding=settings.key_encoding,
         max_in_flight=settings.max_in_flight,
         max_deliveries=settings.max_deliveries,
@@ -167,11 +189,6 @@ def _plan(settings: Settings) -> Plan:
 def wait_seconds(settings: Settings) -> int:
     """Return how long one poll waits: a stop lets open polls return, so at most a third of the grace time."""
     return max(1, min(WAIT_SECONDS_MAX, int(settings.shutdown_grace_seconds / 3)))
-
-
-def worker_name() -> str:
-    """Return what tells this process from every other one."""
-    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _registry() -> CollectorRegistry:

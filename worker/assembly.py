@@ -25,10 +25,12 @@ from worker.probes import Probes
 from worker.receive import Receiver
 from worker.record import Records
 from worker.record import Store as RecordStore
+from worker.record_log import LogRecords
 from worker.relay import Capacity, Probe, Relay
 from worker.retry import Backoff, Retry
 from worker.selection import Selection
 from worker.service import Pace, Service
+from worker.undelivered import Undelivered
 
 POSTS_MAX = 64
 RECORDS_MAX = 128
@@ -63,6 +65,7 @@ class Ports:
     store: Store
     clock: Clock
     rng: random.Random
+    dead_letter_queue: LeaseQueue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         visibility_seconds=VISIBILITY_SECONDS_DEFAULT,
         limit=plan.max_in_flight,
     )
-    records = Records(ports.store, services.records, plan.log_bucket, plan.task_id, clock, journal)
+    records = _records(ports, plan, services.records, journal)
+    dead_letters = DeadLetters(records, plan.worker, clock)
     reader = KeyReader(plan.key_encoding, _looker(ports.store), VERDICTS_MAX)
     flow = Flow(
         receiver=Receiver(
@@ -117,7 +121,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         poster=Poster(ports.sink, services.posts, clock, journal),
         records=records,
         deleter=Deleter(ports.queue, services.acknowledgements, leases, clock, journal),
-        dead_letters=DeadLetters(records, plan.worker, clock),
+        dead_letters=dead_letters,
         leases=leases,
         deliveries_max=plan.max_deliveries,
     )
@@ -127,7 +131,17 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         (oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id, plan.worker)),
         (oms, lambda: probes.sink(ports.sink)),
     )
-    return Assembled(Relay(flow, probed, plan.capacity, journal), flow, breakers)
+    sides = []
+    if ports.dead_letter_queue is not None:
+        sides.append(Undelivered(ports.dead_letter_queue, dead_letters, clock, journal).run)
+    return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
+
+
+def _records(ports: Ports, plan: Plan, service: Service, journal: Journal) -> Records:
+    common = (ports.store, service, plan.log_bucket, plan.task_id, ports.clock, journal)
+    if plan.record_layout == "object":
+        return Records(*common)
+    return LogRecords(*common, worker=plan.worker, linger_seconds=plan.capacity.linger_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def run() -> None:
     settings = load_settings()
     logs.configure(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        raise typer.Exit(runner.run(app.run(settings)))
+        raise typer.Exit(runner.run(app.run(settings, load_settings)))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

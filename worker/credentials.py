@@ -1,8 +1,8 @@
 """Credentials as immutable snapshots: signers read one, a single refresher replaces it.
 
-Alibaba keys come from the settings, or from the default chain of alibabacloud-credentials (ECS RAM role,
-RRSA over OIDC). That library refreshes under a thread lock, which would stall the event loop for seconds:
-it is called from one thread at a time, never from a coroutine.
+They come from the settings (and their *_FILE forms, read again while running), or for Alibaba from the
+default chain of alibabacloud-credentials (ECS RAM role, RRSA over OIDC). That library refreshes under a
+thread lock, which would stall the event loop for seconds: it is called from one thread, never a coroutine.
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from alibabacloud_credentials.client import Client as ChainClient
 from alibabacloud_credentials.exceptions import CredentialException
 
+from settings import Settings
 from worker.clock import Clock
 from worker.errors import Fatal
+from worker.journal import Journal
+from worker.signer import HuaweiCredentials
 
-REFRESH_SECONDS = 60.0
+T = TypeVar("T")
+
+REFRESH_SECONDS = 10.0
 FETCH_SECONDS_MAX = 30.0
 
 
@@ -42,47 +48,85 @@ class AlibabaCredentials:
         return self.security_token
 
 
-def fetch_from_chain() -> AlibabaCredentials:
-    """Return what the default chain gives now. Blocks; the library caches until shortly before expiry."""
-    found = ChainClient().get_credential()
+def alibaba_from(settings: Settings) -> AlibabaCredentials | None:
+    """Return the Alibaba key of the settings; None means that the credential chain is to be asked."""
+    if settings.access_key_id is None or settings.access_key_secret is None:
+        return None
+    token = settings.security_token
     return AlibabaCredentials(
-        found.access_key_id, found.access_key_secret, found.security_token or ""
+        settings.access_key_id.get_secret_value(),
+        settings.access_key_secret.get_secret_value(),
+        token.get_secret_value() if token else "",
     )
 
 
-class Credentials:
-    """The current snapshot, and where a fresh one comes from (`fetch` blocks and runs in a thread)."""
+def huawei_from(settings: Settings) -> HuaweiCredentials:
+    """Return the Huawei key of the settings."""
+    token = settings.hw_security_token
+    return HuaweiCredentials(
+        settings.hw_ak.get_secret_value(),
+        settings.hw_sk.get_secret_value(),
+        token.get_secret_value() if token else "",
+    )
 
-    def __init__(
-        self,
-        current: AlibabaCredentials | None,
-        fetch: Callable[[], AlibabaCredentials],
-        clock: Clock,
-    ) -> None:
-        self._current = current
+
+class Chain:
+    """The default credential chain of alibabacloud-credentials, made on first use."""
+
+    def __init__(self, client: Callable[[], ChainClient] = ChainClient) -> None:
+        self._make = client
+        self._client: ChainClient | None = None
+
+    def fetch(self) -> AlibabaCredentials:
+        """Return what the chain gives now. Blocks; the library caches until shortly before expiry."""
+        if self._client is None:
+            self._client = self._make()
+        found = self._client.get_credential()
+        return AlibabaCredentials(
+            found.access_key_id, found.access_key_secret, found.security_token or ""
+        )
+
+
+class Credentials(Generic[T]):
+    """The current snapshot, and where a fresh one comes from: `fetch` blocks and runs in a thread."""
+
+    def __init__(self, fetch: Callable[[], T], clock: Clock, journal: Journal) -> None:
         self._fetch = fetch
         self._clock = clock
+        self._log = journal.log
+        self._current: T | None = None
 
-    def current(self) -> AlibabaCredentials:
+    def current(self) -> T:
         """Return the snapshot to sign with. Raises `Fatal` before the first one was fetched."""
         if self._current is None:
-            raise Fatal("there are no Alibaba credentials yet; nothing was sent")
+            raise Fatal("there are no credentials yet; nothing was sent")
         return self._current
 
-    async def refresh(self) -> None:
-        """Fetch once and swap the snapshot. Raises `Fatal` if there is none to fall back on."""
+    async def refresh(self) -> bool:
+        """Fetch once; return whether the credentials changed. Raises `Fatal` with nothing to fall back on."""
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX):
-                self._current = await asyncio.to_thread(self._fetch)
-        except (CredentialException, OSError, ValueError, TimeoutError) as error:
+                fetched = await asyncio.to_thread(self._fetch)
+        except (CredentialException, Fatal, OSError, ValueError, TimeoutError) as error:
             if self._current is None:
                 raise Fatal(_no_credentials(error)) from error
+            self._log.warning(
+                "credentials could not be refreshed: the relay goes on with those it has",
+                action="credentials",
+                why=type(error).__name__,
+            )
+            return False
+        is_changed = fetched != self._current
+        self._current = fetched
+        return is_changed
 
-    async def keep_fresh(self) -> None:
-        """Refresh every minute until cancelled; a failed refresh keeps the old snapshot."""
+    async def keep_fresh(self, on_change: Callable[[], None]) -> None:
+        """Refresh every ten seconds, for ever; `on_change` is called when the credentials are other ones."""
         while True:
             await self._clock.sleep(REFRESH_SECONDS)
-            await self.refresh()
+            if await self.refresh():
+                self._log.info("credentials have changed", action="credentials")
+                on_change()
 
 
 def _no_credentials(error: Exception) -> str:

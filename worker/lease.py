@@ -17,6 +17,8 @@ from worker.events import Message
 from worker.journal import Journal
 
 RENEWALS_AT_ONCE = 32
+RENEWAL_SECONDS_MIN = 0.005
+RENEWAL_SMOOTHING = 0.1
 IDLE_SECONDS = 1.0
 RELEASE_SECONDS_BASE = 2.0
 RELEASE_SECONDS_MAX = 300
@@ -69,11 +71,18 @@ class Leases:
         self._journal = journal
         self._limit = limit
         self._reserved = 0
+        self._renewal_seconds = 0.0
         self._changed = asyncio.Event()
 
     def has_room(self, count: int) -> bool:
         """Whether that many more messages may be taken, beside those already promised room."""
-        return len(self.in_hand) + self._reserved + count <= self._limit
+        room = min(self._limit, self._renewable())
+        return len(self.in_hand) + self._reserved + count <= max(room, count)
+
+    def _renewable(self) -> int:
+        """Return how many leases can be renewed in time at the speed that renewals have shown."""
+        waves = self.visibility_seconds / 2 / max(self._renewal_seconds, RENEWAL_SECONDS_MIN)
+        return int(RENEWALS_AT_ONCE * waves)
 
     def reserve(self, count: int) -> None:
         """Promise room for a poll that is about to leave."""
@@ -183,6 +192,8 @@ class Leases:
             self._leased(held, handle or held.receipt_handle, started)
             self._journal.renewed("renewed" if handle else "lost")
         finally:
+            took = self._clock.monotonic() - started
+            self._renewal_seconds += RENEWAL_SMOOTHING * (took - self._renewal_seconds)
             held.renewal = None
 
     def _leased(self, held: Held, handle: str, since: float) -> None:

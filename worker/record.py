@@ -1,8 +1,7 @@
 """record: write what became of each key to the log bucket; only a confirmed record lets a message go (G1).
 
-Layout `object` writes one small object per key, as the documented function did. Layout `log` writes the
-outcomes of many posts as one JSON-lines object, confirmed by one PUT, as a database groups its commits.
-Failures are written to `failed_object/` in both, because people look there.
+Layout `object`, here, writes one small object per key, as the documented function did. Layout `log` is in
+`record_log.py`. Failures are written to `failed_object/` in both, because people look there.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from worker.service import Service
 
 ROOT = "oms_source_record"
 NAME_BYTES_MAX = 1023
+SUCCESS = "success_object"
+FAILED = "failed_object"
 
 
 class Store(Protocol):
@@ -60,7 +61,7 @@ def record_line(verdict: Verdict) -> bytes:
 
 
 class Records:
-    """Writes records into one bucket under one task, and says for each whether it is confirmed."""
+    """Layout `object`: one record object per key. Says for each verdict whether its record is confirmed."""
 
     def __init__(
         self,
@@ -79,38 +80,39 @@ class Records:
         self._journal = journal
 
     async def record(self, verdicts: Sequence[Verdict]) -> list[Failure | None]:
-        """Write one record for each verdict, at once; None stands for a confirmed one.
+        """Record each verdict, all at once; None stands for a confirmed record.
 
         A verdict that is not final has nothing to record: its own failure is returned.
         """
         if len(verdicts) == 1:
-            return [await self._write_one(verdicts[0])]
+            return [await self._record_one(verdicts[0])]
         async with asyncio.TaskGroup() as puts:
             tasks = [
                 puts.create_task(
-                    self._write_one(verdict), name=f"record {verdict.change.key[:80]!r}"
+                    self._record_one(verdict), name=f"record {verdict.change.key[:80]!r}"
                 )
                 for verdict in verdicts
             ]
         return [task.result() for task in tasks]
 
-    async def _write_one(self, verdict: Verdict) -> Failure | None:
+    async def _record_one(self, verdict: Verdict) -> Failure | None:
         match verdict.outcome:
             case Outcome.ACCEPTED:
-                folder = "success_object"
+                return await self._write(SUCCESS, verdict)
             case Outcome.REJECTED:
-                folder = "failed_object"
+                return await self._write(FAILED, verdict)
             case Outcome.RETRY_LATER | Outcome.UNKNOWN:
                 return verdict.failure
-        return await self.write_object(folder, verdict)
 
-    async def write_object(self, folder: str, verdict: Verdict) -> Failure | None:
-        """Write one record object; None means confirmed."""
+    async def _write(self, folder: str, verdict: Verdict) -> Failure | None:
         name = record_name(self.task_id, folder, verdict.change.key)
         failure = await self.put(name, record_line(verdict), "application/json")
         if failure is None:
-            self._journal.recorded(folder, 1, lag_seconds(verdict, self._clock.wall()))
+            self._note(folder, verdict)
         return failure
+
+    def _note(self, folder: str, verdict: Verdict) -> None:
+        self._journal.recorded(folder, 1, lag_seconds(verdict, self._clock.wall()))
 
     async def put(self, name: str, body: bytes, content_type: str) -> Failure | None:
         """Write one object under the record prefix; None means confirmed."""

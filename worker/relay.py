@@ -6,8 +6,9 @@ All of it runs on ports (queue, sink, store) and an injected clock, so that simu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from worker.breaker import Breaker
 from worker.flow import Flow
@@ -40,6 +41,7 @@ class Capacity:
 
 
 Probe = Callable[[], Awaitable[None]]
+Side = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Relay:
@@ -49,11 +51,13 @@ class Relay:
         self,
         flow: Flow,
         probes: Iterable[tuple[Breaker, Probe]],
+        sides: Iterable[Side],
         capacity: Capacity,
         journal: Journal,
     ) -> None:
         self.flow = flow
         self._probes = tuple(probes)
+        self._sides = tuple(sides)
         self._capacity = capacity
         self._log = journal.log
         self._carries = asyncio.Semaphore(CARRIES_MAX)
@@ -71,6 +75,7 @@ class Relay:
                         )
                         for breaker, probe in self._probes
                     ),
+                    *(group.create_task(side(), name=side.__qualname__) for side in self._sides),
                 ]
                 work = group.create_task(self._work(), name="work")
                 await self._until_done(stops, work)

@@ -22,7 +22,9 @@ class Selected:
 class Selection:
     """Chooses what to sync. Our own records never are: they would announce themselves for ever."""
 
-    def __init__(self, reader: KeyReader, encoding: KeyEncoding, log_bucket: str, journal: Journal) -> None:
+    def __init__(
+        self, reader: KeyReader, encoding: KeyEncoding, log_bucket: str, journal: Journal
+    ) -> None:
         self._reader = reader
         self._encoding = encoding
         self._log_bucket = log_bucket

@@ -47,16 +47,14 @@ def one_line(text: str) -> str:
     return flat if len(flat) <= TEXT_CHARS_MAX else flat[: TEXT_CHARS_MAX - 1] + "…"
 
 
-def open_session(
-    *, connections: int, total_seconds: float | None, read_seconds: float
-) -> aiohttp.ClientSession:
-    """Open a connection pool of its own. `total_seconds` None leaves only the read time-out in force.
+def open_session(*, connections: int, total_seconds: float) -> aiohttp.ClientSession:
+    """Open a connection pool of its own; `total_seconds` bounds every call as a whole.
 
     No cookies, no proxies or credentials from the environment (`~/.netrc` would replace our Authorization).
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, ttl_dns_cache=60, keepalive_timeout=30),
-        timeout=aiohttp.ClientTimeout(total=total_seconds, sock_connect=5, sock_read=read_seconds),
+        timeout=aiohttp.ClientTimeout(total=total_seconds, sock_connect=5),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         skip_auto_headers=("User-Agent", "Accept", "Content-Type"),

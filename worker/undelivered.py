@@ -1,0 +1,63 @@
+"""Drains the queue's own dead-letter queue into the dead-letter store, slowly, beside the flow.
+
+MNS moves a message there when its receive count passes the policy's limit (MNS dead-letter-queue), and
+forgets it when its retention ends: time in both queues counts together.
+"""
+
+from __future__ import annotations
+
+from worker.clock import Clock
+from worker.dead import Cause, DeadLetters
+from worker.errors import CallFailed
+from worker.events import Message
+from worker.journal import Journal, hint
+from worker.lease import Held, Queue
+
+WAIT_SECONDS = 30
+PAUSE_SECONDS = 1.0
+PAUSE_SECONDS_AFTER_FAILURE = 60.0
+ERROR = "MNS moved the message to the dead-letter queue: it was received too often without being deleted"
+
+
+class Undelivered:
+    """One poll at a time and one dead letter at a time: the flow's own calls come first."""
+
+    def __init__(
+        self, queue: Queue, dead_letters: DeadLetters, clock: Clock, journal: Journal
+    ) -> None:
+        self._queue = queue
+        self._dead_letters = dead_letters
+        self._clock = clock
+        self._journal = journal
+
+    async def run(self) -> None:
+        """Drain for ever. A failed call is logged and repeated after a minute; nothing is lost by it."""
+        while True:
+            try:
+                drained = await self.drain_once()
+            except CallFailed as failed:
+                self._journal.log.warning(
+                    "the dead-letter queue cannot be drained now; the relay tries again in a minute",
+                    action="dead_letter",
+                    why=str(failed),
+                    hint=hint(failed.failure),
+                )
+                await self._clock.sleep(PAUSE_SECONDS_AFTER_FAILURE)
+            else:
+                await self._clock.sleep(PAUSE_SECONDS if drained else 0)
+
+    async def drain_once(self) -> int:
+        """Poll once; keep each message as a dead letter, then delete it. Return how many are done."""
+        messages = await self._queue.receive(WAIT_SECONDS)
+        kept = [message for message in messages if await self._keep(message)]
+        if kept:
+            await self._queue.delete([message.receipt_handle for message in kept])
+        return len(kept)
+
+    async def _keep(self, message: Message) -> bool:
+        now = self._clock.monotonic()
+        held = Held(message, message.receipt_handle, now, now, now)
+        failure = await self._dead_letters.write(held, Cause.RECEIVE_LIMIT, ERROR)
+        if failure is None:
+            self._journal.ended(held, "dead_letter", self._clock.monotonic() - now)
+        return failure is None
