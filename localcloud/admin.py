@@ -5,7 +5,9 @@ GET    /faults                    the faults in force
 POST   /faults                    {"service": "oms", "action": "status", "status": 503, "times": 3}
 DELETE /faults                    lift all faults
 POST   /clock                     {"service": "mns", "offset_seconds": 3600}
+POST   /switches                  {"short_batches": true}, or any other switch of MNS
 POST   /queues/<name>/messages    the body is stored as it is, as one message
+PUT    /queues/<name>/dead-letter {"target": "dead", "max_receive_count": 3}
 POST   /tasks/<id>/status         {"status": "STOPPED"} or {"status": "SYNCHRONIZING"}
 PUT    /objects/<bucket>/<key>    store an object in OSS and announce it
 GET    /objects/<bucket>/<key>    read an object from OSS
@@ -21,13 +23,19 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import unquote
 
+from pydantic import ValidationError
+
 from localcloud.admin_input import (
+    BEHAVIOUR,
     CLOCK,
+    DEAD_LETTER,
     FAULT,
     FAULT_ACCEPTED,
+    SWITCHES,
     TASK,
     BadRequestError,
     answer,
+    problems,
     read,
 )
 from localcloud.clock import Clock
@@ -68,7 +76,9 @@ class AdminService(Service):
             "POST faults": self._add_fault,
             "DELETE faults": self._clear_faults,
             "POST clock": self._set_clock,
+            "POST switches": self._set_switches,
             "POST queues": self._publish,
+            "PUT queues": self._set_dead_letter,
             "POST tasks": self._set_task,
             "PUT objects": self._put_object,
             "GET objects": self._get_object,
@@ -143,6 +153,32 @@ class AdminService(Service):
             accepted = {"queues": list(self._mns.store.queues), "body": "XML text up to 64 KB"}
             raise BadRequestError(error.message, accepted, error.status) from error
         return answer({"message_id": message_id}, 201)
+
+    def _set_switches(self, call: Call, _rest: list[str]) -> Reply:
+        behaviour = self._mns.behaviour
+        accepted = asdict(behaviour)
+        wanted = read(SWITCHES, call, accepted)
+        try:
+            checked = BEHAVIOUR.validate_python(accepted | wanted)
+        except ValidationError as error:
+            raise BadRequestError(problems(error), accepted) from error
+        for name in wanted:
+            setattr(behaviour, name, getattr(checked, name))
+        return answer(asdict(behaviour))
+
+    def _set_dead_letter(self, call: Call, rest: list[str]) -> Reply:
+        if len(rest) != 2 or rest[1] != "dead-letter":
+            raise BadRequestError("no such path", "PUT /queues/<name>/dead-letter", 404)
+        queues = list(self._mns.store.queues)
+        accepted = {"target": queues, "max_receive_count": "1 or more"}
+        policy = read(DEAD_LETTER, call, accepted)
+        if policy.target not in queues:
+            raise BadRequestError("no such queue", accepted, 404)
+        try:
+            self._mns.store.set_dead_letter(rest[0], policy)
+        except MnsError as error:
+            raise BadRequestError(error.message, accepted, error.status) from error
+        return answer(asdict(policy))
 
     def _set_task(self, call: Call, rest: list[str]) -> Reply:
         if len(rest) != 2 or rest[1] != "status":

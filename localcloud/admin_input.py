@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from localcloud.faults import Action, Fault
+from localcloud.mns import Behaviour, DeadLetterPolicy
 from localcloud.oms import Status
 from localcloud.service import Call, Reply
 
@@ -45,10 +46,14 @@ class TaskSetting:
 FAULT = TypeAdapter(Fault)
 CLOCK = TypeAdapter(ClockSetting)
 TASK = TypeAdapter(TaskSetting)
+SWITCHES = TypeAdapter(dict[str, Any])
+BEHAVIOUR = TypeAdapter(Behaviour)
+DEAD_LETTER = TypeAdapter(DeadLetterPolicy)
 FAULT_ACCEPTED = {
     "fields": [field.name for field in fields(Fault)],
     "action": [action.value for action in Action],
     "service": "mns, oss, oms, or a shell pattern",
+    "name": "of a custom fault: mns duplicate, reorder; oss lose_event, duplicate_event; oms copy_fails",
     "operation": "a vendor's operation name such as BatchReceiveMessage, or a shell pattern",
 }
 
@@ -58,11 +63,15 @@ def read(adapter: TypeAdapter[T], call: Call, accepted: object) -> T:
     try:
         return adapter.validate_json(call.body)
     except ValidationError as error:
-        problems = "; ".join(
-            _problem(fault["loc"], fault["msg"].removeprefix("Value error, "))
-            for fault in error.errors()
-        )
-        raise BadRequestError(problems, accepted) from error
+        raise BadRequestError(problems(error), accepted) from error
+
+
+def problems(error: ValidationError) -> str:
+    """Say in one line what is wrong with which field."""
+    return "; ".join(
+        _problem(fault["loc"], fault["msg"].removeprefix("Value error, "))
+        for fault in error.errors()
+    )
 
 
 def answer(value: object, status: int = 200) -> Reply:

@@ -46,6 +46,11 @@ class DeadLetterPolicy:
     target: str
     max_receive_count: int
 
+    def __post_init__(self) -> None:
+        # Assumption: the range of the real service is not documented anywhere.
+        if self.max_receive_count < 1:
+            raise ValueError("max_receive_count must be 1 or more")
+
 
 @dataclass(slots=True)
 class Message:

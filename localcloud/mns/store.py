@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from localcloud.clock import Clock
 from localcloud.mns.errors import MnsError
@@ -24,6 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 class Behaviour:
     """Switches for what the real service does now and then, or what is not known about it."""
 
+    # Read by pydantic, where the admin API takes switches as JSON.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     # Assumption: the real cap moves with load and wait; only that there is one is documented.
     long_polls_max: int = 100
     # Recorded: a wait of one second answered after 807 to 873 ms.
@@ -37,6 +41,14 @@ class Behaviour:
     leases_to_the_gone: bool = False
     compact_xml: bool = False
     namespace_slash: bool = False
+
+    def __post_init__(self) -> None:
+        if self.long_polls_max < 0:
+            raise ValueError("long_polls_max must be 0 or more")
+        if not 0 <= self.wait_share_min <= 1:
+            raise ValueError("wait_share_min must be between 0 and 1")
+        if self.in_flight_max is not None and self.in_flight_max < 1:
+            raise ValueError("in_flight_max must be 1 or more, or null for no throttle")
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,19 @@ async def test_messages_are_published_as_they_are(cloud: LocalCloud, ask: Ask) -
     assert message.body == " {not json, nöt base64"
 
 
+async def test_switches_are_set_one_by_one(cloud: LocalCloud, ask: Ask) -> None:
+    status, told = await ask("POST", "/switches", {"short_batches": True, "in_flight_max": 9})
+    assert (status, told["short_batches"], told["long_polls_max"]) == (200, True, 100)
+    assert cloud.mns.behaviour.in_flight_max == 9
+
+
+async def test_a_dead_letter_policy_is_set_from_outside(cloud: LocalCloud, ask: Ask) -> None:
+    cloud.mns.create_queue("dead")
+    policy = {"target": "dead", "max_receive_count": 3}
+    assert await ask("PUT", "/queues/oss-events/dead-letter", policy) == (200, policy)
+    assert cloud.mns.queue("oss-events").dead_letter == DeadLetterPolicy("dead", 3)
+
+
 async def test_objects_are_stored_read_and_removed(cloud: LocalCloud, ask: Ask) -> None:
     assert (await ask("PUT", "/objects/source/dir/%C3%A4%20b/", b"data"))[0] == 201
     assert cloud.oss.read("source", "dir/ä b/") is not None
@@ -215,6 +228,41 @@ async def test_tasks_are_stopped_and_started_and_copies_read(cloud: LocalCloud, 
         ("POST", "/faults", {"seconds": -1}, 400, "seconds must be 0 or more"),
         ("POST", "/faults", {"times": 0}, 400, "1 or more"),
         ("POST", "/faults", {"action": "custom"}, 400, "needs a name"),
+        ("POST", "/switches", {"short_batch": True}, 400, "short_batches"),
+        ("POST", "/switches", {"wait_share_min": 2}, 400, "between 0 and 1"),
+        ("POST", "/switches", {"long_polls_max": -1}, 400, "0 or more"),
+        ("POST", "/switches", {"in_flight_max": 0}, 400, "no throttle"),
+        ("POST", "/switches", b"[]", 400, "short_batches"),
+        ("PUT", "/queues/oss-events", {}, 404, "/queues/<name>/dead-letter"),
+        ("PUT", "/queues/oss-events/dead-letter", {"target": "x"}, 400, "max_receive_count"),
+        (
+            "PUT",
+            "/queues/oss-events/dead-letter",
+            {"target": "oss-events", "max_receive_count": 1},
+            400,
+            "its own dead-letter queue",
+        ),
+        (
+            "PUT",
+            "/queues/oss-events/dead-letter",
+            {"target": "nowhere", "max_receive_count": 1},
+            404,
+            "no such queue",
+        ),
+        (
+            "PUT",
+            "/queues/nowhere/dead-letter",
+            {"target": "oss-events", "max_receive_count": 0},
+            400,
+            "1 or more",
+        ),
+        (
+            "PUT",
+            "/queues/nowhere/dead-letter",
+            {"target": "oss-events", "max_receive_count": 1},
+            404,
+            "not exist",
+        ),
         ("POST", "/queues/oss-events", b"x", 404, "/queues/<name>/messages"),
         ("POST", "/queues/nowhere/messages", b"x", 404, "oss-events"),
         ("POST", "/queues/oss-events/messages", b"\xff", 400, "UTF-8"),
