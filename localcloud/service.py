@@ -163,8 +163,10 @@ class Service:
     def _response(self, call: Call, reply: Reply) -> web.Response:
         headers = self.common_headers() | reply.headers
         # An answer to HEAD has no body, but may state the length of the body that GET would get.
-        body = None if call.method == "HEAD" else reply.body_bytes
-        return web.Response(status=reply.status, body=body, headers=headers)
+        # Without one, clients cannot tell where it ends and give the connection up.
+        if call.method == "HEAD":
+            return web.Response(status=reply.status, headers={"Content-Length": "0"} | headers)
+        return web.Response(status=reply.status, body=reply.body_bytes, headers=headers)
 
 
 async def _call(request: web.BaseRequest) -> Call:
