@@ -79,3 +79,12 @@ def test_help_shows_examples() -> None:
     ended = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert "python -m localcloud --json" in ended.stdout
     assert "demo" in ended.stdout
+
+
+def test_it_runs_without_the_relay() -> None:
+    code = (
+        "import sys, localcloud.__main__\n"
+        "found = {name.partition('.')[0] for name in sys.modules}\n"
+        "sys.exit(bool(found & {'worker', 'settings'}))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
