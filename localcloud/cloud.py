@@ -48,6 +48,7 @@ class LocalCloud:
 
     Each service has a clock of its own (`cloud.mns.clock.offset_seconds = 3600`) over one `source`
     of time; `faults` strike all three. `obs` holds what OMS copied. Same seed, same behaviour.
+    `events_announced` counts the messages that OSS put into queues, `events_lost` those it could not.
     """
 
     def __init__(self, seed: int = 0, source: Callable[[], float] = time.time) -> None:
@@ -56,6 +57,7 @@ class LocalCloud:
         self.alibaba = Identities(ALIBABA)
         self.huawei = Identities(HUAWEI)
         self.obs = Buckets()
+        self.events_announced = 0
         self.events_lost = 0
         self.prepared: Prepared | None = None
         self.mns = MnsService(Clock(source), self.faults, self.alibaba, self._branch())
@@ -167,6 +169,8 @@ class LocalCloud:
             self.mns.publish(queue, body)
         except MnsError:
             self.events_lost += 1
+        else:
+            self.events_announced += 1
 
     def _read_source(self, bucket: str, key: str) -> SourceObject | None:
         stored = self.oss.read(bucket, key)

@@ -50,7 +50,7 @@ class OmsService(Service):
     or 100 as their constraint says), `delay_seconds` from acceptance to copy, `plus_is_space`,
     `reject` (shell patterns of keys refused for good), `rate_limit`, `stopped_refusal` (status,
     code and message that a stopped task answers to keys), `tasks_max`, and those of `gateway`.
-    `posts` holds the newest accepted calls.
+    `posts` holds the newest accepted calls, `posts_accepted` counts all of them.
     """
 
     name = "oms"
@@ -69,6 +69,7 @@ class OmsService(Service):
         self.copier = Copier(clock, faults, read_source, write_destination, read_destination)
         self.tasks: dict[str, SyncTask] = {}
         self.posts: deque[AcceptedPost] = deque(maxlen=CALLS_KEPT)
+        self.posts_accepted = 0
         self.keys_per_call_max = 10
         self.delay_seconds = 0.05
         self.plus_is_space = False
@@ -166,6 +167,7 @@ class OmsService(Service):
         # Assumption: each key counts as one request.
         task.count(Statistic.REQUEST, len(keys), now)
         self.posts.append(AcceptedPost(now, task.task_id, keys))
+        self.posts_accepted += 1
         return Reply(200)
 
     def _list(self, target: Route, call: Call) -> Reply:

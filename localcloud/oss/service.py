@@ -105,6 +105,15 @@ class OssService(Service):
         self._announce("PutObject", bucket, tuple(changes), self._request_id(at), at)
         return written
 
+    def remove(self, bucket: str, key: str) -> StoredObject | None:
+        """Remove and announce an object in-process, as if a client had deleted it; None if absent."""
+        gone = self.buckets[bucket].delete(key)
+        if gone is not None:
+            at = self.clock.now()
+            change = writes.removal("ObjectRemoved:DeleteObject", gone)
+            self._announce("DeleteObject", bucket, (change,), self._request_id(at), at)
+        return gone
+
     def read(self, bucket: str, key: str) -> StoredObject | None:
         """Return an object in-process, or None if bucket or object do not exist."""
         found = self.buckets.get(bucket)

@@ -160,10 +160,13 @@ def _copy_event(turn: Turn, *, onto_itself: bool) -> str:
 def _removed(turn: Turn, key: str, name: str) -> tuple[Change, ...]:
     """Remove a key. Assumption: only an object that was there is announced."""
     gone = turn.bucket.delete(key)
-    if gone is None:
-        return ()
+    return () if gone is None else (removal(name, gone),)
+
+
+def removal(name: str, gone: StoredObject) -> Change:
+    """Describe the removal of an object."""
     mime = gone.described.content_type
-    return (Change(name, key, gone.size, gone.etag, -gone.size, mime),)
+    return Change(name, gone.key, gone.size, gone.etag, -gone.size, mime)
 
 
 def _keys_to_delete(body: bytes) -> tuple[list[str], bool]:
