@@ -14,6 +14,7 @@ TEXT_CHARS_MAX = 1024
 
 # A bucket becomes part of a host name when the source is looked at, so it may hold nothing else.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _FINISHED = "putobject postobject copyobject appendobject completemultipartupload putsymlink mirror"
 # Event names of mns.md 4.5 in lower case; `*` is every other name of the family.
 _KINDS: dict[tuple[str, str], Kind] = {
@@ -77,18 +78,18 @@ def _optional(value: Any, name: str) -> str:
     return "" if value is None else _text(value, name)
 
 
-def _required(value: Any, name: str) -> str:
-    text = _text(value, name)
+def _required(value: Any, name: str, chars_max: int = TEXT_CHARS_MAX) -> str:
+    text = _text(value, name, chars_max)
     if not text:
         raise Undecodable(f"{name} is empty")
     return text
 
 
-def _text(value: Any, name: str) -> str:
+def _text(value: Any, name: str, chars_max: int = TEXT_CHARS_MAX) -> str:
     if not isinstance(value, str):
         raise Undecodable(f"{name} is {kind_of(value)}, not a string")
-    if len(value) > TEXT_CHARS_MAX:
-        raise Undecodable(f"{name} is longer than {TEXT_CHARS_MAX} characters")
+    if len(value) > chars_max:
+        raise Undecodable(f"{name} is longer than {chars_max} characters")
     if not value.isascii():
         _bytes(value, name)
     return value
@@ -102,8 +103,9 @@ def _bytes(text: str, name: str) -> int:
 
 
 def _key(value: Any) -> str:
-    key = _required(value, "oss.object.key")
-    if _bytes(key, "oss.object.key") > KEY_BYTES_MAX:
+    # Where keys are URL-encoded, three characters stand for one byte of the name.
+    key = _required(value, "oss.object.key", 3 * KEY_BYTES_MAX)
+    if _bytes(key, "oss.object.key") - 2 * len(_ESCAPE.findall(key)) > KEY_BYTES_MAX:
         raise Undecodable(f"oss.object.key is longer than {KEY_BYTES_MAX} bytes")
     return key
 

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
+from worker.decode import KEY_BYTES_MAX
+
 KeyEncoding: TypeAlias = Literal["raw", "url", "auto"]
 # Whether a bucket holds an object under this very name; None where it may not be looked at.
 Exists: TypeAlias = Callable[[str, str], Awaitable[bool | None]]
@@ -29,7 +31,7 @@ def readings(key: str, encoding: KeyEncoding) -> tuple[str, ...]:
     if encoding == "raw" or ("%" not in key and "+" not in key):
         return (key,)
     decoded = _decoded(key)
-    if encoding == "url":
+    if encoding == "url" or len(key.encode()) > KEY_BYTES_MAX:
         return (decoded,)
     if decoded == key or _NEVER_ENCODED.search(key):
         return (key,)
