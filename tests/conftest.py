@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from localcloud.cloud import LocalCloud
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long", action="store_true", help="run the long form of the tests that kill processes"
+    )
+
+
+@pytest.fixture
+def is_long(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form was asked for."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[LocalCloud]:
+    """A local cloud that serves on free ports; the test prepares it."""
+    async with LocalCloud(seed=1) as cloud:
+        yield cloud

@@ -1,0 +1,204 @@
+"""A relay in this process: the real clients over loopback, against a local cloud that checks signatures."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import aiohttp
+import structlog
+from prometheus_client import CollectorRegistry
+from structlog.testing import LogCapture
+from structlog.typing import EventDict
+
+from harness.account import prepared
+from harness.until import until
+from localcloud.cloud import LocalCloud
+from settings import Settings, load_settings
+from worker.assembly import Assembled, Plan, Ports, assemble
+from worker.breaker import Breaker
+from worker.clients.http import open_session
+from worker.clients.mns import MnsClient
+from worker.clients.oms import OmsClient
+from worker.clients.oss import OssClient
+from worker.clock import SystemClock
+from worker.credentials import alibaba_from, huawei_from
+from worker.errors import Blame
+from worker.health import Health, serving
+from worker.journal import Journal
+from worker.metrics import Metrics
+from worker.relay import Capacity, Stops
+
+HURRY = 20
+QUIET_TICKS = 5
+JUMP_SECONDS_MAX = 850
+
+
+class HurriedClock:
+    """The machine's clock, but waits are a twentieth of what is asked for."""
+
+    wall = staticmethod(SystemClock.wall)
+    monotonic = staticmethod(SystemClock.monotonic)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / HURRY)
+
+
+@dataclass(slots=True)
+class Running:
+    """A relay at work, the cloud it works against, and what it logged."""
+
+    cloud: LocalCloud
+    assembled: Assembled
+    metrics: Metrics
+    logs: list[EventDict]
+    stops: Stops
+    task: asyncio.Task[None]
+    admin_url: str
+    quiet_ticks: int = 0
+
+    async def until(self, condition: Any, what: str, seconds: float = 30.0) -> None:
+        """Wait for a condition while the relay lives; waits that only time would end are cut short."""
+
+        def is_met() -> bool:
+            if self.task.done():
+                self.task.result()
+                raise AssertionError(f"the relay has ended while the test waited for: {what}")
+            self._hasten()
+            return bool(condition())
+
+        await until(is_met, what, seconds)
+
+    async def settle(self) -> None:
+        """Wait until the queue is empty, nothing is in hand, and all that OMS accepted is copied."""
+        await self.until(lambda: not self._waiting() and not self.in_hand, "an empty queue")
+        await self.cloud.oms.drained()
+
+    @property
+    def in_hand(self) -> int:
+        return len(self.assembled.flow.leases.in_hand)
+
+    def breaker(self, service: str) -> Breaker:
+        return next(each for each in self.assembled.breakers if each.service == service)
+
+    def count(self, service: str, operation: str) -> int:
+        """How many calls of an operation reached a service, answered or not."""
+        found = {"mns": self.cloud.mns, "oss": self.cloud.oss, "oms": self.cloud.oms}[service]
+        return sum(number for (name, _), number in found.counts.items() if name == operation)
+
+    def logged(self, action: str) -> list[EventDict]:
+        return [line for line in self.logs if line.get("action") == action]
+
+    async def ready(self) -> tuple[int, dict[str, Any]]:
+        """Ask /readyz."""
+        async with aiohttp.request("GET", f"{self.admin_url}/readyz") as response:
+            return response.status, await response.json()
+
+    def _waiting(self) -> int:
+        return len(self.cloud.mns.queue(prepared(self.cloud).queue))
+
+    def _hasten(self) -> None:
+        for breaker in self.assembled.breakers:
+            failure = breaker.failure
+            if breaker.is_open and failure is not None and failure.blame is not Blame.CREDENTIALS:
+                breaker.probe_now()
+        queue = self.cloud.mns.store.queues.get(prepared(self.cloud).queue)
+        now_ms = self.cloud.mns.store.now_ms()
+        is_quiet = (
+            queue is not None
+            and len(queue) > 0
+            and not self.in_hand
+            and queue.counts(now_ms).active == 0
+        )
+        self.quiet_ticks = self.quiet_ticks + 1 if is_quiet else 0
+        if queue is None or self.quiet_ticks < QUIET_TICKS:
+            return
+        self.quiet_ticks = 0
+        due_ms = queue.next_due_ms()
+        if due_ms is not None:
+            clock = self.cloud.mns.clock
+            clock.offset_seconds += max(0, due_ms - now_ms) / 1000 + 0.001
+            assert clock.offset_seconds < JUMP_SECONDS_MAX, "signatures would be refused as too old"
+
+
+@asynccontextmanager
+async def relaying(
+    cloud: LocalCloud, *, settings: dict[str, str] | None = None, **plan: Any
+) -> AsyncIterator[Running]:
+    """Run a relay for what was prepared in the cloud; leave at once when the block ends.
+
+    `settings` are names of the environment over those of the cloud; `plan` are fields of Plan.
+    """
+    found = load_settings(cloud.settings() | (settings or {}), dotenv=None)
+    capture = LogCapture()
+    metrics = Metrics(CollectorRegistry())
+    journal = Journal(metrics, _logger(capture))
+    async with _ports(found) as ports:
+        assembled = assemble(ports, replace(_plan(found), **plan), journal)
+        stops, port = Stops(), free_port()
+        health = Health(assembled, metrics, ports.clock.monotonic)
+        async with serving(health, "127.0.0.1", port):
+            task = asyncio.create_task(assembled.relay.run(stops), name="relay")
+            try:
+                url = f"http://127.0.0.1:{port}"
+                yield Running(cloud, assembled, metrics, capture.entries, stops, task, url)
+            finally:
+                stops.taking.set()
+                stops.working.set()
+                await task
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def _logger(capture: LogCapture) -> structlog.stdlib.BoundLogger:
+    logger = structlog.wrap_logger(None, processors=[capture], wrapper_class=structlog.BoundLogger)
+    return cast("structlog.stdlib.BoundLogger", logger)
+
+
+def _plan(settings: Settings) -> Plan:
+    return Plan(
+        worker="test-worker",
+        task_id=settings.sync_task.task_id,
+        log_bucket=settings.log_bucket,
+        capacity=Capacity(settings.pollers, settings.batch_keys, 0.002, grace_seconds=10.0),
+        key_encoding=settings.key_encoding,
+        max_deliveries=settings.max_deliveries,
+        wait_seconds=1,
+    )
+
+
+@asynccontextmanager
+async def _ports(settings: Settings) -> AsyncIterator[Ports]:
+    clock = HurriedClock()
+    alibaba, huawei = alibaba_from(settings), huawei_from(settings)
+    assert alibaba is not None
+    async with AsyncExitStack() as stack:
+        sessions = [
+            await stack.enter_async_context(open_session(connections=64, total_seconds=20.0))
+            for _ in range(4)
+        ]
+        polls, acknowledgements, store, sink = sessions
+        yield Ports(
+            queue=MnsClient(
+                settings.mns_endpoint,
+                settings.mns_queue,
+                lambda: alibaba,
+                (polls, acknowledgements),
+                clock,
+            ),
+            sink=OmsClient(settings.sync_task, lambda: huawei, sink, clock),
+            store=OssClient(
+                settings.oss_endpoint, settings.oss_region, lambda: alibaba, store, clock
+            ),
+            clock=clock,
+            rng=random.Random(1),
+        )
