@@ -37,6 +37,10 @@ check: $(STAMP) ## lint, types, tests with warnings as errors, branch coverage
 .PHONY: test
 test: check ## what CI runs (the same as check)
 
+.PHONY: bench
+bench: $(STAMP) ## CPU and calls per event against bare aiohttp and the rivals (ARGS="--remote --save FILE")
+	$(BIN)/python -m bench $(ARGS)
+
 .PHONY: format
 format: $(STAMP) ## format and mend what can be mended by machine
 	$(BIN)/ruff format .
