@@ -50,7 +50,8 @@ class AdaptiveLimit:
                 # The place was handed over in the same tick as the cancellation: pass it on.
                 self.in_flight -= 1
                 self._wake()
-            else:
+            elif waiter in self._waiters:
+                # Not there any more if a place came free in the same tick and passed it by.
                 self._waiters.remove(waiter)
             raise
 

@@ -1,0 +1,83 @@
+"""Short ways to build what the verbs pass around."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry
+from structlog.testing import LogCapture
+
+from worker.breaker import Breaker, State
+from worker.clock import Clock
+from worker.dedupe import Change, Waiter
+from worker.errors import Blame, Failure, Outcome
+from worker.events import Kind, Message, ObjectEvent
+from worker.journal import Journal
+from worker.lease import Held
+from worker.limit import AdaptiveLimit
+from worker.metrics import Metrics
+from worker.retry import Backoff, Retry
+from worker.service import Pace, Service
+
+
+class Heard:
+    """A journal of its own, and what was counted and logged in it."""
+
+    def __init__(self) -> None:
+        self._capture = LogCapture()
+        log = structlog.wrap_logger(None, processors=[self._capture])
+        self.journal = Journal(Metrics(CollectorRegistry()), log)
+
+    @property
+    def lines(self) -> list[Any]:
+        return self._capture.entries
+
+    def count(self, name: str, **labels: str) -> float:
+        """Return a metric; one that was never touched is 0."""
+        registry = self.journal.metrics.registry
+        return registry.get_sample_value(f"oms_relay_{name}", labels) or 0.0
+
+
+def service(
+    clock: Clock, journal: Journal, *, state: State = State.CLOSED, attempts_max: int = 6
+) -> Service:
+    breaker = Breaker("oms", clock, journal)
+    breaker.state = state
+    retry = Retry(clock, Backoff(random.Random(0)), attempts_max)
+    return Service(breaker, AdaptiveLimit(8, 8), retry, Pace(clock, None), clock, journal)
+
+
+def failure(blame: Blame = Blame.PASSING, outcome: Outcome | None = None, **more: Any) -> Failure:
+    default = Outcome.REJECTED if blame is Blame.ITEM else Outcome.RETRY_LATER
+    return Failure(
+        more.pop("service", "oms"), more.pop("operation", "Call"), outcome or default, blame, **more
+    )
+
+
+def message(
+    message_id: str = "M1", body: str = "", *, handle: str = "H", deliveries: int = 1
+) -> Message:
+    return Message(message_id, body, handle, deliveries, 1_790_000_000_000, 1_790_000_030_000)
+
+
+def held(message_id: str = "M1", body: str = "", **more: Any) -> Held:
+    found = message(message_id, body, **more)
+    return Held(found, found.receipt_handle, 0.0, 15.0, 30.0)
+
+
+def event(key: str = "a.txt", **more: Any) -> ObjectEvent:
+    facts = {
+        "name": "ObjectCreated:PutObject",
+        "kind": Kind.CREATED,
+        "bucket": "films",
+        "time": "2026-09-25T00:00:00.000Z",
+        "etag": "E1",
+        "request_id": "R1",
+    } | more
+    return ObjectEvent(key=key, **facts)
+
+
+def change(key: str = "a.txt", *, of: Held | None = None, **more: Any) -> Change:
+    return Change(key, [Waiter(of or held(), event(key, **more), b"")])
