@@ -91,6 +91,10 @@ class Running:
         found = {"mns": self.cloud.mns, "oss": self.cloud.oss, "oms": self.cloud.oms}[service]
         return sum(number for (name, _), number in found.counts.items() if name == operation)
 
+    def metric(self, name: str) -> float:
+        """A counter without labels."""
+        return self.metrics.registry.get_sample_value(f"oms_relay_{name}_total") or 0.0
+
     def logged(self, action: str) -> list[EventDict]:
         return [line for line in self.logs if line.get("action") == action]
 
