@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from localcloud.cloud import LocalCloud, Ports
+from localcloud.demo import command
 
 PORT_MAX = 65_535
 EXAMPLES = """
@@ -65,10 +66,7 @@ def serve(
         raise typer.Exit(1) from error
 
 
-@app.command()
-def demo() -> None:
-    """Run the whole job against a local cloud, with live progress and a final account."""
-    importlib.import_module("localcloud.demo").main()
+app.command(help=command.HELP)(command.demo)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
