@@ -81,7 +81,8 @@ class Breaker:
 
     def probe_now(self) -> None:
         """Bring the next probe forward, as when credentials have changed."""
-        self._probe_now.set()
+        if self.is_open:
+            self._probe_now.set()
 
     async def keep_probing(self, probe: Callable[[], Awaitable[None]]) -> None:
         """While open, call `probe` again and again until it succeeds; run for ever. Never two at a time."""
@@ -90,6 +91,8 @@ class Breaker:
                 self._changed.clear()
                 await self._changed.wait()
             await self._until_probe_is_due()
+            # Asked for during this probe, the next one comes at once: this one may still use the old keys.
+            self._probe_now.clear()
             try:
                 await probe()
             except CallFailed as failed:
@@ -99,21 +102,28 @@ class Breaker:
                 self._become(State.TRIAL, self.failure)
 
     async def _until_probe_is_due(self) -> None:
-        is_refused = self.failure is not None and self.failure.blame is Blame.CREDENTIALS
-        seconds = PROBE_SECONDS_CREDENTIALS if is_refused else self._probe_seconds
+        seconds = PROBE_SECONDS_CREDENTIALS if self._is_refused() else self._probe_seconds
         self._probe_seconds = min(
             PROBE_SECONDS_MAX, max(PROBE_SECONDS_FIRST, self._probe_seconds * 2)
         )
-        self._probe_now.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._probe_now.wait()
-        except TimeoutError:
-            pass
+        while not self._probe_now.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._probe_now.wait()
+            except TimeoutError:
+                # A call that was still under way may have been refused in the meantime.
+                if not self._is_refused() or seconds == PROBE_SECONDS_CREDENTIALS:
+                    break
+                seconds = PROBE_SECONDS_CREDENTIALS
+
+    def _is_refused(self) -> bool:
+        return self.failure is not None and self.failure.blame is Blame.CREDENTIALS
 
     def _become(self, state: State, failure: Failure | None) -> None:
         is_news = state is not self.state or failure != self.failure
         self.state, self.failure = state, failure
+        if not self.is_open:
+            self._probe_now.clear()
         self._changed.set()
         if is_news:
             self._journal.breaker(self.service, state, failure)
