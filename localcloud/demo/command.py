@@ -57,10 +57,10 @@ def demo(
     except RelayFailedError as error:
         screen.say(str(error), "bold red")
         is_right = False
-    except KeyboardInterrupt:
+    except _Stopped as stopped:
         shutil.rmtree(folder)
-        screen.say("Stopped. The relay is stopped too, and nothing is left behind.")
-        raise typer.Exit(128 + signal.SIGINT) from None
+        screen.say("Stopped, and the relay too: nothing is left running.")
+        raise typer.Exit(128 + stopped.number) from None
     if is_right:
         shutil.rmtree(folder)
         return
@@ -68,9 +68,28 @@ def demo(
     raise typer.Exit(1)
 
 
+class _Stopped(Exception):  # noqa: N818  a wish of the user's, not an error
+    """SIGINT or SIGTERM came; `number` says which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 async def _until_signal(options: Options, screen: Screen, folder: Path) -> bool:
-    """Run; SIGTERM ends it as Ctrl-C does."""
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGTERM, signal.raise_signal, signal.SIGINT
-    )
-    return await run(options, screen, folder)
+    """Run; the first SIGINT or SIGTERM ends it in order, later ones change nothing."""
+    running = asyncio.create_task(run(options, screen, folder), name="demo")
+    heard: list[int] = []
+
+    def hear(number: int) -> None:
+        if not heard:
+            running.cancel()
+        heard.append(number)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, hear, number)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        raise _Stopped(heard[0]) from None

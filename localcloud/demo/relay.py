@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ READY_SECONDS_MAX = 20.0
 GRACE_SECONDS = 9
 STOP_SECONDS_MAX = GRACE_SECONDS + 5.0
 LEAVE_SECONDS_MAX = 3.0
+BETWEEN_SIGNALS_SECONDS = 0.2
 LOG_LINES_SHOWN = 5
 PROJECT = Path(__file__).resolve().parents[2]
 # Settings of a real relay must not find their way into this one.
@@ -124,21 +124,17 @@ class RelayProcess:
             raise self._failed(f"did not stop within {STOP_SECONDS_MAX:.0f} s") from error
 
     async def _end(self) -> None:
-        """Leave no process behind: twice SIGTERM makes it leave at once, SIGKILL makes sure."""
+        """Leave no process behind: SIGTERM twice makes it leave at once, SIGKILL makes sure."""
         process, session = self._process, self._session
-        if session is not None:
-            await session.close()
-        if process is None or process.returncode is not None:
-            return
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
-            try:
-                process.send_signal(number)
-                async with asyncio.timeout(LEAVE_SECONDS_MAX / 3):
-                    await process.wait()
-            except (ProcessLookupError, TimeoutError):
-                continue
-            return
-        await process.wait()
+        try:
+            if session is not None:
+                await session.close()
+            if process is not None and process.returncode is None:
+                await _leave(process)
+        finally:
+            if process is not None and process.returncode is None:
+                process.kill()
+                await process.wait()
 
     def _running(self) -> asyncio.subprocess.Process:
         self.check()
@@ -164,6 +160,19 @@ class RelayProcess:
 def samples(text: str) -> dict[str, float]:
     """Return the relay's samples out of a page of metrics."""
     return {name: float(value) for name, value in _SAMPLE.findall(text)}
+
+
+async def _leave(process: asyncio.subprocess.Process) -> None:
+    """Ask twice; return when it has left or the time is up."""
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS_MAX):
+            process.terminate()
+            # Two signals at once would be heard as one.
+            await asyncio.sleep(BETWEEN_SIGNALS_SECONDS)
+            process.terminate()
+            await process.wait()
+    except (ProcessLookupError, TimeoutError):
+        return
 
 
 def _free_port() -> int:

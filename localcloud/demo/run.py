@@ -89,6 +89,7 @@ async def run(options: Options, screen: Screen, folder: Path) -> bool:
             with screen:
                 is_in_time = await _until_done(stage, relay, screen, write)
             counters = await relay.metrics()
+            screen.say("Stopping the relay with SIGTERM: open polls return first, within 3 s.")
             exit_code = await relay.stop()
         facts = await gather(stage, counters, relay.kills, exit_code)
     return _conclude(facts, stage, screen, is_in_time=is_in_time)
@@ -170,10 +171,13 @@ async def gather(
 def _conclude(facts: Facts, stage: Stage, screen: Screen, *, is_in_time: bool) -> bool:
     lines = account(facts)
     screen.account(lines)
-    for each in stage.faults:
-        screen.say(f"  fault: {each.name}, {each.struck:,} of at most {each.times_max:,} times")
     screen.say(
-        "Deletions are not synchronised: an OMS sync task copies and never deletes, so the copies of"
+        "Faults that struck, and how often they might have:" if stage.faults else "No faults."
+    )
+    for each in stage.faults:
+        screen.say(f"  {each.struck:5,} of {each.times_max:3,}  {each.name}")
+    screen.say(
+        "Deletions are not synchronised: an OMS sync task copies and never deletes, so copies of the"
         f" {facts.source.deletions:,} deleted objects may remain."
     )
     bad = wrong(lines)

@@ -82,8 +82,9 @@ class Screen:
         return time.monotonic() - self._started_at
 
     def say(self, text: str, style: str = "") -> None:
-        """Print a line that stays."""
-        self.console.print(text, style=style, markup=False, soft_wrap=True)
+        """Print a line that stays; only a terminal wraps it."""
+        is_long = not self.console.is_terminal
+        self.console.print(text, style=style, markup=False, soft_wrap=is_long)
 
     def show(self, progress: Progress) -> None:
         """Show the numbers of this moment."""
