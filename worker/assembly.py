@@ -118,7 +118,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         ),
         selection=Selection(reader, plan.key_encoding, plan.log_bucket, journal),
         dedupe=Dedupe(journal),
-        poster=Poster(ports.sink, services.posts, clock, journal),
+        poster=Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys),
         records=records,
         deleter=Deleter(ports.queue, services.acknowledgements, leases, clock, journal),
         dead_letters=dead_letters,

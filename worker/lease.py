@@ -7,8 +7,10 @@ one, the new timeout counts from the call, and there is no batch form. So one pl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from operator import attrgetter
 from typing import Protocol
 
 from worker.clock import Clock
@@ -163,19 +165,16 @@ class Leases:
 
     def _due(self) -> list[Held]:
         now = self._clock.monotonic()
-        due: list[Held] = []
-        for held in self.in_hand.values():
-            # Held in the order of their last renewal, all for the same time: the first not due ends it.
-            if held.renew_at > now or len(due) == RENEWALS_AT_ONCE:
-                break
-            if not held.is_leaving:
-                due.append(held)
-        return due
+        # All are looked at: after a failed renewal, or a new visibility, the order says nothing.
+        due = [each for each in self._kept() if each.renew_at <= now]
+        return nsmallest(RENEWALS_AT_ONCE, due, key=attrgetter("lease_ends_at"))
 
     def _until_next(self) -> float:
-        waiting = (held.renew_at for held in self.in_hand.values() if not held.is_leaving)
-        soonest = next(waiting, float("inf"))
+        soonest = min((each.renew_at for each in self._kept()), default=float("inf"))
         return min(max(soonest - self._clock.monotonic(), 0.01), IDLE_SECONDS)
+
+    def _kept(self) -> Iterator[Held]:
+        return (each for each in self.in_hand.values() if not each.is_leaving)
 
     async def _renew(self, held: Held) -> None:
         started = self._clock.monotonic()
@@ -186,7 +185,8 @@ class Leases:
                     held.receipt_handle, self.visibility_seconds
                 )
         except (CallFailed, TimeoutError):
-            self._renew_at(held, self._clock.monotonic() + max(0.2, self.visibility_seconds / 16))
+            pause = max(0.2, self.visibility_seconds / 16)
+            held.renew_at = self._clock.monotonic() + pause
             self._journal.renewed("failed")
         else:
             self._leased(held, handle or held.receipt_handle, started)
@@ -199,13 +199,7 @@ class Leases:
     def _leased(self, held: Held, handle: str, since: float) -> None:
         held.receipt_handle = handle
         held.lease_ends_at = since + self.visibility_seconds
-        self._renew_at(held, since + self.visibility_seconds / 2)
-
-    def _renew_at(self, held: Held, at: float) -> None:
-        held.renew_at = at
-        # Keep `in_hand` in the order of renewal; a message that has left in the meantime stays out.
-        if self.in_hand.pop(held.message.message_id, None) is not None:
-            self.in_hand[held.message.message_id] = held
+        held.renew_at = since + self.visibility_seconds / 2
 
 
 def release_seconds(dequeue_count: int) -> int:

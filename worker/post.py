@@ -6,8 +6,9 @@ none per key, so the bad ones are found by halving.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from worker.clock import Clock
@@ -16,7 +17,8 @@ from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.journal import Journal
 from worker.service import Service
 
-STATE_SECONDS = 10.0
+# CreateSyncEvents, OMS API reference: "maximum 10 objects", beside a generated limit of 100.
+KEYS_DOCUMENTED = 10
 
 
 class TaskState(Protocol):
@@ -62,78 +64,106 @@ class Verdict:
         return self.failure if self.outcome is Outcome.REJECTED else None
 
 
+@dataclass(slots=True)
+class _Post:
+    """One batch on its way: when it last left, how often, and what came of it."""
+
+    batch: Sequence[Change]
+    attempts: int
+    posted_at: float = 0.0
+    request_id: str = ""
+    failure: Failure | None = None
+
+    @property
+    def is_rejected(self) -> bool:
+        return self.failure is not None and self.failure.outcome is Outcome.REJECTED
+
+    def verdicts(self) -> list[Verdict]:
+        outcome = self.failure.outcome if self.failure else Outcome.ACCEPTED
+        facts = (outcome, self.posted_at, self.request_id, self.failure, self.attempts)
+        return [Verdict(change, *facts) for change in self.batch]
+
+
 class Poster:
     """Posts batches; every change comes back with one verdict."""
 
-    def __init__(self, sink: Sink, service: Service, clock: Clock, journal: Journal) -> None:
+    def __init__(
+        self, sink: Sink, service: Service, clock: Clock, journal: Journal, keys_max: int
+    ) -> None:
+        self.keys_max = keys_max
         self._sink = sink
         self._service = service
         self._clock = clock
         self._journal = journal
-        self._synchronizing_until = float("-inf")
 
     async def post(self, batch: Sequence[Change]) -> list[Verdict]:
         """Post the batch. ACCEPTED and REJECTED are final; with the others the keys are still owed."""
-        verdicts = await self._post(batch, 0)
-        for verdict in verdicts:
-            self._journal.posted(verdict.outcome, 1)
+        post = await self._send(batch, 0)
+        verdicts = post.verdicts()
+        if post.is_rejected:
+            verdicts = await self._split(post)
+            self._learn_keys_max(verdicts)
+        for outcome, each in Counter(verdict.outcome for verdict in verdicts).items():
+            self._journal.posted(outcome, each)
         return verdicts
 
-    async def _post(self, batch: Sequence[Change], attempts: int) -> list[Verdict]:
-        tries = 0
+    async def _send(self, batch: Sequence[Change], attempts: int) -> _Post:
+        post = _Post(batch, attempts)
+        keys = [change.key for change in batch]
 
         async def attempt() -> str:
-            nonlocal tries
-            tries += 1
-            return await self._sink.post([change.key for change in batch])
+            post.attempts += 1
+            post.posted_at = self._clock.wall()
+            return await self._sink.post(keys)
 
-        posted_at = self._clock.wall()
         try:
-            request_id = await self._service.call("CreateSyncEvents", attempt)
+            post.request_id = await self._service.call("CreateSyncEvents", attempt)
         except CallFailed as failed:
-            failure, attempts = failed.failure, attempts + tries
-        else:
-            return [
-                Verdict(change, Outcome.ACCEPTED, posted_at, request_id, None, attempts + tries)
-                for change in batch
-            ]
-        if failure.outcome is Outcome.REJECTED and len(batch) > 1:
-            half = len(batch) // 2
-            return [
-                *await self._post(batch[:half], attempts),
-                *await self._post(batch[half:], attempts),
-            ]
-        if failure.outcome is Outcome.REJECTED:
-            failure = await self._blame(failure)
-        return [
-            Verdict(change, failure.outcome, posted_at, failure.request_id, failure, attempts)
-            for change in batch
-        ]
+            post.failure = failed.failure
+            post.request_id = failed.failure.request_id
+        return post
 
-    async def _blame(self, failure: Failure) -> Failure:
-        """Blame the key for its refusal if the task is known to take events, else the service."""
-        if await self._is_synchronizing():
+    async def _split(self, refused: _Post) -> list[Verdict]:
+        """Halve a refused batch until the bad keys stand alone, while it is keys that are refused."""
+        refused.failure = await self._blame(refused)
+        if not refused.is_rejected or len(refused.batch) == 1:
+            return refused.verdicts()
+        half = len(refused.batch) // 2
+        verdicts = []
+        for part in (refused.batch[:half], refused.batch[half:]):
+            post = await self._send(part, refused.attempts)
+            verdicts += await self._split(post) if post.is_rejected else post.verdicts()
+        return verdicts
+
+    async def _blame(self, refused: _Post) -> Failure | None:
+        """Blame the keys if the task, asked after the refusal, takes events; else the service (G3)."""
+        failure = refused.failure
+        if failure is None or await self._is_synchronizing():
             return failure
-        blamed = Failure(
-            failure.service,
-            failure.operation,
-            Outcome.RETRY_LATER,
-            Blame.SERVICE,
-            failure.status,
-            failure.code,
-            f"{failure.message} (and the sync task is not known to be SYNCHRONIZING)",
-            failure.request_id,
+        blamed = replace(
+            failure,
+            outcome=Outcome.RETRY_LATER,
+            blame=Blame.SERVICE,
+            message=f"{failure.message} (and the sync task is not known to be SYNCHRONIZING)",
         )
         self._service.breaker.open(blamed)
         return blamed
 
     async def _is_synchronizing(self) -> bool:
-        if self._clock.monotonic() < self._synchronizing_until:
-            return True
         try:
             state = await self._service.call("ShowSyncTask", self._sink.show)
         except CallFailed:
             return False
-        if state.is_synchronizing:
-            self._synchronizing_until = self._clock.monotonic() + STATE_SECONDS
         return state.is_synchronizing
+
+    def _learn_keys_max(self, verdicts: Sequence[Verdict]) -> None:
+        """If a batch of more than 10 was refused and none of its keys was, its size was the reason."""
+        is_size = all(verdict.outcome is Outcome.ACCEPTED for verdict in verdicts)
+        if is_size and self.keys_max >= len(verdicts) > KEYS_DOCUMENTED:
+            self.keys_max = KEYS_DOCUMENTED
+            self._journal.log.warning(
+                "OMS refuses this many keys in one post: the relay goes on with 10, the documented maximum. "
+                "Set RELAY_BATCH_KEYS=10",
+                action="post",
+                keys=len(verdicts),
+            )

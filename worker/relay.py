@@ -106,7 +106,7 @@ class Relay:
             # A place first, then the batch: the longer keys wait, the more of them merge.
             await self._carries.acquire()
             batch = await self.flow.dedupe.batch(
-                self._capacity.batch_keys, self._capacity.linger_seconds
+                self.flow.poster.keys_max, self._capacity.linger_seconds
             )
             if not batch:
                 return
