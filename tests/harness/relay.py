@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, cast
 
 import aiohttp
@@ -37,6 +38,7 @@ from worker.relay import Capacity, Stops
 HURRY = 20
 QUIET_TICKS = 5
 JUMP_SECONDS_MAX = 850
+_numbers = count(1)
 
 
 class HurriedClock:
@@ -170,7 +172,7 @@ def _logger(capture: LogCapture) -> structlog.stdlib.BoundLogger:
 
 def _plan(settings: Settings) -> Plan:
     return Plan(
-        worker="test-worker",
+        worker=f"test-worker-{next(_numbers)}",
         task_id=settings.sync_task.task_id,
         log_bucket=settings.log_bucket,
         capacity=Capacity(settings.pollers, settings.batch_keys, 0.002, grace_seconds=10.0),
