@@ -8,7 +8,7 @@ from typing import Any
 from worker.envelope import as_object, kind_of, raw_events, shown
 from worker.events import Kind, ObjectEvent, Undecodable
 
-# The longest object name that OSS takes, in bytes of UTF-8 (oss.md).
+# The longest object name that OSS takes, in bytes of UTF-8 (OSS object naming conventions).
 KEY_BYTES_MAX = 1023
 TEXT_CHARS_MAX = 1024
 
@@ -16,7 +16,7 @@ TEXT_CHARS_MAX = 1024
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _FINISHED = "putobject postobject copyobject appendobject completemultipartupload putsymlink mirror"
-# Event names of mns.md 4.5 in lower case; `*` is every other name of the family.
+# Event names of the OSS event notification page, in lower case; `*` is every other name of the family.
 _KINDS: dict[tuple[str, str], Kind] = {
     **{("objectcreated", name): Kind.CREATED for name in _FINISHED.split()},
     ("objectcreated", "initiatemultipartupload"): Kind.UNFINISHED,
@@ -90,24 +90,19 @@ def _text(value: Any, name: str, chars_max: int = TEXT_CHARS_MAX) -> str:
         raise Undecodable(f"{name} is {kind_of(value)}, not a string")
     if len(value) > chars_max:
         raise Undecodable(f"{name} is longer than {chars_max} characters")
-    if not value.isascii():
-        _bytes(value, name)
     return value
-
-
-def _bytes(text: str, name: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:
-        raise Undecodable(f"{name} holds half of a surrogate pair: {shown(text)}") from None
 
 
 def _key(value: Any) -> str:
     # Where keys are URL-encoded, three characters stand for one byte of the name.
     key = _required(value, "oss.object.key", 3 * KEY_BYTES_MAX)
-    if _bytes(key, "oss.object.key") - 2 * len(_ESCAPE.findall(key)) > KEY_BYTES_MAX:
+    if len(key) > KEY_BYTES_MAX // 4 and _name_bytes(key) > KEY_BYTES_MAX:
         raise Undecodable(f"oss.object.key is longer than {KEY_BYTES_MAX} bytes")
     return key
+
+
+def _name_bytes(key: str) -> int:
+    return len(key.encode()) - 2 * len(_ESCAPE.findall(key))
 
 
 def _bucket(value: Any) -> str:

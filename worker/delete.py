@@ -30,13 +30,13 @@ class Deleter:
         self._leases = leases
         self._clock = clock
         self._journal = journal
-        self._finished: list[tuple[Held, str]] = []
+        self._finished: list[tuple[Held, str, str]] = []
         self._arrived = asyncio.Event()
         self._is_full = asyncio.Event()
 
-    def delete(self, held: Held, end: str = "deleted") -> None:
-        """Delete this message soon; `end` is what its last log line says."""
-        self._finished.append((held, end))
+    def delete(self, held: Held, end: str = "deleted", why: str = "") -> None:
+        """Delete this message soon; `end` and `why` are what its last log line says."""
+        self._finished.append((held, end, why))
         self._arrived.set()
         if len(self._finished) >= BATCH:
             self._is_full.set()
@@ -48,7 +48,7 @@ class Deleter:
                 batch = await self._batch()
                 calls.create_task(self._delete(batch), name=f"delete {len(batch)} messages")
 
-    async def _batch(self) -> list[tuple[Held, str]]:
+    async def _batch(self) -> list[tuple[Held, str, str]]:
         while not self._finished:
             self._arrived.clear()
             await self._arrived.wait()
@@ -62,16 +62,16 @@ class Deleter:
         batch, self._finished = self._finished[:BATCH], self._finished[BATCH:]
         return batch
 
-    async def _delete(self, batch: list[tuple[Held, str]]) -> None:
-        for held, _ in batch:
+    async def _delete(self, batch: list[tuple[Held, str, str]]) -> None:
+        for held, *_ in batch:
             await self._leases.settled_handle(held)
-        handles = {held.receipt_handle: (held, end) for held, end in batch}
+        handles = {held.receipt_handle: (held, end, why) for held, end, why in batch}
         left = await self._call(list(handles))
-        for handle, (held, end) in handles.items():
+        for handle, (held, end, why) in handles.items():
             self._leases.let_go(held)
             if handle not in left:
                 took = self._clock.monotonic() - held.taken_at
-                self._journal.ended(held, end, took)
+                self._journal.ended(held, end, took, why)
                 self._journal.metrics.deleted.inc()
 
     async def _call(self, handles: list[str]) -> list[str]:

@@ -80,6 +80,6 @@ class Flow:
         """Keep a message as a dead letter, and only then delete it."""
         failure = await self.dead_letters.write(held, cause, error)
         if failure is None:
-            self.deleter.delete(held, end="dead_letter")
+            self.deleter.delete(held, end="dead_letter", why=f"{cause}: {error}")
         else:
             await self.leases.give_back(held, str(failure))

@@ -81,6 +81,7 @@ class Journal:
             outcome=end,
             took_ms=round(took_seconds * 1000),
             **({"why": bounded(why)} if why else {}),
+            **({"hint": _DEAD_LETTER_HINT} if end == "dead_letter" else {}),
         )
 
     def breaker(self, service: str, state: str, failure: Failure | None) -> None:
@@ -109,6 +110,7 @@ _ENDS = {
     "released": "message given back to the queue",
     "dead_letter": "message kept as a dead letter and deleted",
 }
+_DEAD_LETTER_HINT = "`oms-relay dead list` shows it, `oms-relay dead redrive` sends it again"
 
 
 def bounded(text: str) -> str:
