@@ -1,0 +1,291 @@
+"""What must hold in every world, checked at the moment of each effect and once more at the end.
+
+The rules carry the numbers of the guarantees they watch; a broken one is written to the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from simulation.bodies import LOG_BUCKET, TASK_ID, Content, Event, spellings
+from simulation.ledger import Ledger
+from simulation.queue import Stored
+from simulation.sink import Post
+from simulation.verdicts import Memory, lease_was_fair
+from worker.assembly import POSTS_MAX, RECORDS_MAX
+from worker.clients.mns import BATCH
+from worker.events import Message
+from worker.record import ROOT
+
+if TYPE_CHECKING:
+    from simulation.process import Process
+    from simulation.scenario import Scenario
+
+REFUSAL_SECONDS = 300.0
+
+
+class Oracles:
+    """Watches every effect of every process of one world."""
+
+    def __init__(self, scenario: Scenario, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.scenario = scenario
+        self.messages: dict[str, Stored] = {}
+        self.deleted: set[str] = set()
+        self.dead: dict[str, str] = {}
+        self.accepted_at: dict[str, int] = {}
+        self.recorded_keys: set[str] = set()
+        self.known_accepts: Counter[str] = Counter()
+        self.deliveries: Counter[str] = Counter()
+        self.expected: set[str] = set()
+        self.events: list[Event] = []
+        self._posts: dict[str, Post] = {}
+        self._memories: dict[Process, Memory] = {}
+
+    def memory(self, process: Process) -> Memory:
+        """Return what a process has seen and done."""
+        return self._memories.setdefault(process, Memory())
+
+    # What the world sends.
+
+    def sent(self, stored: Stored) -> None:
+        """A message was enqueued."""
+        number = self.ledger.note("oss", "sent", stored.message_id)
+        self.messages[stored.message_id] = stored
+        for event in stored.letter.changes:
+            if not event.sent:
+                event.sent = number
+                self.events.append(event)
+            self.expected.add(event.key)
+            self.expected.update(spellings(event, is_url_encoded=self.scenario.mix.is_url_encoded))
+
+    # MNS.
+
+    def handing_out(self, process: Process, stored: Stored) -> None:
+        """A message leaves the queue; G6 if its last holder still had a right to it."""
+        number = self.ledger.note(process.name, "handed out", stored.message_id)
+        lease = stored.lease
+        if lease is None:
+            return
+        self.ledger.counts["redelivered"] += 1
+        if lease_was_fair(lease) and lease.process.is_running:
+            self.ledger.violated(
+                "G6 leases hold",
+                f"{stored.message_id} was handed out again (event {number}) while {lease.process.name} "
+                "held it, lived, and had no trouble with MNS",
+            )
+
+    def received(self, process: Process, messages: Sequence[Message]) -> None:
+        """An answer with messages has reached the process."""
+        memory = self.memory(process)
+        number = self.ledger.note(process.name, "received", len(messages))
+        fresh = 0
+        for message in messages:
+            stored = self.messages[message.message_id]
+            fresh += message.message_id not in process.in_hand
+            if stored.lease is not None and stored.handle == message.receipt_handle:
+                stored.lease.is_delivered = True
+            for event in stored.letter.changes:
+                memory.first_seen.setdefault(event, number)
+                memory.seen_of_key.setdefault(event.key, set()).add(event)
+            for key in {event.key for event in stored.letter.changes}:
+                self.deliveries[key] += 1
+        if len(process.in_hand) + fresh > process.plan.max_in_flight:
+            self.ledger.violated(
+                "G8 bounded",
+                f"{process.name} holds {len(process.in_hand)} messages and took {fresh} more",
+            )
+
+    def delete_asked(self, process: Process, handles: Sequence[str]) -> None:
+        """A delete leaves the process: it has let these messages go."""
+        self.ledger.note(process.name, "delete asked", tuple(handles))
+        if not 1 <= len(handles) <= BATCH:
+            self.ledger.violated("G8 bounded", f"{len(handles)} handles in one delete")
+        for handle in handles:
+            stored = self._let_go(process, handle)
+            if stored is not None and stored.message_id not in self.dead:
+                self.memory(process).done.update(stored.letter.changes)
+
+    def change_asked(self, process: Process, handle: str, seconds: int) -> None:
+        """A renewal or a release leaves the process."""
+        if seconds < 1:
+            self.ledger.violated("MNS", f"a visibility of {seconds} s is refused")
+        if seconds != self.scenario.habits.visibility_seconds:
+            self._let_go(process, handle)
+
+    def stale_handle(self, process: Process, stored: Stored, handle: str) -> None:
+        """A dead handle was used: a fault if the process had a good one, or should still have had it."""
+        lease = stored.lease
+        self.ledger.note(process.name, "stale handle", handle)
+        if lease is None or lease.process is not process or stored.was_exposed:
+            return
+        if lease_was_fair(lease) and process.is_running:
+            self.ledger.violated(
+                "G6 leases hold",
+                f"{process.name} used {handle}, the good handle is {stored.handle}",
+            )
+
+    def deleting(self, process: Process, stored: Stored) -> None:
+        """A message is about to disappear: G1 for each of its keys."""
+        self.ledger.note(process.name, "deleted", stored.message_id)
+        self.deleted.add(stored.message_id)
+        memory = self.memory(process)
+        cause = self.dead.get(stored.message_id)
+        if stored.letter.content is Content.UNDECODABLE and cause is None:
+            self.ledger.violated("G1 record before delete", f"{stored.message_id} cannot be read")
+        for event in stored.letter.changes:
+            why = memory.why_not_done(event, cause)
+            if why:
+                self.ledger.violated(
+                    "G1 record before delete",
+                    f"{process.name} deleted {stored.message_id}, but {why}: {event.key[:60]!r}",
+                )
+
+    def _let_go(self, process: Process, handle: str) -> Stored | None:
+        stored = self.messages[handle.partition("-")[0]]
+        lease = stored.lease
+        if lease is not None and lease.process is process and handle == stored.handle:
+            lease.is_let_go = True
+        return stored
+
+    # OMS.
+
+    def post_started(self, process: Process, keys: Sequence[str], under_way: int) -> Post:
+        """A post leaves the process."""
+        number = self.ledger.note(process.name, "post", tuple(keys))
+        self.sink_called(process)
+        memory = self.memory(process)
+        if not 1 <= len(keys) <= process.plan.capacity.batch_keys or under_way >= POSTS_MAX:
+            self.ledger.violated("G8 bounded", f"{len(keys)} keys, {under_way} posts under way")
+        for key in keys:
+            if key not in self.expected or keys.count(key) > 1:
+                self.ledger.violated("G2 dedupe", f"posted without need: {key[:60]!r}")
+            seen = memory.seen_of_key.get(key)
+            if seen is not None and seen <= memory.done and not self._awaits(process, key):
+                self.ledger.violated("G2 dedupe", f"posted again though recorded: {key[:60]!r}")
+        post = Post(process, tuple(keys), number, f"R{number:06}")
+        self._posts[post.request_id] = post
+        return post
+
+    def _awaits(self, process: Process, key: str) -> bool:
+        """Whether a message in hand has this key: a change that was announced twice may be on its way."""
+        held = (self.messages[message_id] for message_id in process.in_hand)
+        return any(event.key == key for stored in held for event in stored.letter.changes)
+
+    def accepted(self, post: Post) -> None:
+        """OMS takes the keys of a post."""
+        self.ledger.note("oms", "accepted", post.request_id)
+        post.is_accepted = True
+        for key in post.keys:
+            self.accepted_at[key] = max(self.accepted_at.get(key, 0), post.started)
+
+    def accept_known(self, post: Post) -> None:
+        """The process hears that its post was accepted."""
+        self.known_accepts.update(post.keys)
+
+    def refused(self, process: Process) -> None:
+        """The process hears that its credentials are refused."""
+        self.ledger.note(process.name, "refused")
+        memory, now = self.memory(process), self.ledger.now()
+        if now >= memory.refused_at + REFUSAL_SECONDS:
+            memory.refused_at = now
+
+    def sink_called(self, process: Process) -> None:
+        """Any call to OMS leaves: G5 if the credentials were refused a moment ago."""
+        refused_at = self.memory(process).refused_at
+        if refused_at < self.ledger.now() < refused_at + REFUSAL_SECONDS - 0.001:
+            self.ledger.violated(
+                "G5 credentials", f"{process.name} called OMS again although they were refused"
+            )
+
+    # OSS.
+
+    def put_started(self, process: Process, under_way: int) -> None:
+        """A put leaves the process."""
+        if under_way >= RECORDS_MAX:
+            self.ledger.violated("G8 bounded", f"{process.name} has {under_way} puts under way")
+
+    def stored(self, process: Process, bucket: str, name: str, body: bytes, kind: str) -> None:
+        """An object was written."""
+        folder = name.removeprefix(f"{ROOT}/{TASK_ID}/").partition("/")[0]
+        self.ledger.note(process.name, folder, name[-60:])
+        if bucket != LOG_BUCKET or not name.startswith(f"{ROOT}/{TASK_ID}/"):
+            self.ledger.violated("records", f"a {kind} was written to {bucket}/{name[:80]}")
+        match folder:
+            case "success_object":
+                self._success(process, json.loads(body))
+            case "log":
+                for line in body.splitlines():
+                    self._success(process, json.loads(line))
+            case "failed_object":
+                self._failed(process, json.loads(body))
+            case "dead_letter":
+                self._dead(process, name, json.loads(body))
+
+    def _success(self, process: Process, record: dict[str, Any]) -> None:
+        """A success record: it must name an accepted post of its key by the same process."""
+        key = record["key"]
+        if record["outcome"] == "rejected":
+            self.memory(process).failed.add(key)
+            return
+        post = self._posts.get(record["oms_request_id"])
+        if (
+            post is None
+            or not post.is_accepted
+            or key not in post.keys
+            or post.process is not process
+        ):
+            self.ledger.violated("G1 no false records", f"never accepted: {key[:60]!r}")
+            return
+        memory = self.memory(process)
+        memory.recorded[key] = max(memory.recorded.get(key, 0), post.started)
+        self.recorded_keys.add(key)
+
+    def _failed(self, process: Process, record: dict[str, Any]) -> None:
+        self.memory(process).failed.add(record["key"])
+        if record["key"] not in self.scenario.poison:
+            self.ledger.violated("G4 one bad key", f"a good key failed: {record['key'][:60]!r}")
+
+    def _dead(self, process: Process, name: str, letter: dict[str, Any]) -> None:
+        stored = self.messages[letter["message_id"]]
+        self.dead[stored.message_id] = letter["cause"]
+        if letter["body"] != stored.letter.body or f"/{letter['cause']}/" not in name:
+            self.ledger.violated("dead letters", f"{name} does not hold its message")
+        why = self.scenario.why_not_dead(stored, letter["cause"])
+        if why:
+            self.ledger.violated("G3 outages cost nothing", f"{process.name} buried {name}: {why}")
+
+    # Stops.
+
+    def process_ended(
+        self, process: Process, error: BaseException | None, *, was_cancelled: bool
+    ) -> None:
+        """A process has ended by itself: G7."""
+        now = self.ledger.now()
+        self.ledger.note(process.name, "end", len(process.in_hand))
+        asked_at = process.stop_asked_at
+        if error is not None or was_cancelled or asked_at is None:
+            self.ledger.violated("G7 two stops", f"{process.name} ended by itself: {error!r}")
+            return
+        limit = asked_at + process.plan.capacity.grace_seconds + 1
+        if process.leave_asked_at is not None:
+            limit = min(limit, process.leave_asked_at + 4)
+        if now > limit and not process.was_frozen:
+            self.ledger.violated("G7 two stops", f"{process.name} ended {now - limit:.1f} s late")
+        for stored in self.messages.values():
+            lease = stored.lease
+            if (
+                stored.message_id not in self.deleted
+                and lease is not None
+                and lease.process is process
+                and lease_was_fair(lease)
+                and stored.visible_at > now + 1.1
+            ):
+                self.ledger.violated(
+                    "G7 two stops",
+                    f"{process.name} ended, {stored.message_id} stays hidden for "
+                    f"{stored.visible_at - now:.0f} s",
+                )

@@ -1,0 +1,162 @@
+"""One worker process of a world: the real relay on modelled ports, to be killed, frozen and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from simulation.loop import OWNER, LoopClock
+from simulation.queue import QueuePort
+from simulation.sink import SinkPort
+from simulation.store import StorePort
+from simulation.wire import Wire
+from worker.assembly import Plan, Ports, assemble
+from worker.errors import Blame, Failure
+from worker.journal import Journal
+from worker.lease import Held
+from worker.metrics import Metrics
+from worker.relay import Stops
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+SERVER = Context()
+
+
+class _Silence:
+    """A log that nobody reads: the ledger knows more."""
+
+    def info(self, *_: Any, **__: Any) -> None:
+        """Drop a line."""
+
+    debug = warning = error = info
+
+
+# One for all worlds: metrics are counted here and judged elsewhere.
+_JOURNAL = Journal(
+    Metrics(CollectorRegistry()), cast("structlog.stdlib.BoundLogger", cast("object", _Silence()))
+)
+
+
+class Process:
+    """A worker. After `kill` nothing it does has any effect; only requests already sent may still arrive."""
+
+    def __init__(self, world: World, number: int, plan: Plan) -> None:
+        self.name = f"worker-{number}"
+        self.is_alive = True
+        self.is_running = False
+        self.was_frozen = False
+        self.troubles = 0
+        self.plan = plan
+        self.stops = Stops()
+        self.stop_asked_at: float | None = None
+        self.leave_asked_at: float | None = None
+        self._world = world
+        self._freezes = 0
+        self._context = copy_context()
+        self._context.run(OWNER.set, self)
+        self._task: asyncio.Task[None] | None = None
+        wires = {service: self._wire(service) for service in ("mns", "oms", "oss")}
+        oracles = world.oracles
+        wires["oms"].on_failure = self._hear_refusal
+        ports = Ports(
+            QueuePort(world.queue, wires["mns"], self, oracles),
+            SinkPort(world.sink, wires["oms"], self, oracles),
+            StorePort(world.store, wires["oss"], self, oracles),
+            LoopClock(world.loop),
+            random.Random(f"{world.scenario.seed} {self.name}"),
+        )
+        self.assembled = self._context.run(assemble, ports, plan, _JOURNAL)
+
+    @property
+    def in_hand(self) -> dict[str, Held]:
+        """The messages this process holds, by its own account."""
+        return self.assembled.flow.leases.in_hand
+
+    def start(self) -> None:
+        """Run the relay."""
+        self._world.oracles.ledger.note(self.name, "start")
+        self.is_running = True
+        run = self.assembled.relay.run(self.stops)
+        self._task = self._world.loop.create_task(run, name=self.name, context=self._context)
+        self._task.add_done_callback(self._ended, context=SERVER)
+
+    async def breathe(self) -> None:
+        """Return at once, or never if the process is dead: the first line of every port."""
+        if not self.is_alive:
+            await self._world.loop.create_future()
+
+    def troubled(self, service: str) -> None:
+        """Note trouble that may cost a lease."""
+        if service == "mns":
+            self.troubles += 1
+
+    def kill(self) -> None:
+        """End the process as kill -9 does; cancelling only tidies up what can have no effect any more."""
+        if self.is_alive and self.is_running:
+            self._world.oracles.ledger.note(self.name, "kill", len(self.in_hand))
+            self.is_alive = False
+            self._freezes = 0
+            self._world.loop.thaw(self)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Cancel the task of a dead process."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def freeze(self, seconds: float) -> None:
+        """Stop the process as SIGSTOP does, and let it run on later."""
+        self._world.oracles.ledger.note(self.name, "freeze", round(seconds, 3))
+        self.was_frozen = True
+        self.troubles += 1
+        self._freezes += 1
+        self._world.loop.freeze(self)
+        self._world.loop.call_later(seconds, self._thaw, context=SERVER)
+
+    def stop(self) -> None:
+        """Ask the process to finish, as the first SIGTERM does."""
+        if self.is_alive and self.stop_asked_at is None:
+            self._world.oracles.ledger.note(self.name, "stop", len(self.in_hand))
+            self.stop_asked_at = self._world.loop.time()
+            self.stops.taking.set()
+
+    def leave(self) -> None:
+        """Ask the process to leave at once, as the second SIGTERM does."""
+        self.stop()
+        if self.is_alive and self.leave_asked_at is None:
+            self._world.oracles.ledger.note(self.name, "leave", len(self.in_hand))
+            self.leave_asked_at = self._world.loop.time()
+            self.stops.working.set()
+
+    async def ended(self) -> None:
+        """Wait for the task, whatever its end."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    def _thaw(self) -> None:
+        if not self.is_alive:
+            return
+        self._freezes -= 1
+        if not self._freezes:
+            self.troubles += 1
+            self._world.loop.thaw(self)
+
+    def _wire(self, service: str) -> Wire:
+        return Wire(self._world.loop, self, service, self._world.weather, SERVER)
+
+    def _hear_refusal(self, failure: Failure) -> None:
+        if failure.blame is Blame.CREDENTIALS:
+            self._world.oracles.refused(self)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.is_running = False
+        error = None if task.cancelled() else task.exception()
+        if self.is_alive:
+            self._world.oracles.process_ended(self, error, was_cancelled=task.cancelled())
+        self._world.process_left(self)

@@ -1,0 +1,115 @@
+"""A model of one OMS sync task: it accepts keys, refuses some, has a capacity, and can be stopped."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from simulation.faults import Trouble, answered
+from simulation.loop import VirtualLoop
+from simulation.wire import Exchange, Wire
+from worker.errors import Blame
+from worker.post import TaskState
+
+if TYPE_CHECKING:
+    from simulation.oracles import Oracles
+    from simulation.process import Process
+
+CALL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What ShowSyncTask says."""
+
+    status: str
+
+    @property
+    def is_synchronizing(self) -> bool:
+        """Whether the task takes events."""
+        return self.status == "SYNCHRONIZING"
+
+
+@dataclass(slots=True, eq=False)
+class Post:
+    """One attempt to announce some keys. `started` is its number in the ledger."""
+
+    process: Process
+    keys: tuple[str, ...]
+    started: int
+    request_id: str
+    is_accepted: bool = False
+    is_known: bool = False
+
+
+class SinkModel:
+    """The service's side. Above `knee` calls at once it refuses."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        rng: random.Random,
+        poison: frozenset[str],
+        knee: int,
+        work_seconds: float,
+    ) -> None:
+        self._loop = loop
+        self._rng = rng
+        self._poison = poison
+        self._knee = knee
+        self._work_seconds = work_seconds
+        self._at_work = 0
+
+    def serve(self, exchange: Exchange[str], post: Post, wire: Wire, oracles: Oracles) -> None:
+        """Work on a post for a while, then decide."""
+        if self._at_work >= self._knee:
+            exchange.fail(answered("oms", exchange.operation, Blame.PASSING, 429))
+            return
+        self._at_work += 1
+        seconds = (
+            self._work_seconds * (0.5 + self._rng.random()) * (1 + 2 * self._at_work / self._knee)
+        )
+        self._loop.call_later(seconds, self._decide, exchange, post, wire, oracles)
+
+    def _decide(self, exchange: Exchange[str], post: Post, wire: Wire, oracles: Oracles) -> None:
+        self._at_work -= 1
+        is_stopped = wire.weather.is_on("oms", Trouble.STOPPED, self._loop.time())
+        if is_stopped or not self._poison.isdisjoint(post.keys):
+            oracles.ledger.note("oms", "rejected", post.request_id)
+            exchange.fail(answered("oms", exchange.operation, Blame.ITEM, 400))
+            return
+        oracles.accepted(post)
+        exchange.answer(post.request_id)
+
+
+class SinkPort:
+    """The near side: what `worker.clients.oms.OmsClient` is in production."""
+
+    def __init__(self, model: SinkModel, wire: Wire, process: Process, oracles: Oracles) -> None:
+        self._model = model
+        self._wire = wire
+        self._process = process
+        self._oracles = oracles
+
+    async def post(self, keys: Sequence[str]) -> str:
+        """Announce the keys; return a request id."""
+        await self._process.breathe()
+        post = self._oracles.post_started(self._process, keys, self._wire.open_calls.get("post", 0))
+        return await self._wire.call(
+            "post",
+            lambda exchange: self._model.serve(exchange, post, self._wire, self._oracles),
+            CALL_SECONDS,
+            lambda: self._oracles.accept_known(post),
+        )
+
+    async def show(self) -> TaskState:
+        """Return the task's state."""
+        await self._process.breathe()
+        self._oracles.sink_called(self._process)
+        return await self._wire.call("show", self._show, CALL_SECONDS)
+
+    def _show(self, exchange: Exchange[TaskState]) -> None:
+        is_stopped = self._wire.weather.is_on("oms", Trouble.STOPPED, self._wire.loop.time())
+        exchange.answer(State("STOPPED" if is_stopped else "SYNCHRONIZING"))
