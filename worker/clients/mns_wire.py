@@ -12,11 +12,10 @@ from xml.etree import ElementTree as ET
 
 from worker.events import Message
 
-# Where characters that XML forbids are parked while parsing; decode then sees them again as they were.
-_PARKING = 0xE000
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_FORBIDDEN_REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,2})|0*([0-9]{1,2}));")
-_PARKED = re.compile("[\ue000-\ue01f]")
+_FORBIDDEN_REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,4})|0*([0-9]{1,5}));")
+# Private blocks of 64 characters, to park what XML forbids while parsing; one that no body uses is taken.
+_PARKINGS = range(0x10FF00, 0xF0000, -0x40)
 
 
 class Damaged(ValueError):  # noqa: N818  a verdict about an answer
@@ -36,11 +35,11 @@ class QueueAttributes:
 
 def messages(body: bytes) -> list[Message]:
     """Read the answer of BatchReceiveMessage. Raises `Damaged` if it is not one."""
-    root, is_parked = _parse(body)
+    root, parking = _parse(body)
     if _name(root) != "Messages":
         raise Damaged(f"expected <Messages>, found <{_name(root)}>")
     found = [_message(_fields(child)) for child in root if _name(child) == "Message"]
-    return [replace(each, body=_restore(each.body)) for each in found] if is_parked else found
+    return [replace(each, body=parking.restored(each.body)) for each in found] if parking else found
 
 
 def attributes(body: bytes) -> QueueAttributes:
@@ -77,36 +76,50 @@ def _message(fields: dict[str, str]) -> Message:
         raise Damaged(f"a message lacks a usable {error}") from error
 
 
-def _parse(body: bytes) -> tuple[ET.Element, bool]:
-    """Return the root, and whether forbidden characters had to be parked."""
+def _parse(body: bytes) -> tuple[ET.Element, _Parking | None]:
+    """Return the root, and where forbidden characters had to be parked, if any."""
     if b"<!DOCTYPE" in body[:1024]:
         raise Damaged("the answer declares a DOCTYPE, which MNS never does")
     try:
-        return ET.fromstring(body), False
+        return ET.fromstring(body), None
     except ET.ParseError:
         pass
     # One body that is not XML-safe must not cost its 15 neighbours: park what XML forbids and read again.
-    text = _FORBIDDEN.sub(_park, body.decode("utf-8", "surrogateescape"))
-    text = _FORBIDDEN_REFERENCE.sub(_park_reference, text).encode("utf-8", "replace").decode()
+    text = body.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+    parking = _Parking(text)
     try:
-        return ET.fromstring(text), True
+        return ET.fromstring(parking.parked(text)), parking
     except ET.ParseError as error:
         raise Damaged(f"not readable as XML ({error})") from error
 
 
-def _park(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return chr(_PARKING + code) if code < 0x20 else "�"
+class _Parking:
+    """Puts forbidden characters aside in a block of characters that the text does not use."""
+
+    def __init__(self, text: str) -> None:
+        used = {ord(each) & ~0x3F for each in re.findall("[\U000f0000-\U0010ffff]", text)}
+        self._base = next((base for base in _PARKINGS if base not in used), _PARKINGS[0])
+        self._parked = re.compile(f"[{chr(self._base)}-{chr(self._base + 0x3F)}]")
+
+    def parked(self, text: str) -> str:
+        """Return the text without forbidden characters and without references to them."""
+        text = _FORBIDDEN.sub(lambda found: self._place(ord(found[0])), text)
+        return _FORBIDDEN_REFERENCE.sub(self._place_reference, text)
+
+    def restored(self, text: str) -> str:
+        """Return the text as it was."""
+        return self._parked.sub(lambda found: _forbidden(ord(found[0]) - self._base), text)
+
+    def _place_reference(self, found: re.Match[str]) -> str:
+        char = chr(int(found[1], 16) if found[1] else int(found[2]))
+        return self._place(ord(char)) if _FORBIDDEN.match(char) else found[0]
+
+    def _place(self, code: int) -> str:
+        return chr(self._base + (code & 0x3F if code >= 0xFFFE else code))
 
 
-def _park_reference(found: re.Match[str]) -> str:
-    code = int(found[1], 16) if found[1] else int(found[2])
-    legal = code >= 0x20 or code in (0x9, 0xA, 0xD)
-    return found[0] if legal else chr(_PARKING + code)
-
-
-def _restore(text: str) -> str:
-    return _PARKED.sub(lambda found: chr(ord(found[0]) - _PARKING), text)
+def _forbidden(place: int) -> str:
+    return chr(place if place < 0x20 else 0xFFC0 + place)
 
 
 def _name(element: ET.Element) -> str:
