@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import TypeAlias
 
 from worker.clients.mns import BATCH
 from worker.clock import Clock
@@ -17,6 +18,9 @@ from worker.service import Service
 
 LINGER_SECONDS = 0.02
 ROUNDS_MAX = 3
+
+# A message, and what its last log line says: how it ended, and why.
+_Finished: TypeAlias = tuple[Held, str, str]
 
 
 class Deleter:
@@ -30,7 +34,7 @@ class Deleter:
         self._leases = leases
         self._clock = clock
         self._journal = journal
-        self._finished: list[tuple[Held, str, str]] = []
+        self._finished: list[_Finished] = []
         self._arrived = asyncio.Event()
         self._is_full = asyncio.Event()
 
@@ -48,7 +52,7 @@ class Deleter:
                 batch = await self._batch()
                 calls.create_task(self._delete(batch), name=f"delete {len(batch)} messages")
 
-    async def _batch(self) -> list[tuple[Held, str, str]]:
+    async def _batch(self) -> list[_Finished]:
         while not self._finished:
             self._arrived.clear()
             await self._arrived.wait()
@@ -62,28 +66,40 @@ class Deleter:
         batch, self._finished = self._finished[:BATCH], self._finished[BATCH:]
         return batch
 
-    async def _delete(self, batch: list[tuple[Held, str, str]]) -> None:
-        for held, *_ in batch:
-            await self._leases.settled_handle(held)
-        handles = {held.receipt_handle: (held, end, why) for held, end, why in batch}
-        left = await self._call(list(handles))
-        for handle, (held, end, why) in handles.items():
+    async def _delete(self, batch: list[_Finished]) -> None:
+        left = await self._call(batch)
+        for finished in batch:
+            held, end, why = finished
             self._leases.let_go(held)
-            if handle not in left:
+            if finished not in left:
                 took = self._clock.monotonic() - held.taken_at
                 self._journal.ended(held, end, took, why)
                 self._journal.metrics.deleted.inc()
 
-    async def _call(self, handles: list[str]) -> list[str]:
-        """Return the handles that could not be deleted after all."""
+    async def _call(self, batch: list[_Finished]) -> list[_Finished]:
+        """Return what could not be deleted after all."""
         for _ in range(ROUNDS_MAX):
             try:
-                failed = await self._service.call(
-                    "BatchDeleteMessage", partial(self._queue.delete, handles)
-                )
+                batch = await self._service.call("BatchDeleteMessage", partial(self._once, batch))
             except CallFailed:
                 break
-            handles = list(failed)
-            if not handles:
+            if not batch:
                 break
-        return handles
+        return batch
+
+    async def _once(self, batch: list[_Finished]) -> list[_Finished]:
+        """Delete under the handles of this moment and return what failed.
+
+        Only now do the leases rest: a call that waited for its place, or for the next try, kept them.
+        """
+        for held, *_ in batch:
+            await self._leases.settled_handle(held)
+        handles = {finished[0].receipt_handle: finished for finished in batch}
+        left = batch
+        try:
+            failed = await self._queue.delete(list(handles))
+            left = [finished for handle, finished in handles.items() if handle in failed]
+        finally:
+            for held, *_ in left:
+                held.is_leaving = False
+        return left
