@@ -65,8 +65,10 @@ class OmsClient:
             {"object_keys": [quote_for_oms(key) for key in keys]}, separators=(",", ":")
         ).encode()
         answer = await self._call("CreateSyncEvents", "POST", self._events_url, body)
-        if answer.status != HTTPStatus.OK and not 200 < answer.status < 300:
+        if not 200 <= answer.status < 300:
             raise CallFailed(classify("CreateSyncEvents", answer, self._clock.wall()))
+        if answer.body.lstrip()[:1] == b"<":
+            raise CallFailed(_from_elsewhere(answer))
         return answer.headers.get("X-Request-Id", "")
 
     async def show(self) -> TaskState:
@@ -102,6 +104,18 @@ def classify(operation: str, answer: Answer, now: float) -> Failure:
         message=_explained(one_line(text) or answer.excerpt(), answer, blame, now),
         request_id=str(details.get("request_id") or answer.headers.get("X-Request-Id", "")),
         retry_after_seconds=_retry_after(answer, text, now),
+    )
+
+
+def _from_elsewhere(answer: Answer) -> Failure:
+    """Return the failure of a success that OMS never gave, as a proxy's log-in page is one."""
+    return Failure(
+        service="oms",
+        operation="CreateSyncEvents",
+        outcome=Outcome.UNKNOWN,
+        blame=Blame.PASSING,
+        status=answer.status,
+        message=f"the answer is not from OMS: {answer.excerpt()}",
     )
 
 

@@ -1,8 +1,7 @@
-"""OSS over aiohttp: oss2 signs (V4) and names the errors, its blocking transport is not used.
+"""OSS over aiohttp: oss2 names the errors; its blocking transport is not used.
 
-Recipe and reasons: oss2 2.19.1 is frozen upstream, its signer needs only the few attributes of
-`_Signable`; `quote(key, safe="")` with `encoded=True` keeps every key (`..`, `//`, control characters)
-byte for byte on the wire. PutObject overwrites, so repeating one is harmless.
+`quote(key, safe="")` with `encoded=True` keeps every key (`..`, `//`, control characters) byte for byte on
+the wire, in oss2's own form. PutObject overwrites, so repeating one is harmless.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-import oss2
 from oss2.exceptions import make_exception
 from yarl import URL
 
 from worker.clients.http import Answer, Request, one_line, retry_after_seconds, send
+from worker.clients.oss_signature import sign
 from worker.clock import Clock
 from worker.credentials import AlibabaCredentials
 from worker.errors import Blame, CallFailed, Failure, Outcome
@@ -34,19 +33,6 @@ _CREDENTIAL_CODES = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-
-
-class _Signable:
-    """The part of an oss2 request that its V4 signer reads and writes."""
-
-    product = "oss"
-    cloudbox_id = None
-
-    def __init__(self, method: str, headers: dict[str, str], region: str) -> None:
-        self.method = method
-        self.headers = headers
-        self.params: dict[str, str] = {}
-        self.region = region
 
 
 class OssClient:
@@ -63,7 +49,7 @@ class OssClient:
         self._region = region
         self._session = session
         self._clock = clock
-        self._signer = oss2.ProviderAuthV4(_Provider(credentials))
+        self._credentials = credentials
         parts = urlsplit(endpoint)
         self._scheme, self._netloc = parts.scheme, parts.netloc
         self._is_path_style = _is_path_style(parts.hostname or "")
@@ -76,6 +62,8 @@ class OssClient:
         answer = await self._call("PutObject", "PUT", bucket, key, headers, body)
         if not 200 <= answer.status < 300:
             raise CallFailed(self._failure("PutObject", answer))
+        if "x-oss-request-id" not in answer.headers:
+            raise CallFailed(_from_elsewhere("PutObject", answer))
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether the object is there; None where this identity may not look. Raises `CallFailed`."""
@@ -98,9 +86,10 @@ class OssClient:
         headers: dict[str, str],
         body: bytes,
     ) -> Answer:
-        self._signer._sign_request(_Signable(method, headers, self._region), bucket, key)  # noqa: SLF001  the SDK has no public way to sign without sending
+        scope = (self._credentials(), self._region)
+        signed = sign(method, f"/{bucket}/{key}", {}, headers, scope, self._clock.wall())
         return await send(
-            self._session, Request("oss", operation, method, self._url(bucket, key), headers, body)
+            self._session, Request("oss", operation, method, self._url(bucket, key), signed, body)
         )
 
     def _url(self, bucket: str, key: str) -> URL:
@@ -126,13 +115,6 @@ class OssClient:
         )
 
 
-class _Provider:
-    """oss2's credential-provider protocol over the current snapshot."""
-
-    def __init__(self, current: Callable[[], AlibabaCredentials]) -> None:
-        self.get_credentials = current
-
-
 class _Readable:
     """An answer in the shape that `oss2.exceptions.make_exception` reads."""
 
@@ -156,13 +138,22 @@ def _is_path_style(host: str) -> bool:
     return True
 
 
+def _from_elsewhere(operation: str, answer: Answer) -> Failure:
+    """Return the failure of a success that OSS never gave, as a proxy's log-in page is one."""
+    return Failure(
+        service="oss",
+        operation=operation,
+        outcome=Outcome.UNKNOWN,
+        blame=Blame.PASSING,
+        status=answer.status,
+        message=f"the answer is not from OSS: {answer.excerpt()}",
+    )
+
+
 def _blame(status: int, code: str) -> Blame:
     if code in _CREDENTIAL_CODES or status == 401:
         return Blame.CREDENTIALS
-    if status == 400 and code == "InvalidObjectName":
-        return Blame.ITEM
     if status in (408, 429) or status >= 500:
         return Blame.PASSING
-    if status in (403, 404, 405, 409) or 300 <= status < 400:
-        return Blame.SERVICE
-    return Blame.ITEM
+    # Our calls have one form: whatever else is refused (a wrong region, for one) is refused for every name.
+    return Blame.ITEM if code == "InvalidObjectName" else Blame.SERVICE
