@@ -18,7 +18,7 @@ from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
 from harness.account import prepared
-from harness.until import until
+from harness.until import TICK_SECONDS, until
 from localcloud.cloud import LocalCloud
 from settings import Settings, load_settings
 from worker.assembly import Assembled, Plan, Ports, assemble
@@ -75,6 +75,11 @@ class Running:
             return bool(condition())
 
         await until(is_met, what, seconds)
+
+    async def tick(self) -> None:
+        """Let the relay work for a moment."""
+        await self.until(lambda: True, "a moment")
+        await asyncio.sleep(TICK_SECONDS)
 
     async def settle(self) -> None:
         """Wait until the queue is empty, nothing is in hand, and all that OMS accepted is copied."""
