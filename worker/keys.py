@@ -18,6 +18,7 @@ KeyEncoding: TypeAlias = Literal["raw", "url", "auto"]
 # Whether a bucket holds an object under this very name; None where it may not be looked at.
 Exists: TypeAlias = Callable[[str, str], Awaitable[bool | None]]
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Everything but the unreserved and reserved characters of RFC 3986 and whole %XX escapes.
 _NEVER_ENCODED = re.compile(r"[^!#-;=?-\[\]_a-z~]|%(?![0-9A-Fa-f]{2})")
@@ -43,6 +44,8 @@ def quote_for_oms(key: str) -> str:
 
     This form means the same name to every decoder that OMS may use (oms.md 1.3).
     """
+    if _PLAIN.fullmatch(key):
+        return key.replace("/", "%2F")
     return quote(key, safe="")
 
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
+import orjson
 import structlog
+
+
+def _json(fields: dict[str, Any], default: Callable[[Any], Any]) -> str:
+    return orjson.dumps(fields, default=default).decode()
 
 
 def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
@@ -15,13 +21,12 @@ def configure(log_format: str, level: str, stream: TextIO | None = None) -> None
     is_console = log_format == "console" or (log_format == "auto" and out.isatty())
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer(colors=out.isatty())
             if is_console
-            else structlog.processors.JSONRenderer(ensure_ascii=False),
+            else structlog.processors.JSONRenderer(_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]

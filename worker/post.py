@@ -123,16 +123,22 @@ class Poster:
             post.request_id = failed.failure.request_id
         return post
 
-    async def _split(self, refused: _Post) -> list[Verdict]:
-        """Halve a refused batch until the bad keys stand alone, while it is keys that are refused."""
+    async def _split(self, refused: _Post, *, is_vouched: bool = False) -> list[Verdict]:
+        """Halve a refused batch until the bad keys stand alone, while it is keys that are refused.
+
+        A lone key is bad only if the task was seen synchronizing before its post (`is_vouched`) and after:
+        else a task that was stopped and started again would cost good keys.
+        """
         refused.failure = await self._blame(refused)
-        if not refused.is_rejected or len(refused.batch) == 1:
+        if not refused.is_rejected or (is_vouched and len(refused.batch) == 1):
             return refused.verdicts()
         half = len(refused.batch) // 2
         verdicts = []
-        for part in (refused.batch[:half], refused.batch[half:]):
+        for part in filter(None, (refused.batch[:half], refused.batch[half:])):
             post = await self._send(part, refused.attempts)
-            verdicts += await self._split(post) if post.is_rejected else post.verdicts()
+            verdicts += (
+                await self._split(post, is_vouched=True) if post.is_rejected else post.verdicts()
+            )
         return verdicts
 
     async def _blame(self, refused: _Post) -> Failure | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
+
+import orjson
 
 from worker.clock import Clock
 from worker.errors import CallFailed, Failure, Outcome
@@ -54,10 +55,10 @@ def record_line(verdict: Verdict) -> bytes:
             timespec="milliseconds"
         ),
         "attempts": verdict.attempts,
-        "outcome": str(verdict.outcome),
+        "outcome": verdict.outcome,
         "reason": str(failure) if failure else "",
     }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return orjson.dumps(fields)
 
 
 class Records:

@@ -14,8 +14,8 @@ import aiohttp
 from mns.mns_client import MNSClient as SdkClient
 from mns.mns_exception import MNSClientException, MNSServerException
 from mns.mns_http import RequestInternal, ResponseInternal
-from mns.mns_request import BatchDeleteMessageRequest, RequestBase, ResponseBase
-from mns.mns_xml_handler import BatchDeleteMessageDecoder, ErrorDecoder, ReceiptHandlesEncoder
+from mns.mns_request import RequestBase, ResponseBase
+from mns.mns_xml_handler import BatchDeleteMessageDecoder, ErrorDecoder
 from yarl import URL
 
 from worker.clients import mns_wire
@@ -76,8 +76,7 @@ class MnsClient:
         A dead handle counts as deleted: the message is already gone, or someone else holds it now.
         Raises `CallFailed` when the call as a whole failed.
         """
-        request = BatchDeleteMessageRequest("", list(handles))
-        body = ReceiptHandlesEncoder.encode(request.receipt_handle_list)
+        body = mns_wire.receipt_handles(handles)
         answer = await self._send(
             self._acks, "BatchDeleteMessage", "DELETE", f"{self._path}/messages", body
         )

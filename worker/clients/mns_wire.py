@@ -7,8 +7,10 @@ the SDK's own decoder drops all 16 messages of a batch when one body displeases 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 from worker.events import Message
 
@@ -16,6 +18,12 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _FORBIDDEN_REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,4})|0*([0-9]{1,5}));")
 # Private blocks of 64 characters, to park what XML forbids while parsing; one that no body uses is taken.
 _PARKINGS = range(0x10FF00, 0xF0000, -0x40)
+_HEAD = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<Messages[ >]")
+_FIELD = re.compile(r"<(\w+)>([^<]*)</\1>")
+_NEEDED = {"MessageId", "MessageBody", "ReceiptHandle"}
+_PROLOGUE = '<?xml version="1.0" encoding="utf-8"?>'
+_QUOTE = {'"': "&quot;"}
+_NAMESPACE = 'xmlns="http://mns.aliyuncs.com/doc/v1/"'
 
 
 class Damaged(ValueError):  # noqa: N818  a verdict about an answer
@@ -35,11 +43,22 @@ class QueueAttributes:
 
 def messages(body: bytes) -> list[Message]:
     """Read the answer of BatchReceiveMessage. Raises `Damaged` if it is not one."""
+    scanned = _scan(body)
+    if scanned is not None:
+        return scanned
     root, parking = _parse(body)
     if _name(root) != "Messages":
         raise Damaged(f"expected <Messages>, found <{_name(root)}>")
     found = [_message(_fields(child)) for child in root if _name(child) == "Message"]
     return [replace(each, body=parking.restored(each.body)) for each in found] if parking else found
+
+
+def receipt_handles(handles: Sequence[str]) -> bytes:
+    """Write the body of BatchDeleteMessage: byte for byte what the SDK writes, in a tenth of its time."""
+    each = "".join(
+        [f"<ReceiptHandle>{escape(handle, _QUOTE)}</ReceiptHandle>" for handle in handles]
+    )
+    return f"{_PROLOGUE}<ReceiptHandles {_NAMESPACE}>{each}</ReceiptHandles>".encode()
 
 
 def attributes(body: bytes) -> QueueAttributes:
@@ -48,9 +67,9 @@ def attributes(body: bytes) -> QueueAttributes:
     return QueueAttributes(
         visibility_seconds=_number(fields, "VisibilityTimeout"),
         retention_seconds=_number(fields, "MessageRetentionPeriod"),
-        active_messages=int(fields.get("ActiveMessages", "0")),
-        inactive_messages=int(fields.get("InactiveMessages", "0")),
-        delayed_messages=int(fields.get("DelayMessages", "0")),
+        active_messages=_number({"ActiveMessages": "0"} | fields, "ActiveMessages"),
+        inactive_messages=_number({"InactiveMessages": "0"} | fields, "InactiveMessages"),
+        delayed_messages=_number({"DelayMessages": "0"} | fields, "DelayMessages"),
     )
 
 
@@ -60,6 +79,22 @@ def receipt_handle(body: bytes) -> str:
     if not handle:
         raise Damaged("the answer holds no new receipt handle")
     return handle
+
+
+def _scan(body: bytes) -> list[Message] | None:
+    """Read the usual answer, flat and without a single escape, several times as fast as an XML parser can.
+
+    None for anything unusual (entities, CDATA, attributes, a missing field): then the parser decides.
+    """
+    if b"&" in body or b"<!" in body or not _HEAD.match(body):
+        return None
+    try:
+        parts = body.decode().split("<Message>")[1:]
+        found = [dict(_FIELD.findall(part)) for part in parts]
+        complete = all(fields.keys() >= _NEEDED for fields in found)
+        return [_message(fields) for fields in found] if found and complete else None
+    except (UnicodeDecodeError, Damaged):
+        return None
 
 
 def _message(fields: dict[str, str]) -> Message:
