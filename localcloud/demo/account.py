@@ -64,7 +64,7 @@ def _announced(facts: Facts) -> Iterator[Line]:
 def _relayed(facts: Facts) -> Iterator[Line]:
     relay = facts.relay
     if relay is None:
-        yield Line("relay's own counters", "-", f"gone with {facts.kills} killed processes")
+        yield Line("relay's own counters", "-", f"gone with the killed processes ({facts.kills})")
         return
     received = _counter(relay, "messages_received_total")
     yield _at_least(

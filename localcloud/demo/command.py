@@ -25,7 +25,7 @@ Examples:
 
   python -m localcloud demo                    3,000 objects, with faults
 
-  python -m localcloud demo --kill             also kill -9 the relay three times
+  python -m localcloud demo --kill             also kill -9 the relay
 
   python -m localcloud demo --objects 20000 --seed 7
 
@@ -46,7 +46,10 @@ def demo(
         ),
     ] = True,
     kill: Annotated[
-        bool, typer.Option("--kill", help="Also kill -9 the relay three times.")
+        bool,
+        typer.Option(
+            "--kill", help="Also kill -9 the relay, up to three times, and start another."
+        ),
     ] = False,
 ) -> None:
     """Run it, and end with its verdict."""
