@@ -23,6 +23,7 @@ from worker.clients.oms import OmsClient
 from worker.clients.oss import OssClient
 from worker.clock import SystemClock
 from worker.credentials import Chain, Credentials, alibaba_from, huawei_from
+from worker.errors import Fatal
 from worker.health import Health, serving
 from worker.journal import Journal
 from worker.metrics import Metrics
@@ -32,6 +33,8 @@ from worker.relay import Capacity, Stops
 # in layout `log` it is part of object names, and a restarted container is process 1 again.
 WORKER = f"{socket.gethostname()}-{os.getpid()}-{int(time.time()):x}"
 
+# "Internal software error" of sysexits.h: supervisors restart on it.
+EXIT_DIED = 70
 WAIT_SECONDS_MAX = 30
 ACKNOWLEDGEMENT_CONNECTIONS = 64
 STORE_CONNECTIONS = 128
@@ -43,7 +46,8 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
     """Run the relay until a signal; return the exit code. Raises `Fatal` for what the user has to mend.
 
     `reload` reads the settings again, for credentials in files that have changed.
-    0 after a finished stop, 128 + the signal's number after a second one (as a shell reports it).
+    0 after a finished stop, 128 + the signal's number after a second one (as a shell reports it), 70 if
+    a task of the relay died of a fault of its own.
     """
     stops, signals = Stops(), _Signals()
     clock = SystemClock()
@@ -59,13 +63,31 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
             journal.log.info(
                 "the relay has started", action="start", version=__version__, worker=WORKER
             )
-            async with asyncio.TaskGroup() as group:
-                fresh = group.create_task(keys.keep_fresh(assembled), name="refresh credentials")
-                await assembled.relay.run(stops)
-                fresh.cancel()
+            is_sound = await _run(assembled, keys, stops, journal)
     in_hand = len(assembled.flow.leases.in_hand)
     journal.log.info("the relay has stopped", action="stop", in_hand=in_hand)
-    return signals.exit_code
+    return signals.exit_code if is_sound else EXIT_DIED
+
+
+async def _run(assembled: Assembled, keys: _Keys, stops: Stops, journal: Journal) -> bool:
+    """Run until a stop; return False if a task died, which only a restart can mend."""
+    is_sound = True
+    try:
+        async with asyncio.TaskGroup() as group:
+            fresh = group.create_task(keys.keep_fresh(assembled), name="refresh credentials")
+            await assembled.relay.run(stops)
+            fresh.cancel()
+    except* Fatal:
+        raise
+    except* Exception as errors:
+        journal.log.critical(
+            "a part of the relay has died of a fault of its own: the relay leaves, what was in hand is "
+            "released and comes back. Restart it, and report this with the trace",
+            action="stop",
+            exc_info=errors,
+        )
+        is_sound = False
+    return is_sound
 
 
 class _Keys:

@@ -103,7 +103,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     services = _services(ports, plan, breakers, journal)
     leases = Leases(
-        ports.queue,
+        _Acknowledged(ports.queue, services.acknowledgements),
         clock,
         journal,
         visibility_seconds=VISIBILITY_SECONDS_DEFAULT,
@@ -135,6 +135,20 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     if ports.dead_letter_queue is not None:
         sides.append(Undelivered(ports.dead_letter_queue, dead_letters, clock, journal).run)
     return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
+
+
+class _Acknowledged:
+    """The queue as leases see it: behind the breaker, so that refused credentials are not hammered (G5)."""
+
+    def __init__(self, queue: Queue, service: Service) -> None:
+        self._queue = queue
+        self._service = service
+
+    async def change_visibility(self, handle: str, seconds: int) -> str | None:
+        """Return the new handle; None if the lease is lost. Tried once: leases come back by themselves."""
+        return await self._service.once(
+            "ChangeMessageVisibility", lambda: self._queue.change_visibility(handle, seconds)
+        )
 
 
 def _records(ports: Ports, plan: Plan, service: Service, journal: Journal) -> Records:

@@ -98,7 +98,12 @@ class Deleter:
         left = batch
         try:
             failed = await self._queue.delete(list(handles))
-            left = [finished for handle, finished in handles.items() if handle in failed]
+            left = [
+                finished
+                for handle, finished in handles.items()
+                # Delivered again meanwhile: the handle that was sent was dead, and MNS said "gone".
+                if handle in failed or finished[0].receipt_handle != handle
+            ]
         finally:
             for held, *_ in left:
                 held.is_leaving = False

@@ -26,7 +26,15 @@ RELEASE_SECONDS_BASE = 2.0
 RELEASE_SECONDS_MAX = 300
 
 
-class Queue(Protocol):
+class Visibility(Protocol):
+    """What leases need of MNS."""
+
+    async def change_visibility(self, handle: str, seconds: int) -> str | None:
+        """Return the new handle; None if the lease is lost."""
+        ...
+
+
+class Queue(Visibility, Protocol):
     """What the verbs need of MNS; `worker.clients.mns.MnsClient` is the real one."""
 
     async def receive(self, wait_seconds: int) -> list[Message]:
@@ -35,10 +43,6 @@ class Queue(Protocol):
 
     async def delete(self, handles: list[str]) -> dict[str, str]:
         """Delete up to 16 messages; return what failed, by handle."""
-        ...
-
-    async def change_visibility(self, handle: str, seconds: int) -> str | None:
-        """Return the new handle; None if the lease is lost."""
         ...
 
 
@@ -64,7 +68,13 @@ class Leases:
     """Holds messages, renews them at half their visibility, and knows when there is room for more."""
 
     def __init__(
-        self, queue: Queue, clock: Clock, journal: Journal, *, visibility_seconds: int, limit: int
+        self,
+        queue: Visibility,
+        clock: Clock,
+        journal: Journal,
+        *,
+        visibility_seconds: int,
+        limit: int,
     ) -> None:
         self.visibility_seconds = visibility_seconds
         self.in_hand: dict[str, Held] = {}
@@ -171,7 +181,8 @@ class Leases:
 
     def _until_next(self) -> float:
         soonest = min((each.renew_at for each in self._kept()), default=float("inf"))
-        return min(max(soonest - self._clock.monotonic(), 0.01), IDLE_SECONDS)
+        idle = min(IDLE_SECONDS, self.visibility_seconds / 8)
+        return min(max(soonest - self._clock.monotonic(), 0.01), idle)
 
     def _kept(self) -> Iterator[Held]:
         return (each for each in self.in_hand.values() if not each.is_leaving)

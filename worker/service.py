@@ -59,10 +59,11 @@ class Service:
         Raises the last `CallFailed`; with the breaker open, the failure that opened it, and nothing is sent.
         """
         return await self._retry.call(
-            lambda: self._once(operation, attempt), may_retry=lambda: not self.breaker.is_open
+            lambda: self.once(operation, attempt), may_retry=lambda: not self.breaker.is_open
         )
 
-    async def _once(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def once(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Like `call`, without repeating: for callers that come back by themselves."""
         self._refuse_if_open()
         await self._pace.wait()
         await self.limit.acquire()

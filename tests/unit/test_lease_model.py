@@ -156,7 +156,9 @@ class LeaseMachine(RuleBasedStateMachine):
     def room_is_kept(self) -> None:
         assert self.leases._reserved == 0
         assert len(self.leases.in_hand) <= LIMIT
-        assert self.leases.has_room(LIMIT - len(self.leases.in_hand))
+        # Slow renewals leave room for fewer; an empty hand takes a batch however slow they are.
+        if self.leases._renewable() >= LIMIT or not self.leases.in_hand:
+            assert self.leases.has_room(LIMIT - len(self.leases.in_hand))
         if self.leases.in_hand:
             assert not self.leases.has_room(LIMIT - len(self.leases.in_hand) + 1)
 
