@@ -66,7 +66,6 @@ def clients(url: str, count: int) -> Iterator[Client]:
             f"relay {layout}",
             (python, "-m", "worker", "run"),
             layout,
-            ready="breaker",
             reads_go=False,
         )
     few = max(200, count // 10)
