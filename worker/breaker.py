@@ -76,8 +76,10 @@ class Breaker:
 
     def open(self, failure: Failure) -> None:
         """Stop all calls until a probe succeeds; `failure` is the reason shown to operators."""
-        if not self.is_open or failure.blame is not Blame.PASSING:
-            self._become(State.OPEN, failure)
+        # Refused credentials stay the reason: what fails beside them must not bring the next probe forward.
+        if self.is_open and (failure.blame is Blame.PASSING or self._is_refused()):
+            return
+        self._become(State.OPEN, failure)
 
     def probe_now(self) -> None:
         """Bring the next probe forward, as when credentials have changed."""
