@@ -73,19 +73,6 @@ def send(cloud: LocalCloud) -> None:
         cloud.oss.put("source", key, key.encode())
 
 
-async def refused(relay: Running, service: str) -> str:
-    """Wait until the breaker of a service has a reason; return what /readyz says about it."""
-    async with asyncio.timeout(30):
-        while True:
-            await relay.tick()
-            status, body = await relay.ready()
-            reasons = [str(each) for each in body["reasons"] if str(each).startswith(service)]
-            if status == 503 and reasons and "not probed" not in reasons[0]:
-                assert body["status"] == "not ready"
-                assert body["services"][service] == "open"
-                return reasons[0]
-
-
 def assert_logged(relay: Running, service: str, reason: str) -> None:
     lines = [each for each in relay.logged("breaker") if each["service"] == service]
     line = next(each for each in lines if each.get("why"))
@@ -101,7 +88,7 @@ async def test_wrong_settings_are_explained_and_cost_nothing(cloud: LocalCloud, 
     send(cloud)
     wrong = WRONG[name]
     async with relaying(cloud, settings=settings_of(wrong, cloud)) as relay:
-        told = await refused(relay, wrong.service)
+        told = await relay.not_ready(wrong.service)
         assert wrong.reason in told
         assert wrong.hint in told
         assert SECRET not in told
@@ -146,7 +133,7 @@ async def test_a_wrong_huawei_secret_is_tried_once_in_five_minutes(
     cloud.prepare()
     send(cloud)
     async with relaying(cloud, settings={"HW_SK": SECRET}) as relay:
-        told = await refused(relay, "oms")
+        told = await relay.not_ready("oms")
         assert "5 minutes apart" in told
         for _ in range(4):
             skip_time(60)
@@ -176,7 +163,7 @@ async def test_a_huawei_secret_revoked_at_work_stops_all_posts(
         more = {f"more {number}" for number in range(200)}
         for key in more:
             cloud.oss.put("source", key, key.encode())
-        await refused(relay, "oms")
+        await relay.not_ready("oms")
         await relay.until(lambda: not relay.in_hand, "everything given back")
         failed = failing_calls(cloud)
         skip_time(240)
@@ -203,7 +190,7 @@ async def test_a_stopped_task_keeps_everything_in_the_queue(
             await relay.until(lambda: relay.breaker("oms").state == "trial", "the probes")
             task.stop()
         send(cloud)
-        told = await refused(relay, "oms")
+        told = await relay.not_ready("oms")
         assert "STOPPED" in told or "SYNCHRONIZING" in told
         assert "SYNC_URL" in told
         await relay.until(lambda: not relay.in_hand, "everything given back")
@@ -226,7 +213,7 @@ async def test_a_denied_right_is_named_and_works_once_granted(
     cloud.alibaba.add(replace(ALIBABA, allowed=denied if service != "oms" else ("*",)))
     cloud.huawei.add(replace(HUAWEI, allowed=denied if service == "oms" else ("*",)))
     async with relaying(cloud) as relay:
-        told = await refused(relay, service)
+        told = await relay.not_ready(service)
         assert {"mns": "mns:", "oss": "oss:PutObject", "oms": "oms:synctask"}[service] in told
         cloud.alibaba.add(ALIBABA)
         cloud.huawei.add(HUAWEI)
@@ -241,7 +228,7 @@ async def test_a_wrong_clock_is_named(cloud: LocalCloud) -> None:
     send(cloud)
     cloud.oms.clock.offset_seconds = 3600
     async with relaying(cloud) as relay:
-        told = await refused(relay, "oms")
+        told = await relay.not_ready("oms")
         assert "clock is 3600 s behind" in told or "clock is 3599 s behind" in told
         cloud.oms.clock.offset_seconds = 0
         relay.breaker("oms").probe_now()

@@ -110,6 +110,18 @@ class Running:
         async with aiohttp.request("GET", f"{self.admin_url}/readyz") as response:
             return response.status, await response.json()
 
+    async def not_ready(self, service: str) -> str:
+        """Wait until /readyz answers 503 because of a service; return the reason it gives."""
+        async with asyncio.timeout(30):
+            while True:
+                await self.tick()
+                status, body = await self.ready()
+                reasons = [str(each) for each in body["reasons"] if str(each).startswith(service)]
+                if status == 503 and reasons and "not probed" not in reasons[0]:
+                    assert body["status"] == "not ready"
+                    assert body["services"][service] == "open"
+                    return reasons[0]
+
     def _waiting(self) -> int:
         return len(self.cloud.mns.queue(prepared(self.cloud).queue))
 
