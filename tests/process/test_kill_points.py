@@ -1,0 +1,69 @@
+"""A kill at every named point of the flow: nothing is lost, at worst a key is posted again (G9)."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import account, deletes
+from harness.processes import supervising
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+from localcloud.mns import Attributes
+
+SCRIPT = Path(__file__).with_name("killable.py")
+KILLED = 137
+SIX_VERBS = ("receive", "decode", "dedupe", "post", "record", "delete")
+POINTS = tuple(
+    f"{when}_{verb}" for verb in (*SIX_VERBS, "bury", "renew") for when in ("before", "after")
+)
+
+
+def test_every_verb_has_its_points() -> None:
+    assert all(importlib.util.find_spec(f"worker.{verb}") for verb in SIX_VERBS)
+    told = subprocess.run(
+        [sys.executable, "-c", "import killable; print(*killable.POINTS)"],
+        cwd=SCRIPT.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sorted(told.stdout.split()) == sorted(POINTS)
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+async def test_a_kill_at_any_point_loses_nothing(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, layout: str, is_long: bool
+) -> None:
+    """One relay after another is killed at the next point; the last one finishes the work."""
+    cloud.prepare(attributes=Attributes(visibility_timeout=2))
+    early = deletes.watch(cloud, monkeypatch)
+    sent: set[str] = set()
+    points = POINTS if is_long or layout == "object" else ("before_record", "after_record")
+    async with supervising(cloud, RELAY_RECORD_LAYOUT=layout) as supervisor:
+        for point in points:
+            cloud.faults.clear()
+            for number in range(6):
+                sent.add(f"{point}/键 {number}")
+                cloud.oss.put("source", f"{point}/键 {number}", point.encode())
+            cloud.mns.publish("oss-events", f"no event, {point}")
+            if point.endswith("renew"):
+                # Half of the visibility passes, so the lease is due for renewal.
+                cloud.faults.add(
+                    Fault("oms", "CreateSyncEvents", Action.LATENCY, seconds=1.5, times=1)
+                )
+            worker = await supervisor.start(str(SCRIPT), point, "1")
+            assert await worker.ended() == KILLED, point
+        cloud.faults.clear()
+        last = await supervisor.start()
+        await supervisor.drained()
+        assert await last.stop() == 0
+    account.check(cloud, sent)
+    assert not early
+    bodies = {letter["body"] for letter in account.dead_letters(cloud, "undecodable")}
+    assert bodies == {f"no event, {point}" for point in points}
+    assert max(account.posted(cloud).values()) <= 1 + len(points)
