@@ -100,6 +100,19 @@ class Metrics:
         self._breaker.labels(service).set({"closed": 0, "trial": 0.5, "open": 1}[state])
 
 
+def metrics_table() -> str:
+    """Render every metric of the relay as a Markdown table, for docs/metrics.md."""
+    metrics = Metrics(CollectorRegistry())
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for family in metrics.registry.collect():
+        # Only the collector itself knows the labels of a metric that was never touched.
+        collector = metrics.registry._names_to_collectors[family.name]  # noqa: SLF001  no public way
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames) or "-"  # type: ignore[attr-defined]  # noqa: SLF001
+        name = family.name + ("_total" if family.type == "counter" else "")
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(rows) + "\n"
+
+
 def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
     return Counter(f"oms_relay_{name}", text, labels, registry=registry)
 
