@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from doubles.build import Heard, failure, service
+from doubles.clock import QuickClock, settle, until
+from doubles.hurry import hurried
+from doubles.vendors import ModelQueue
+from worker.breaker import Breaker, State
+from worker.errors import Blame
+from worker.events import Message
+from worker.lease import Leases
+from worker.receive import Receiver
+
+
+class Bench:
+    """A receiver of 20-second polls over a queue in memory, and the breaker of another service."""
+
+    def __init__(self, limit: int = 1000, poll_seconds: float = 20.0) -> None:
+        self.clock = QuickClock()
+        self.heard = Heard()
+        journal = self.heard.journal
+        self.poll_seconds = poll_seconds
+        self.queue = ModelQueue(self.clock)
+        self._receive = self.queue.receive
+        self.queue.receive = self.receive_slowly  # type: ignore[method-assign]
+        self.leases = Leases(self.queue, self.clock, journal, visibility_seconds=30, limit=limit)
+        self.service = service(self.clock, journal, attempts_max=2)
+        self.other = Breaker("oms", self.clock, journal)
+        self.other.state = State.CLOSED
+        self.receiver = Receiver(
+            self.queue,
+            self.service,
+            self.leases,
+            (self.service.breaker, self.other),
+            random.Random(1),
+            wait_seconds=20,
+        )
+
+    async def receive_slowly(self, wait_seconds: int) -> list[Message]:
+        found = await self._receive(wait_seconds)
+        self.clock.now += 0 if found else self.poll_seconds
+        return found
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_a_poll_takes_messages_in_hand(bench: Bench) -> None:
+    bench.queue.send("one", "two")
+    held = await bench.receiver.receive()
+    assert [each.message.body for each in held] == ["one", "two"]
+    assert list(bench.leases.in_hand.values()) == held
+    assert bench.queue.called("receive") == [20]
+    assert bench.heard.count("messages_received_total") == 2
+    assert bench.leases._reserved == 0
+
+
+async def test_without_room_it_waits_until_a_message_leaves() -> None:
+    bench = Bench(limit=20)
+    bench.queue.send(*["body"] * 32)
+    await bench.receiver.receive()
+    waiting = asyncio.create_task(bench.receiver.receive())
+    await settle()
+    assert len(bench.queue.called("receive")) == 1
+    for held in list(bench.leases.in_hand.values())[:12]:
+        bench.leases.let_go(held)
+    assert len(await waiting) == 16
+    assert len(bench.leases.in_hand) == 20
+
+
+async def test_room_is_promised_to_a_poll_under_way() -> None:
+    bench = Bench(limit=20)
+    may_end = asyncio.Event()
+
+    async def hang(wait_seconds: int) -> list[Message]:  # noqa: ARG001  the port's name
+        await may_end.wait()
+        return []
+
+    bench.queue.receive = hang  # type: ignore[method-assign]
+    first = asyncio.create_task(bench.receiver.receive())
+    await settle()
+    assert not bench.leases.has_room(16)
+    may_end.set()
+    with hurried():
+        await first
+    assert bench.leases.has_room(16)
+
+
+@pytest.mark.parametrize("which", ["own", "other"])
+async def test_while_a_service_cannot_be_used_nothing_is_received(bench: Bench, which: str) -> None:
+    breaker = bench.other if which == "other" else bench.service.breaker
+    breaker.open(failure(Blame.SERVICE))
+    assert not bench.receiver.is_open
+    with hurried():
+        waiting = asyncio.create_task(bench.receiver.receive())
+        await settle()
+        assert bench.queue.called("receive") == []
+        breaker.state = State.CLOSED
+        await waiting
+    assert len(bench.queue.called("receive")) == 1
+
+
+async def test_on_trial_one_batch_passes_and_the_next_waits_for_it(bench: Bench) -> None:
+    bench.other.state = State.TRIAL
+    bench.queue.send(*["body"] * 40)
+    with hurried():
+        batch = await bench.receiver.receive()
+        waiting = asyncio.create_task(bench.receiver.receive())
+        await settle()
+        assert len(bench.queue.called("receive")) == 1
+        for held in batch:
+            bench.leases.let_go(held)
+        assert len(await waiting) == 16
+
+
+async def test_on_trial_one_poll_runs_at_a_time(bench: Bench) -> None:
+    bench.other.state = State.TRIAL
+    may_end = asyncio.Event()
+    polls = []
+
+    async def hang(wait_seconds: int) -> list[Message]:  # noqa: ARG001  the port's name
+        polls.append(1)
+        await may_end.wait()
+        return []
+
+    bench.queue.receive = hang  # type: ignore[method-assign]
+    with hurried():
+        tasks = [asyncio.create_task(bench.receiver.receive()) for _ in range(4)]
+        await settle()
+        assert len(polls) == 1
+        bench.receiver.stop()
+        may_end.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_a_full_wait_for_nothing_is_repeated_at_once(bench: Bench) -> None:
+    with hurried() as asked:
+        assert await bench.receiver.receive() == []
+    assert asked == []
+
+
+async def test_answers_that_nothing_is_there_come_early_when_there_are_too_many_polls() -> None:
+    """MNS answers a superfluous poll at once, and bills it: each one in a row waits longer."""
+    bench = Bench(poll_seconds=0.01)
+    with hurried() as asked:
+        for _ in range(200):
+            assert await bench.receiver.receive() == []
+        assert max(asked[:3]) <= 0.8
+        assert max(asked) > 10
+        bench.queue.send("one")
+        await bench.receiver.receive()
+        pauses = len(asked)
+        await bench.receiver.receive()
+    assert len(asked) == pauses + 1
+    assert asked[-1] <= 0.2
+
+
+async def test_a_failed_poll_gives_nothing_and_takes_its_promise_back(bench: Bench) -> None:
+    bench.queue.fail("receive", failure(), failure())
+    with hurried():
+        assert await bench.receiver.receive() == []
+    assert bench.leases._reserved == 0
+    assert bench.receiver._polls == 0
+
+
+async def test_a_message_already_in_hand_is_not_handed_out_twice(bench: Bench) -> None:
+    bench.queue.send("one")
+    await bench.receiver.receive()
+    bench.clock.now = 31.0
+    assert await bench.receiver.receive() == []
+    (held,) = bench.leases.in_hand.values()
+    assert held.receipt_handle == bench.queue.stored["M000"].handle
+
+
+async def test_a_stopped_receiver_polls_no_more(bench: Bench) -> None:
+    bench.receiver.stop()
+    assert bench.receiver.is_stopping
+    assert await bench.receiver.receive() == []
+    assert bench.queue.called("receive") == []
+
+
+async def test_a_stop_ends_the_pause_after_an_early_answer() -> None:
+    bench = Bench(poll_seconds=0.01)
+    bench.receiver._early = 10_000
+    bench.receiver._backoff.seconds = lambda *_: 3600.0  # type: ignore[method-assign]
+    waiting = asyncio.create_task(bench.receiver.receive())
+    await until(lambda: bench.receiver._early == 10_001)
+    await settle()
+    assert not waiting.done()
+    bench.receiver.stop()
+    assert await waiting == []
+
+
+async def test_a_stop_ends_the_wait_for_a_service(bench: Bench) -> None:
+    bench.other.open(failure(Blame.SERVICE))
+    waiting = asyncio.create_task(bench.receiver.receive())
+    await settle()
+    bench.receiver.stop()
+    assert await waiting == []
