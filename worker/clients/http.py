@@ -117,7 +117,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -125,5 +125,5 @@ def skew_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """Return by how many seconds our clock is ahead of the server's Date header; None without one."""
     try:
         return now - parsedate_to_datetime(headers.get("Date", "")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
