@@ -61,9 +61,9 @@ class MnsClient:
         self._clock = clock
         self._sdk = SdkClient(endpoint, credentials_provider=_SdkProvider(credentials))
 
-    async def receive(self, wait_seconds: int) -> list[Message]:
+    async def receive(self, wait_seconds: int, count: int = BATCH) -> list[Message]:
         """Long-poll for up to 16 messages; an empty queue gives an empty list. Raises `CallFailed`."""
-        target = f"{self._path}/messages?numOfMessages={BATCH}&waitseconds={wait_seconds}"
+        target = f"{self._path}/messages?numOfMessages={count}&waitseconds={wait_seconds}"
         answer = await self._send(self._polls, "BatchReceiveMessage", "GET", target)
         if answer.status == 404 and self._error(answer)[0] == "MessageNotExist":
             return []
@@ -104,6 +104,32 @@ class MnsClient:
             return None
         self._require_success("ChangeMessageVisibility", answer)
         return self._read("ChangeMessageVisibility", answer, mns_wire.receipt_handle)
+
+    async def send(self, body: str) -> str:
+        """Send one message whose body is this very text; return its id once MNS has stored it.
+
+        Raises `CallFailed`: after `UNKNOWN` the message may be in the queue, and sending it again doubles it.
+        """
+        try:
+            written = mns_wire.outgoing(body)
+        except mns_wire.Damaged as error:
+            raise CallFailed(
+                Failure("mns", "SendMessage", Outcome.REJECTED, Blame.ITEM, message=str(error))
+            ) from error
+        answer = await self._send(
+            self._acks, "SendMessage", "POST", f"{self._path}/messages", written
+        )
+        self._require_success("SendMessage", answer)
+        return self._read("SendMessage", answer, mns_wire.sent_id)
+
+    async def peek(self) -> list[Message]:
+        """Look at up to 16 visible messages; nothing changes for them. Raises `CallFailed`."""
+        target = f"{self._path}/messages?peekonly=true&numOfMessages={BATCH}"
+        answer = await self._send(self._acks, "BatchPeekMessage", "GET", target)
+        if answer.status == 404 and self._error(answer)[0] == "MessageNotExist":
+            return []
+        self._require_success("BatchPeekMessage", answer)
+        return self._read("BatchPeekMessage", answer, mns_wire.peeked)
 
     async def attributes(self) -> mns_wire.QueueAttributes:
         """Return the queue's attributes. Raises `CallFailed`."""

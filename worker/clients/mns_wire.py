@@ -53,6 +53,39 @@ def messages(body: bytes) -> list[Message]:
     return [replace(each, body=parking.restored(each.body)) for each in found] if parking else found
 
 
+def peeked(body: bytes) -> list[Message]:
+    """Read the answer of BatchPeekMessage: messages without a receipt handle. Raises `Damaged`."""
+    root, parking = _parse(body)
+    if _name(root) != "Messages":
+        raise Damaged(f"expected <Messages>, found <{_name(root)}>")
+    fields = [_fields(child) for child in root if _name(child) == "Message"]
+    found = [_message({"ReceiptHandle": ""} | each) for each in fields]
+    return [replace(each, body=parking.restored(each.body)) for each in found] if parking else found
+
+
+def outgoing(body: str) -> bytes:
+    """Write the body of SendMessage, so that MNS stores `body` exactly as it is.
+
+    A carriage return would reach the other side as a line feed, and characters that XML forbids not at all:
+    both are written as references. Raises `Damaged` for a text that UTF-8 cannot carry.
+    """
+    text = _FORBIDDEN.sub(lambda found: f"&#{ord(found[0])};", escape(body, {"\r": "&#13;"}))
+    try:
+        return (
+            f"{_PROLOGUE}<Message {_NAMESPACE}><MessageBody>{text}</MessageBody></Message>".encode()
+        )
+    except UnicodeEncodeError as error:
+        raise Damaged("the text holds half a surrogate pair, which no message can carry") from error
+
+
+def sent_id(body: bytes) -> str:
+    """Read the message id from the answer of SendMessage. Raises `Damaged`."""
+    message_id = _fields(_parse(body)[0]).get("MessageId", "")
+    if not message_id:
+        raise Damaged("the answer holds no message id")
+    return message_id
+
+
 def receipt_handles(handles: Sequence[str]) -> bytes:
     """Write the body of BatchDeleteMessage: byte for byte what the SDK writes, in a tenth of its time."""
     each = "".join(

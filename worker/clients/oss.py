@@ -10,16 +10,20 @@ import base64
 import hashlib
 import io
 import ipaddress
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from oss2.exceptions import make_exception
 from yarl import URL
 
+from worker.clients import oss_listing
 from worker.clients.http import Answer, Request, one_line, retry_after_seconds, send
-from worker.clients.oss_signature import sign
+from worker.clients.oss_listing import Page
+from worker.clients.oss_signature import canonical_query, sign
 from worker.clock import Clock
 from worker.credentials import AlibabaCredentials
 from worker.errors import Blame, CallFailed, Failure, Outcome
@@ -33,6 +37,24 @@ _CREDENTIAL_CODES = frozenset(
         "SignatureDoesNotMatch",
     }
 )
+
+_NO_QUERY: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as read; `last_modified` is seconds since the epoch, 0 where OSS did not say."""
+
+    body: bytes
+    last_modified: float = 0.0
+
+
+# How one page of a listing is fetched: once, unless the caller wraps the call in its own retries.
+Attempt: TypeAlias = Callable[[Callable[[], Awaitable[Page]]], Awaitable[Page]]
+
+
+async def _once(attempt: Callable[[], Awaitable[Page]]) -> Page:
+    return await attempt()
 
 
 class OssClient:
@@ -60,10 +82,59 @@ class OssClient:
         if body:
             headers["content-md5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
         answer = await self._call("PutObject", "PUT", bucket, key, headers, body)
-        if not 200 <= answer.status < 300:
-            raise CallFailed(self._failure("PutObject", answer))
-        if "x-oss-request-id" not in answer.headers:
-            raise CallFailed(_from_elsewhere("PutObject", answer))
+        self._require_success("PutObject", answer)
+
+    async def get(self, bucket: str, key: str) -> Stored | None:
+        """Read an object whole, at most 4 MiB; None if it is not there. Raises `CallFailed`."""
+        answer = await self._call("GetObject", "GET", bucket, key, {}, b"")
+        if answer.status == 404:
+            failure = self._failure("GetObject", answer)
+            if failure.code == "NoSuchKey":
+                return None
+        self._require_success("GetObject", answer)
+        return Stored(answer.body, _seconds(answer.headers.get("Last-Modified", "")))
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that is not there counts as deleted. Raises `CallFailed`."""
+        answer = await self._call("DeleteObject", "DELETE", bucket, key, {}, b"")
+        self._require_success("DeleteObject", answer)
+
+    async def list(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        delimiter: str = "",
+        start_after: str = "",
+        attempt: Attempt = _once,
+    ) -> AsyncIterator[Page]:
+        """List what begins with `prefix`, page by page: memory holds one page of 1,000 names.
+
+        Objects that come or go meanwhile may be in the listing or not; the others are in it once.
+        Raises `CallFailed`.
+        """
+        token = ""
+
+        async def fetch() -> Page:
+            query = oss_listing.question(
+                prefix, delimiter=delimiter, start_after=start_after, token=token
+            )
+            return await self._list_page(bucket, query)
+
+        while True:
+            found = await attempt(fetch)
+            yield found
+            token = found.next_token
+            if not token:
+                return
+
+    async def _list_page(self, bucket: str, query: Mapping[str, str]) -> Page:
+        answer = await self._call("ListObjectsV2", "GET", bucket, "", {}, b"", query)
+        self._require_success("ListObjectsV2", answer)
+        try:
+            return oss_listing.page(answer.body)
+        except oss_listing.Damaged as error:
+            raise CallFailed(_unusable("ListObjectsV2", answer, str(error))) from error
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether the object is there; None where this identity may not look. Raises `CallFailed`."""
@@ -85,18 +156,25 @@ class OssClient:
         key: str,
         headers: dict[str, str],
         body: bytes,
+        query: Mapping[str, str] = _NO_QUERY,
     ) -> Answer:
         scope = (self._credentials(), self._region)
-        signed = sign(method, f"/{bucket}/{key}", {}, headers, scope, self._clock.wall())
-        return await send(
-            self._session, Request("oss", operation, method, self._url(bucket, key), signed, body)
-        )
+        signed = sign(method, f"/{bucket}/{key}", query, headers, scope, self._clock.wall())
+        url = self._url(bucket, key, query)
+        return await send(self._session, Request("oss", operation, method, url, signed, body))
 
-    def _url(self, bucket: str, key: str) -> URL:
-        path = quote(key, safe="")
+    def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> URL:
+        rest = quote(key, safe="") + (f"?{canonical_query(query)}" if query else "")
         if self._is_path_style:
-            return URL(f"{self._scheme}://{self._netloc}/{bucket}/{path}", encoded=True)
-        return URL(f"{self._scheme}://{bucket}.{self._netloc}/{path}", encoded=True)
+            return URL(f"{self._scheme}://{self._netloc}/{bucket}/{rest}", encoded=True)
+        return URL(f"{self._scheme}://{bucket}.{self._netloc}/{rest}", encoded=True)
+
+    def _require_success(self, operation: str, answer: Answer) -> None:
+        if not 200 <= answer.status < 300:
+            raise CallFailed(self._failure(operation, answer))
+        if "x-oss-request-id" not in answer.headers:
+            why = f"the answer is not from OSS: {answer.excerpt()}"
+            raise CallFailed(_unusable(operation, answer, why))
 
     def _failure(self, operation: str, answer: Answer) -> Failure:
         error = make_exception(_Readable(answer))
@@ -138,15 +216,22 @@ def _is_path_style(host: str) -> bool:
     return True
 
 
-def _from_elsewhere(operation: str, answer: Answer) -> Failure:
-    """Return the failure of a success that OSS never gave, as a proxy's log-in page is one."""
+def _seconds(http_date: str) -> float:
+    try:
+        return parsedate_to_datetime(http_date).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _unusable(operation: str, answer: Answer, why: str) -> Failure:
+    """Return the failure of a success that cannot be one: damaged, or a proxy's log-in page."""
     return Failure(
         service="oss",
         operation=operation,
         outcome=Outcome.UNKNOWN,
         blame=Blame.PASSING,
         status=answer.status,
-        message=f"the answer is not from OSS: {answer.excerpt()}",
+        message=why,
     )
 
 

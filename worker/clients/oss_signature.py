@@ -37,7 +37,9 @@ def sign(
     if credentials.security_token:
         complete["x-oss-security-token"] = credentials.security_token
     lines = "".join(f"{name}:{complete[name]}\n" for name in sorted(complete) if _is_signed(name))
-    request = f"{method}\n{quote(resource, safe='/~')}\n{_query(query)}\n{lines}\n\n{PAYLOAD}"
+    request = (
+        f"{method}\n{quote(resource, safe='/~')}\n{canonical_query(query)}\n{lines}\n\n{PAYLOAD}"
+    )
     place = f"{date[:8]}/{region}/oss/aliyun_v4_request"
     text = f"OSS4-HMAC-SHA256\n{date}\n{place}\n{sha256(request.encode()).hexdigest()}"
     key = _signing_key(credentials.access_key_secret, date[:8], region)
@@ -52,7 +54,8 @@ def _is_signed(name: str) -> bool:
     return name.startswith("x-oss-") or name in ("content-type", "content-md5")
 
 
-def _query(query: Mapping[str, str]) -> str:
+def canonical_query(query: Mapping[str, str]) -> str:
+    """Return the query as it is signed, which is also a form that can be sent."""
     if not query:
         return ""
     pairs = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in query.items())
