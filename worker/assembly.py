@@ -35,6 +35,7 @@ from worker.undelivered import Undelivered
 POSTS_MAX = 64
 RECORDS_MAX = 128
 ACKNOWLEDGEMENTS_MAX = 64
+LEASES_MAX = 64
 VERDICTS_MAX = 100_000
 # MNS's own default, until the queue has told us.
 VISIBILITY_SECONDS_DEFAULT = 30
@@ -103,7 +104,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     services = _services(ports, plan, breakers, journal)
     leases = Leases(
-        _Acknowledged(ports.queue, services.acknowledgements),
+        _Leased(ports.queue, services.leases),
         clock,
         journal,
         visibility_seconds=VISIBILITY_SECONDS_DEFAULT,
@@ -137,7 +138,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
 
 
-class _Acknowledged:
+class _Leased:
     """The queue as leases see it: behind the breaker, so that refused credentials are not hammered (G5)."""
 
     def __init__(self, queue: Queue, service: Service) -> None:
@@ -162,6 +163,7 @@ def _records(ports: Ports, plan: Plan, service: Service, journal: Journal) -> Re
 class _Services:
     polls: Service
     acknowledgements: Service
+    leases: Service
     records: Service
     posts: Service
 
@@ -169,7 +171,9 @@ class _Services:
 def _services(
     ports: Ports, plan: Plan, breakers: tuple[Breaker, Breaker, Breaker], journal: Journal
 ) -> _Services:
-    """Polls and acknowledgements share the breaker of MNS, but no limit: polls are long by design."""
+    """Polls, acknowledgements and leases share the breaker of MNS, but no limit: polls are long by design,
+    and a delete that hangs must not cost others their leases, nor a stop the time to release a thousand.
+    """
     clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
     mns, oss, oms = breakers
     polls = plan.capacity.pollers
@@ -183,6 +187,7 @@ def _services(
     return _Services(
         polls=service("polls", mns, AdaptiveLimit(polls, polls)),
         acknowledgements=service("acknowledgements", mns, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
+        leases=service("leases", mns, AdaptiveLimit(LEASES_MAX, LEASES_MAX)),
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
     )
