@@ -171,8 +171,9 @@ class _Services:
 def _services(
     ports: Ports, plan: Plan, breakers: tuple[Breaker, Breaker, Breaker], journal: Journal
 ) -> _Services:
-    """Polls, acknowledgements and leases share the breaker of MNS, but no limit: polls are long by design,
-    and a delete that hangs must not cost others their leases, nor a stop the time to release a thousand.
+    """Polls, acknowledgements and leases share the breaker of MNS, but no limit.
+
+    Polls are long by design; and a delete that hangs must cost no lease, nor a stop the time to release all.
     """
     clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
     mns, oss, oms = breakers
