@@ -15,9 +15,11 @@ from xml.sax.saxutils import escape
 from worker.events import Message
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+# The lone surrogates stand for bytes that are no UTF-8 (PEP 383).
+_PARKED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\udc80-\udcff\ufffe\uffff]")
 _FORBIDDEN_REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,4})|0*([0-9]{1,5}));")
-# Private blocks of 64 characters, to park what XML forbids while parsing; one that no body uses is taken.
-_PARKINGS = range(0x10FF00, 0xF0000, -0x40)
+# Private blocks of 256 characters, to park what XML forbids while parsing; one that no body uses is taken.
+_PARKINGS = range(0x10FE00, 0xF0000, -0x100)
 _HEAD = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<Messages[ >]")
 _FIELD = re.compile(r"<(\w+)>([^<]*)</\1>")
 _NEEDED = {"MessageId", "MessageBody", "ReceiptHandle"}
@@ -100,9 +102,9 @@ def attributes(body: bytes) -> QueueAttributes:
     return QueueAttributes(
         visibility_seconds=_number(fields, "VisibilityTimeout"),
         retention_seconds=_number(fields, "MessageRetentionPeriod"),
-        active_messages=_number({"ActiveMessages": "0"} | fields, "ActiveMessages"),
-        inactive_messages=_number({"InactiveMessages": "0"} | fields, "InactiveMessages"),
-        delayed_messages=_number({"DelayMessages": "0"} | fields, "DelayMessages"),
+        active_messages=_count(fields, "ActiveMessages"),
+        inactive_messages=_count(fields, "InactiveMessages"),
+        delayed_messages=_count(fields, "DelayMessages"),
     )
 
 
@@ -153,7 +155,8 @@ def _parse(body: bytes) -> tuple[ET.Element, _Parking | None]:
     except ET.ParseError:
         pass
     # One body that is not XML-safe must not cost its 15 neighbours: park what XML forbids and read again.
-    text = body.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+    # Bytes that are no UTF-8 are restored as lone surrogates, which decode refuses: no guess, no wrong key.
+    text = body.decode("utf-8", "surrogateescape")
     parking = _Parking(text)
     try:
         return ET.fromstring(parking.parked(text)), parking
@@ -165,13 +168,13 @@ class _Parking:
     """Puts forbidden characters aside in a block of characters that the text does not use."""
 
     def __init__(self, text: str) -> None:
-        used = {ord(each) & ~0x3F for each in re.findall("[\U000f0000-\U0010ffff]", text)}
+        used = {ord(each) & ~0xFF for each in re.findall("[\U000f0000-\U0010ffff]", text)}
         self._base = next((base for base in _PARKINGS if base not in used), _PARKINGS[0])
-        self._parked = re.compile(f"[{chr(self._base)}-{chr(self._base + 0x3F)}]")
+        self._parked = re.compile(f"[{chr(self._base)}-{chr(self._base + 0xFF)}]")
 
     def parked(self, text: str) -> str:
         """Return the text without forbidden characters and without references to them."""
-        text = _FORBIDDEN.sub(lambda found: self._place(ord(found[0])), text)
+        text = _PARKED.sub(lambda found: self._place(ord(found[0])), text)
         return _FORBIDDEN_REFERENCE.sub(self._place_reference, text)
 
     def restored(self, text: str) -> str:
@@ -180,14 +183,16 @@ class _Parking:
 
     def _place_reference(self, found: re.Match[str]) -> str:
         char = chr(int(found[1], 16) if found[1] else int(found[2]))
-        return self._place(ord(char)) if _FORBIDDEN.match(char) else found[0]
+        return self._place(ord(char)) if _PARKED.match(char) else found[0]
 
     def _place(self, code: int) -> str:
-        return chr(self._base + (code & 0x3F if code >= 0xFFFE else code))
+        return chr(self._base + (code & 0x7F if code >= 0xFFFE else code & 0xFF))
 
 
 def _forbidden(place: int) -> str:
-    return chr(place if place < 0x20 else 0xFFC0 + place)
+    if place < 0x20:
+        return chr(place)
+    return chr(0xDC00 + place if place >= 0x80 else 0xFF80 + place)
 
 
 def _name(element: ET.Element) -> str:
@@ -196,6 +201,10 @@ def _name(element: ET.Element) -> str:
 
 def _fields(parent: ET.Element) -> dict[str, str]:
     return {_name(child): child.text or "" for child in parent}
+
+
+def _count(fields: dict[str, str], name: str) -> int:
+    return _number(fields, name) if fields.get(name) else 0
 
 
 def _number(fields: dict[str, str], name: str) -> int:

@@ -1,0 +1,54 @@
+"""A real HTTP server on loopback that answers as a script says and remembers what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from worker.clients.http import open_session
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it arrived: the raw target and body are what a signature covers."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class Vendor:
+    """The last scripted answer is repeated for ever."""
+
+    answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, status: int, body: bytes | str = b"", **headers: str) -> None:
+        data = body.encode() if isinstance(body, str) else body
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.answers.append((status, data, named))
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.asked.append(Asked(request.method, request.raw_path, request.headers, body))
+        status, data, headers = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        return web.Response(status=status, body=data, headers=headers)
+
+
+@asynccontextmanager
+async def vendor() -> AsyncIterator[tuple[Vendor, aiohttp.ClientSession]]:
+    """Serve a vendor, with a session to reach it."""
+    script = Vendor()
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", script.handle)
+    async with TestServer(app) as server, open_session(connections=4, total_seconds=20) as session:
+        script.url = str(server.make_url("")).rstrip("/")
+        yield script, session
