@@ -45,7 +45,8 @@ class LogRecords(Records):
     ) -> None:
         super().__init__(store, service, bucket, task_id, clock, journal)
         self._worker = worker
-        self._numbers = count(1)
+        # From the start time on: a worker restarted under the same name must not overwrite its own log.
+        self._numbers = count(int(clock.wall() * 1000))
         self._groups = GroupCommit(self._write_log, linger_seconds)
 
     async def record(self, verdicts: Sequence[Verdict]) -> list[Failure | None]:
