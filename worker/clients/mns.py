@@ -33,6 +33,8 @@ VISIBILITY_SECONDS_MAX = 43_200
 
 # A handle that is dead: its time passed, the message was received again, or it is already deleted.
 _GONE = frozenset({"MessageNotExist", "ReceiptHandleError"})
+# Only these name a message or a handle; what is refused elsewhere is refused for every message.
+_OF_ONE_ITEM = frozenset({"BatchDeleteMessage", "ChangeMessageVisibility", "SendMessage"})
 _CREDENTIAL_CODES = frozenset(
     {
         "InvalidAccessKeyId",
@@ -170,7 +172,8 @@ class MnsClient:
             self._sdk.check_status(
                 RequestInternal(), ResponseInternal(answer.status, headers, text), response, decoder
             )
-        except (MNSServerException, MNSClientException) as error:
+        # The SDK stumbles with an AttributeError over an element where it expects text.
+        except (MNSServerException, MNSClientException, AttributeError) as error:
             found: Exception = error
             return found
         return None
@@ -179,8 +182,9 @@ class MnsClient:
         """Return code, message and request id; the code is empty when the body is not MNS's."""
         error = self._sdk_error(answer, ErrorDecoder)
         if isinstance(error, MNSServerException):
-            return str(error.type), one_line(str(error.message)), str(error.request_id or "")
-        return "", answer.excerpt(), answer.headers.get("x-mns-request-id", "")
+            request_id = one_line(str(error.request_id or ""))
+            return str(error.type), one_line(str(error.message)), request_id
+        return "", answer.excerpt(), one_line(answer.headers.get("x-mns-request-id", ""))
 
     def _require_success(self, operation: str, answer: Answer) -> None:
         if answer.status < 300:
@@ -190,6 +194,8 @@ class MnsClient:
     def _fail(self, operation: str, answer: Answer) -> NoReturn:
         code, message, request_id = self._error(answer)
         blame = _blame(answer.status, code)
+        if blame is Blame.ITEM and operation not in _OF_ONE_ITEM:
+            blame = Blame.SERVICE
         outcome = Outcome.REJECTED if blame is Blame.ITEM else Outcome.RETRY_LATER
         wait = retry_after_seconds(answer.headers, self._clock.wall())
         raise CallFailed(
