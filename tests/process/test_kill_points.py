@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from localcloud.mns import Attributes
 
 SCRIPT = Path(__file__).with_name("killable.py")
 KILLED = 137
+CHAINS = 4
 SIX_VERBS = ("receive", "decode", "dedupe", "post", "record", "delete")
 POINTS = tuple(
     f"{when}_{verb}" for verb in (*SIX_VERBS, "bury", "renew") for when in ("before", "after")
@@ -37,33 +40,41 @@ def test_every_verb_has_its_points() -> None:
 
 @pytest.mark.parametrize("layout", ["object", "log"])
 async def test_a_kill_at_any_point_loses_nothing(
-    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, layout: str, is_long: bool
+    monkeypatch: pytest.MonkeyPatch, layout: str, is_long: bool
 ) -> None:
-    """One relay after another is killed at the next point; the last one finishes the work."""
-    cloud.prepare(attributes=Attributes(visibility_timeout=2))
-    early = deletes.watch(cloud, monkeypatch)
-    sent: set[str] = set()
     points = POINTS if is_long or layout == "object" else ("before_record", "after_record")
-    async with supervising(cloud, RELAY_RECORD_LAYOUT=layout) as supervisor:
-        for point in points:
-            cloud.faults.clear()
-            for number in range(6):
-                sent.add(f"{point}/键 {number}")
-                cloud.oss.put("source", f"{point}/键 {number}", point.encode())
-            cloud.mns.publish("oss-events", f"no event, {point}")
-            if point.endswith("renew"):
-                # Half of the visibility passes, so the lease is due for renewal.
-                cloud.faults.add(
-                    Fault("oms", "CreateSyncEvents", Action.LATENCY, seconds=1.5, times=1)
-                )
-            worker = await supervisor.start(str(SCRIPT), point, "1")
-            assert await worker.ended() == KILLED, point
-        cloud.faults.clear()
-        last = await supervisor.start()
-        await supervisor.drained()
-        assert await last.stop() == 0
-    account.check(cloud, sent)
-    assert not early
-    bodies = {letter["body"] for letter in account.dead_letters(cloud, "undecodable")}
-    assert bodies == {f"no event, {point}" for point in points}
-    assert max(account.posted(cloud).values()) <= 1 + len(points)
+    async with asyncio.TaskGroup() as side_by_side:
+        for first in range(min(CHAINS, len(points))):
+            side_by_side.create_task(_chain(points[first::CHAINS], layout, monkeypatch))
+
+
+async def _chain(points: Sequence[str], layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one relay after another be killed at the next point; the last one finishes the work."""
+    async with LocalCloud(seed=1) as cloud:
+        cloud.prepare(attributes=Attributes(visibility_timeout=2))
+        early = deletes.watch(cloud, monkeypatch)
+        sent: set[str] = set()
+        async with supervising(cloud, RELAY_RECORD_LAYOUT=layout) as supervisor:
+            for point in points:
+                sent |= _send(cloud, point)
+                worker = await supervisor.start(str(SCRIPT), point, "1")
+                assert await worker.ended() == KILLED, point
+                cloud.faults.clear()
+            await supervisor.finish()
+        account.check(cloud, sent)
+        assert not early
+        bodies = {letter["body"] for letter in account.dead_letters(cloud, "undecodable")}
+        assert bodies == {f"no event, {point}" for point in points}
+        assert max(account.posted(cloud).values()) <= 1 + len(points)
+
+
+def _send(cloud: LocalCloud, point: str) -> set[str]:
+    keys = {f"{point}/键 {number}" for number in range(6)}
+    for key in keys:
+        cloud.oss.put("source", key, point.encode())
+    cloud.mns.publish("oss-events", f"no event, {point}")
+    if point.endswith("renew"):
+        # Half of the visibility passes meanwhile, so that the leases are due for renewal.
+        latency = Fault("oms", "CreateSyncEvents", Action.LATENCY, seconds=1.5, times=1)
+        cloud.faults.add(latency)
+    return keys
