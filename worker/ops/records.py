@@ -1,0 +1,189 @@
+"""What became of keys: the records of one key in either layout, and the keys that OMS refused.
+
+Names and bodies are those of `worker.record` and `worker.record_log`. The function that Huawei's tutorial
+offers wrote empty objects under the same names: for those, the name and its time are the whole record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from worker.clients.oss import Stored
+from worker.errors import RelayError
+from worker.ops.connect import Clients
+from worker.ops.log_bucket import LogBucket, side_by_side
+from worker.record import FAILED, SUCCESS, record_name
+
+LOG = "log"
+DAY_SECONDS = 86_400.0
+
+_HASHED = re.compile(r"[0-9a-f]{64}")
+
+
+class BadKey(RelayError):  # noqa: N818  the name says what it is
+    """The key cannot be the name of an object, so there is no record of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of one key. `name` is the object that holds it; `posted_at` is ISO 8601 or empty."""
+
+    key: str
+    outcome: str
+    name: str
+    posted_at: str
+    event_time: str = ""
+    etag: str = ""
+    message_id: str = ""
+    oms_request_id: str = ""
+    attempts: int = 0
+    reason: str = ""
+
+    @property
+    def posted_at_seconds(self) -> float:
+        """The time of the post in seconds since the epoch; 0 where it is not known."""
+        try:
+            return datetime.fromisoformat(self.posted_at).timestamp()
+        except ValueError:
+            return 0.0
+
+
+class RecordsOf:
+    """Reads the records of one relay. Every method raises `CallFailed` if OSS cannot be read."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._bucket = LogBucket(clients)
+        self._clock = clients.clock
+
+    async def of_key(self, key: str) -> list[Record]:
+        """Return the record objects of a key, newest first: at most one success and one failure.
+
+        Two reads, whatever the layout: successes stand there in layout `object`, failures in both. Raises
+        `BadKey` for what is no name of an object.
+        """
+        try:
+            names = {folder: self._name(folder, key) for folder in (SUCCESS, FAILED)}
+        except UnicodeEncodeError as error:
+            raise BadKey(f"{key!a} is not UTF-8 text, and names of objects are") from error
+        found = []
+        for folder, name in names.items():
+            stored = await self._bucket.get(name)
+            if stored is not None:
+                record = _record(self._bucket.root + name, stored, folder, key)
+                found += [record] if record.key == key else []
+        return sorted(found, key=lambda each: each.posted_at_seconds, reverse=True)
+
+    async def in_logs(
+        self, key: str, since: float | None = None, until: float | None = None
+    ) -> AsyncIterator[Record]:
+        """Yield the lines of layout `log` about a key, hour by hour; the last 24 hours unless told otherwise.
+
+        `since` and `until` are seconds since the epoch and choose log objects by the hour they were written
+        in. A log object holds at most 1,000 lines; a few are read at a time.
+        """
+        until = self._clock.wall() if until is None else until
+        since = until - DAY_SECONDS if since is None else since
+        try:
+            needle = orjson.dumps(key)
+        except TypeError as error:
+            raise BadKey(f"{key!a} is not UTF-8 text, and names of objects are") from error
+        async for names in self._log_pages(since, until):
+            async for found in side_by_side(names, lambda name: self._lines(name, needle, key)):
+                for record in found:
+                    yield record
+
+    async def failed(
+        self, *, key_prefix: str = "", since: float | None = None, until: float | None = None
+    ) -> AsyncIterator[Record]:
+        """Yield the keys that OMS refused, in the order of their names, with the reason of each.
+
+        Long keys stand under a hash of theirs and come last.
+        """
+        folder = f"{FAILED}/"
+        async for page in self._bucket.pages(folder + key_prefix):
+            names = [each.key for each in page.objects]
+            async for record in self._failures(names, key_prefix, since, until):
+                yield record
+        if not key_prefix:
+            return
+        async for page in self._bucket.pages(folder, delimiter="/"):
+            names = [
+                each.key
+                for each in page.objects
+                if _HASHED.fullmatch(each.key, len(folder))
+                and not each.key.startswith(folder + key_prefix)
+            ]
+            async for record in self._failures(names, key_prefix, since, until):
+                yield record
+
+    async def _failures(
+        self, names: list[str], key_prefix: str, since: float | None, until: float | None
+    ) -> AsyncIterator[Record]:
+        async for record in side_by_side(names, self._failure):
+            if record is None or not record.key.startswith(key_prefix):
+                continue
+            at = record.posted_at_seconds
+            if (since is None or at >= since) and (until is None or at <= until):
+                yield record
+
+    async def _failure(self, name: str) -> Record | None:
+        stored = await self._bucket.get(name)
+        if stored is None:
+            return None
+        return _record(self._bucket.root + name, stored, FAILED, name.removeprefix(f"{FAILED}/"))
+
+    async def _log_pages(self, since: float, until: float) -> AsyncIterator[list[str]]:
+        hour = datetime.fromtimestamp(since, UTC).replace(minute=0, second=0, microsecond=0)
+        while hour.timestamp() <= until:
+            async for page in self._bucket.pages(f"{LOG}/{hour:%Y/%m/%d/%H}/"):
+                yield [each.key for each in page.objects]
+            hour += timedelta(hours=1)
+
+    async def _lines(self, name: str, needle: bytes, key: str) -> list[Record]:
+        stored = await self._bucket.get(name)
+        lines = stored.body.split(b"\n") if stored and needle in stored.body else ()
+        records = (
+            _parsed(self._bucket.root + name, _fields(line)) for line in lines if needle in line
+        )
+        return [record for record in records if record.key == key]
+
+    def _name(self, folder: str, key: str) -> str:
+        return record_name(self._bucket.task_id, folder, key).removeprefix(self._bucket.root)
+
+
+def _record(name: str, stored: Stored, folder: str, key: str) -> Record:
+    """Read a record object; an empty one, as the tutorial's function wrote, is told by its name and time."""
+    fields = _fields(stored.body)
+    if "key" in fields:
+        return _parsed(name, fields)
+    written = datetime.fromtimestamp(stored.last_modified, UTC).isoformat(timespec="milliseconds")
+    return Record(key, "accepted" if folder == SUCCESS else "rejected", name, written)
+
+
+def _parsed(name: str, fields: dict[str, Any]) -> Record:
+    texts = {
+        each: str(fields.get(each, ""))
+        for each in ("key", "outcome", "posted_at", "event_time", "etag", "message_id")
+    }
+    attempts = fields.get("attempts", 0)
+    return Record(
+        name=name,
+        **texts,
+        oms_request_id=str(fields.get("oms_request_id", "")),
+        attempts=attempts if isinstance(attempts, int) else 0,
+        reason=str(fields.get("reason", "")),
+    )
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
