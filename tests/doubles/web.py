@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from worker.clients.http import open_session
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,23 @@ async def vendor() -> AsyncIterator[tuple[Vendor, aiohttp.ClientSession]]:
     async with TestServer(app) as server, open_session(connections=4, total_seconds=20) as session:
         script.url = str(server.make_url("")).rstrip("/")
         yield script, session
+
+
+@asynccontextmanager
+async def talked(talk: Talk) -> AsyncIterator[URL]:
+    """Serve bytes instead of HTTP; `talk` has read the head of the request."""
+
+    talks = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        await talk(reader, writer)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    await asyncio.wait(filter(None, talks))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from doubles.web import talked
 from worker.clients import http
 from worker.clients.http import (
     ANSWER_BYTES_MAX,
@@ -28,7 +29,6 @@ from worker.clients.http import (
 from worker.errors import Blame, CallFailed, Failure, Outcome
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 NOW = 1_790_000_000.0
 NOW_TEXT = "Mon, 21 Sep 2026 14:13:20 GMT"
@@ -40,26 +40,6 @@ async def served(handler: Handler) -> AsyncIterator[URL]:
     app.router.add_route("*", "/{rest:.*}", handler)
     async with TestServer(app) as server:
         yield server.make_url("/")
-
-
-@asynccontextmanager
-async def talked(talk: Talk) -> AsyncIterator[URL]:
-    """Serve bytes instead of HTTP; `talk` has read the head of the request."""
-
-    talks = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.append(asyncio.current_task())
-        await reader.readuntil(b"\r\n\r\n")
-        await talk(reader, writer)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-    await asyncio.wait(filter(None, talks))
 
 
 async def sent(url: URL, method: str = "POST", body: bytes = b"", seconds: float = 20) -> Answer:

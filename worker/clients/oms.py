@@ -26,7 +26,7 @@ from worker.signer import HuaweiCredentials, sign
 SKEW_SECONDS_MAX = 900
 
 # Real texts of Huawei services name the throttle's window: "... limit:100,time:1 minute".
-_WINDOW = re.compile(r"over ratelimit,limit:\d+,time:(\d+) (second|minute|hour)")
+_WINDOW = re.compile(r"over ratelimit,limit:\d+,time:(\d{1,6}) (second|minute|hour)")
 _WINDOW_UNIT_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 
 
@@ -69,7 +69,7 @@ class OmsClient:
             raise CallFailed(classify("CreateSyncEvents", answer, self._clock.wall()))
         if answer.body.lstrip()[:1] == b"<":
             raise CallFailed(_from_elsewhere(answer))
-        return answer.headers.get("X-Request-Id", "")
+        return one_line(answer.headers.get("X-Request-Id", ""))
 
     async def show(self) -> TaskState:
         """Return the task's state. Raises `CallFailed`."""
@@ -102,7 +102,9 @@ def classify(operation: str, answer: Answer, now: float) -> Failure:
         status=answer.status,
         code=code,
         message=_explained(one_line(text) or answer.excerpt(), answer, blame, now),
-        request_id=str(details.get("request_id") or answer.headers.get("X-Request-Id", "")),
+        request_id=one_line(
+            str(details.get("request_id") or answer.headers.get("X-Request-Id", ""))
+        ),
         retry_after_seconds=_retry_after(answer, text, now),
     )
 

@@ -188,7 +188,7 @@ class OssClient:
             status=status,
             code=code,
             message=one_line(str(error.message or "")) or answer.excerpt(),
-            request_id=str(error.request_id or ""),
+            request_id=one_line(str(error.request_id or "")),
             retry_after_seconds=retry_after_seconds(answer.headers, self._clock.wall()),
         )
 
