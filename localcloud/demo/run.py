@@ -27,8 +27,8 @@ VISIBILITY_SECONDS = 8
 BACKLOG_SHARE = 0.25
 STEPS_PER_SECOND_MIN = 500
 WRITING_SECONDS_MAX = 30
-# A kill strikes when so much of the work is done.
-KILLS_AT = (0.2, 0.45, 0.7)
+# A kill strikes when so much is written.
+KILLS_AT = (0.3, 0.5, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,14 @@ class Stage:
         return self.cloud.events_announced + self.undecodable - self.messages_left
 
     @property
+    def steps_done(self) -> int:
+        """Writes and deletions so far."""
+        return self.writer.writes + self.writer.deletions
+
+    @property
     def is_written(self) -> bool:
         """Whether every step is done."""
-        return self.writer.writes + self.writer.deletions >= len(self.plan)
+        return self.steps_done >= len(self.plan)
 
 
 async def run(options: Options, screen: Screen, folder: Path) -> bool:
@@ -132,7 +137,7 @@ async def _until_done(
             while not (stage.is_written and not stage.messages_left and await _is_idle(relay)):
                 _write(stage, write, round(per_tick))
                 screen.show(progress(stage, relay.kills))
-                if kills and stage.deleted >= kills[0]:
+                if kills and stage.steps_done >= kills[0]:
                     kills.pop(0)
                     await relay.kill_and_restart()
                 relay.check()
@@ -201,7 +206,7 @@ def progress(stage: Stage, kills: int) -> Progress:
         what="Writing and relaying" if is_writing else "Written; relaying the rest",
         steps=len(stage.plan),
         written=len(stage.writer.messages),
-        steps_done=stage.writer.writes + stage.writer.deletions,
+        steps_done=stage.steps_done,
         events=cloud.events_announced,
         visible=counts.active + counts.delayed,
         in_hand=counts.inactive,
