@@ -102,7 +102,9 @@ class Records:
                 return await self._write(SUCCESS, verdict)
             case Outcome.REJECTED:
                 return await self._write(FAILED, verdict)
-            case Outcome.RETRY_LATER | Outcome.UNKNOWN:
+            case (
+                Outcome.RETRY_LATER | Outcome.UNKNOWN
+            ):  # pragma: no branch  there is no fifth outcome
                 return verdict.failure
 
     async def _write(self, folder: str, verdict: Verdict) -> Failure | None:

@@ -63,7 +63,9 @@ class LogRecords(Records):
                 return shared
             case Outcome.REJECTED:
                 return shared or await self._write(FAILED, verdict)
-            case Outcome.RETRY_LATER | Outcome.UNKNOWN:
+            case (
+                Outcome.RETRY_LATER | Outcome.UNKNOWN
+            ):  # pragma: no branch  there is no fifth outcome
                 return verdict.failure
 
     async def _write_log(self, lines: bytes) -> Failure | None:

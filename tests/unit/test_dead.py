@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from doubles.build import Heard, failure, held, service
+from doubles.clock import QuickClock
+from doubles.vendors import ModelStore
+from worker.dead import KEYS_SHOWN_MAX, Cause, DeadLetters, dead_letter_name
+from worker.errors import Blame
+from worker.record import Records
+
+
+class Bench:
+    def __init__(self) -> None:
+        clock = QuickClock()
+        self.store = ModelStore()
+        journal = Heard().journal
+        records = Records(self.store, service(clock, journal), "logs", "task", clock, journal)
+        self.letters = DeadLetters(records, "worker-1", clock)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_a_dead_letter_tells_the_whole_story(bench: Bench) -> None:
+    message = held("M1", "body", deliveries=7)
+    message.rejected.append(("a.txt", failure(Blame.ITEM, status=400)))
+    assert await bench.letters.write(message, Cause.REJECTED, "no such key") is None
+    name = "oms_source_record/task/dead_letter/rejected/2026-09-21/M1.json"
+    assert json.loads(bench.store.objects[name]) == {
+        "cause": "rejected",
+        "error": "no such key",
+        "keys": [{"key": "a.txt", "error": "oms Call answered 400"}],
+        "message_id": "M1",
+        "attempts": 7,
+        "worker": "worker-1",
+        "died_at": "2026-09-21T14:13:20.000+00:00",
+        "enqueued_at": "2026-09-21T14:13:20.000+00:00",
+        "body": "body",
+    }
+
+
+@given(st.text() | st.text(st.characters(categories=["Cs", "Cc", "Cn"])))
+async def test_the_body_is_kept_byte_for_byte(body: str) -> None:
+    bench = Bench()
+    await bench.letters.write(held("M1", body), Cause.UNDECODABLE, "why")
+    (stored,) = bench.store.objects.values()
+    assert json.loads(stored)["body"] == body
+    assert stored.isascii()
+
+
+async def test_a_dead_letter_that_is_not_confirmed_says_so(bench: Bench) -> None:
+    refusal = failure(Blame.SERVICE, status=403)
+    bench.store.fail("put", refusal)
+    assert await bench.letters.write(held(), Cause.UNDECODABLE, "why") == refusal
+
+
+async def test_keys_beyond_a_thousand_are_not_shown(bench: Bench) -> None:
+    message = held()
+    message.rejected += [(str(n), failure(Blame.ITEM)) for n in range(KEYS_SHOWN_MAX + 5)]
+    await bench.letters.write(message, Cause.REJECTED, "why")
+    (stored,) = bench.store.objects.values()
+    assert len(json.loads(stored)["keys"]) == KEYS_SHOWN_MAX
+
+
+def test_a_listing_of_names_alone_gives_the_groups() -> None:
+    names = [dead_letter_name("task", cause, "2026-09-21", "M1") for cause in Cause]
+    assert [name.split("/")[3] for name in names] == [
+        "undecodable",
+        "rejected",
+        "max-deliveries",
+        "receive-limit",
+    ]
