@@ -11,6 +11,7 @@ import typer
 
 from settings import load_settings
 from worker import __version__, app, logs
+from worker.commands import register
 from worker.errors import Fatal
 
 EXIT_TO_MEND = 2
@@ -59,6 +60,9 @@ def run() -> None:
     logs.configure(settings.log_format, settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         raise typer.Exit(runner.run(app.run(settings, load_settings)))
+
+
+register(commands)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

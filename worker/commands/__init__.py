@@ -1,0 +1,29 @@
+"""The operators' commands: each parses, calls `worker.ops` and prints; none decides anything."""
+
+from __future__ import annotations
+
+import typer
+
+from worker.commands.dead import groups, list_letters
+from worker.commands.dead_moves import archive, redrive, unarchive
+from worker.commands.dead_show import show
+from worker.commands.records import failed, find
+
+DEAD = "Dead letters: messages that could not be finished, kept whole in the log bucket."
+RECORDS = "Records: what became of each key, as the relay wrote it to the log bucket."
+
+
+def register(commands: typer.Typer) -> None:
+    """Add the operators' commands to the program's."""
+    dead = typer.Typer(help=DEAD, no_args_is_help=True)
+    dead.command("groups")(groups)
+    dead.command("list")(list_letters)
+    dead.command("show")(show)
+    dead.command("redrive")(redrive)
+    dead.command("archive")(archive)
+    dead.command("unarchive")(unarchive)
+    commands.add_typer(dead, name="dead")
+    records = typer.Typer(help=RECORDS, no_args_is_help=True)
+    records.command("find")(find)
+    records.command("failed")(failed)
+    commands.add_typer(records, name="records")

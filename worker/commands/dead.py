@@ -1,0 +1,159 @@
+"""`dead`: the dead letters, by group or one by one, and back to the queue or away."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from worker.commands import frame, terminal
+from worker.commands.options import (
+    ArchivedOption,
+    CauseOption,
+    GroupOption,
+    JsonOption,
+    KeyOption,
+    LimitOption,
+    SinceOption,
+    UntilOption,
+    wanted_from,
+)
+from worker.commands.terminal import Rows, console, shown, time_shown
+from worker.ops.connect import Clients
+from worker.ops.letter import Letter, Place
+from worker.ops.letters import Letters
+
+LIMIT = 50
+
+
+def groups(
+    *,
+    cause: CauseOption = None,
+    group: GroupOption = "",
+    key: KeyOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    archived: ArchivedOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the letters by cause and kind of error: how many, since when, and one of each to look at.
+
+    Examples:
+        oms-relay dead groups
+
+        oms-relay dead groups --since 24h --key photos/
+
+    """
+    wanted = wanted_from(cause, group, key, since, until)
+    found = frame.run(lambda clients: Letters(clients).groups(wanted, _place(archived)))
+    if as_json:
+        for each in found:
+            terminal.line(asdict(each))
+        return
+    out = console()
+    if not found:
+        out.print(f"No {_named(archived)} match. Nothing to do.")
+        return
+    rows = Rows({"GROUP": 6, "COUNT": 7, "CAUSE": 14, "FIRST - LAST (UTC)": 19, "ERROR": 0}, out)
+    for each in found:
+        times = f"{time_shown(each.first_seen)}\n{time_shown(each.last_seen)}"
+        sample = f"{each.sample_id[:12]} {shown(each.sample_key)}"
+        error = Text(f"{shown(each.error)}\n").append(f"e.g. {sample}", style="dim")
+        rows.add(each.group, str(each.count), each.cause, Text(times), error)
+    rows.flush()
+    first = found[0]
+    out.print(f"\n{sum(each.count for each in found)} letters in {len(found)} groups.")
+    if not archived:
+        out.print(
+            f"Next: oms-relay dead show {first.sample_id[:12]}, or "
+            f"oms-relay dead redrive --group {first.group} --dry-run"
+        )
+
+
+def list_letters(
+    *,
+    cause: CauseOption = None,
+    group: GroupOption = "",
+    key: KeyOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    archived: ArchivedOption = False,
+    limit: LimitOption = LIMIT,
+    as_json: JsonOption = False,
+) -> None:
+    """List letters by cause and day, as they are read: any number of them fits in memory.
+
+    Examples:
+        oms-relay dead list --cause rejected --since 24h
+
+        oms-relay dead list --limit 0 --json | jq -r .id
+
+    """
+    wanted = wanted_from(cause, group, key, since, until)
+
+    async def list_them(clients: Clients) -> None:
+        out = console()
+        rows = Rows({"ID": 12, "GROUP": 6, "CAUSE": 14, "DIED (UTC)": 19, "KEYS": 0}, out)
+        count = 0
+        async for letter in Letters(clients).read(wanted, _place(archived)):
+            if limit and count == limit:
+                rows.flush()
+                _say_more(limit, as_json=as_json)
+                return
+            count += 1
+            if as_json:
+                terminal.line(as_object(letter))
+            else:
+                rows.add(*_row(letter))
+        rows.flush()
+        if not count and not as_json:
+            out.print(f"No {_named(archived)} match.")
+
+    frame.run(list_them)
+
+
+def as_object(letter: Letter) -> dict[str, Any]:
+    """Return the letter as the JSON that docs/cli.md describes; without the body."""
+    return {
+        "id": letter.ref.message_id,
+        "cause": letter.ref.cause,
+        "day": letter.ref.day,
+        "is_archived": letter.ref.place is Place.ARCHIVED,
+        "group": letter.group,
+        "error": letter.error,
+        "keys": list(letter.keys),
+        "key_errors": dict(letter.key_errors),
+        "attempts": letter.attempts,
+        "worker": letter.worker,
+        "enqueued_at": letter.enqueued_at,
+        "died_at": letter.died_at,
+        "moved_at": letter.moved_at,
+        "redriven_as": letter.redriven_as,
+        "reason": letter.reason,
+    }
+
+
+def _row(letter: Letter) -> tuple[str | Text, ...]:
+    keys = "\n".join(shown(key) for key in letter.keys[:3])
+    more = f"\n… and {len(letter.keys) - 3} more" if len(letter.keys) > 3 else ""
+    what = Text(keys + more) if letter.keys else Text(shown(letter.error), style="dim")
+    ref = letter.ref
+    return (ref.message_id[:12], letter.group, ref.cause, time_shown(letter.died_at), what)
+
+
+def _say_more(limit: int, *, as_json: bool) -> None:
+    text = f"There are more than {limit}: --limit 0 shows all, filters show fewer."
+    if as_json:
+        typer.echo(text, err=True)
+    else:
+        console().print(f"\n{text}")
+
+
+def _place(archived: bool) -> Place:
+    return Place.ARCHIVED if archived else Place.DEAD
+
+
+def _named(archived: bool) -> str:
+    return "archived letters" if archived else "dead letters"

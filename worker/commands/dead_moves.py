@@ -1,0 +1,116 @@
+"""`dead redrive`, `dead archive`, `dead unarchive`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from worker.commands.bulk import Job
+from worker.commands.options import (
+    CanaryOption,
+    CauseOption,
+    DryRunOption,
+    GroupOption,
+    IdsArgument,
+    JsonOption,
+    KeyOption,
+    RateOption,
+    SinceOption,
+    UntilOption,
+    YesOption,
+    wanted_from,
+)
+from worker.ops.letter import Place
+from worker.ops.moves import Limits
+
+
+def redrive(
+    ids: IdsArgument = None,
+    *,
+    cause: CauseOption = None,
+    group: GroupOption = "",
+    key: KeyOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    canary: CanaryOption = None,
+    rate: RateOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Send letters back to the queue, byte for byte, and put them into the archive.
+
+    Each is sent and confirmed first and moved then; what was sent is not sent again by another run.
+    Ctrl-C finishes what is in hand, and says what is done and what is left.
+
+    Examples:
+        oms-relay dead redrive --group a1f3c2 --dry-run
+
+        oms-relay dead redrive --group a1f3c2 --canary 5
+
+        oms-relay dead redrive --since 24h --rate 50/s --yes
+
+    """
+    wanted = wanted_from(cause, group, key, since, until, tuple(ids or ()))
+    job = Job("redrive", "redriven", Place.DEAD, lambda moves, *rest: moves.redrive(*rest))
+    job.run(wanted, Limits(canary, rate, dry_run), is_sure=yes, as_json=as_json)
+
+
+def archive(
+    ids: IdsArgument = None,
+    *,
+    cause: CauseOption = None,
+    group: GroupOption = "",
+    key: KeyOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    reason: Annotated[str, typer.Option(help="Why; it stays with each letter.")] = "",
+    canary: CanaryOption = None,
+    rate: RateOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put letters away without sending them; `dead unarchive` brings them back.
+
+    Examples:
+        oms-relay dead archive --cause undecodable --reason "test events"
+
+        oms-relay dead archive 1F6E2A --yes
+
+    """
+    wanted = wanted_from(cause, group, key, since, until, tuple(ids or ()))
+    job = Job(
+        "archive", "archived", Place.DEAD, lambda moves, *rest: moves.archive(*rest, reason=reason)
+    )
+    job.run(wanted, Limits(canary, rate, dry_run), is_sure=yes, as_json=as_json)
+
+
+def unarchive(
+    ids: IdsArgument = None,
+    *,
+    cause: CauseOption = None,
+    group: GroupOption = "",
+    key: KeyOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    canary: CanaryOption = None,
+    rate: RateOption = None,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring letters back from the archive; a redriven one can then be sent again.
+
+    Examples:
+        oms-relay dead unarchive 1F6E2A
+
+        oms-relay dead unarchive --cause undecodable --since 7d --dry-run
+
+    """
+    wanted = wanted_from(cause, group, key, since, until, tuple(ids or ()))
+    job = Job(
+        "unarchive", "brought back", Place.ARCHIVED, lambda moves, *rest: moves.unarchive(*rest)
+    )
+    job.run(wanted, Limits(canary, rate, dry_run), is_sure=yes, as_json=as_json)

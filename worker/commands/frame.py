@@ -1,0 +1,111 @@
+"""What every command has around it: settings, clients, signals, and words instead of stack traces.
+
+Exit codes: 0 done; 1 something failed, or a check did; 2 the settings or the arguments cannot be used;
+3 nothing was found; 130 stopped by Ctrl-C before the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import NoReturn, TypeVar
+
+import typer
+
+from settings import Settings, load_settings
+from worker import logs
+from worker.clock import SystemClock
+from worker.errors import CallFailed, Fatal, RelayError
+from worker.journal import hint
+from worker.ops.connect import Clients, connect
+
+T = TypeVar("T")
+
+EXIT_FAILED = 1
+EXIT_TO_MEND = 2
+EXIT_NOTHING_FOUND = 3
+EXIT_STOPPED = 130
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def run(main: Callable[[Clients], Awaitable[T]], *, ends_gently: bool = False) -> T:
+    """Run `main` on clients of the settings and return its answer; expected faults end in a plain sentence.
+
+    Ctrl-C cancels. With `ends_gently` the first one sets `Clients.stop` instead, so that what is in hand is
+    finished, and the second one cancels. Raises `typer.Exit` after having said why.
+    """
+    settings = read_settings()
+    try:
+        return asyncio.run(_connected(settings, main, ends_gently=ends_gently))
+    except Fatal as error:
+        stop_because(str(error), EXIT_TO_MEND)
+    except CallFailed as failed:
+        stop_because(f"{failed}. Next: {hint(failed.failure)}.", EXIT_FAILED)
+    except RelayError as error:
+        stop_because(str(error), EXIT_TO_MEND)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise typer.Exit(EXIT_STOPPED) from None
+
+
+def read_settings() -> Settings:
+    """Read the settings, or say all that is wrong with them and exit with 2."""
+    try:
+        settings = load_settings()
+    except Fatal as error:
+        stop_because(str(error), EXIT_TO_MEND)
+    logs.configure("auto", "warning")
+    return settings
+
+
+def stop_because(why: str, code: int) -> NoReturn:
+    """Say why on standard error and exit."""
+    typer.echo(f"oms-relay: {why}", err=True)
+    raise typer.Exit(code)
+
+
+async def _connected(
+    settings: Settings, main: Callable[[Clients], Awaitable[T]], *, ends_gently: bool
+) -> T:
+    async with connect(settings, reload=load_settings) as clients:
+        task = asyncio.ensure_future(main(clients))
+
+        def hear() -> None:
+            if ends_gently and not clients.stop.is_set():
+                clients.stop.set()
+            else:
+                task.cancel()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, hear)
+        try:
+            return await task
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def moment(text: str) -> float:
+    """Read `90s`, `15m`, `24h`, `7d` (so long ago) or an ISO 8601 time (UTC unless it says otherwise)."""
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text.strip())
+    if match:
+        return SystemClock.wall() - int(match[1]) * _UNITS[match[2]]
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither a length of time (90s, 15m, 24h, 7d) nor an ISO 8601 time"
+        ) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def rate(text: str) -> float:
+    """Read `5/s`, `300/m` or a plain number of letters a second."""
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(?:/([smh]))?", text.strip())
+    if match is None or not float(match[1]):
+        raise typer.BadParameter(f"{text!r} is no rate such as 5/s, 300/m or 0.5")
+    return float(match[1]) / _UNITS[match[2] or "s"]
