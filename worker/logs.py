@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Callable
@@ -12,7 +13,13 @@ import structlog
 
 
 def _json(fields: dict[str, Any], default: Callable[[Any], Any]) -> str:
-    return orjson.dumps(fields, default=default).decode()
+    try:
+        # Dataclasses as their repr, which hides the secrets that a field by field form would show.
+        option = orjson.OPT_PASSTHROUGH_DATACLASS
+        return orjson.dumps(fields, default=default, option=option).decode()
+    except TypeError:
+        # Half a surrogate pair or a huge number: a log line must never stop the relay.
+        return json.dumps(fields, default=default)
 
 
 def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:

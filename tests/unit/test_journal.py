@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from itertools import product
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+
+from doubles.build import Heard, failure, held
+from worker import logs
+from worker.credentials import AlibabaCredentials
+from worker.errors import Blame
+from worker.events import Kind
+from worker.journal import FIELD_CHARS_MAX, Journal, bounded, hint
+from worker.metrics import Metrics
+from worker.signer import HuaweiCredentials
+
+SECRETS = ("the-secret", "the-token")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture(autouse=True)
+def defaults() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize(
+    ("end", "level", "action"),
+    [
+        ("deleted", "info", "delete"),
+        ("released", "warning", "released"),
+        ("dead_letter", "warning", "dead_letter"),
+    ],
+)
+def test_a_message_ends_with_one_line_that_tells_all(
+    heard: Heard, end: str, level: str, action: str
+) -> None:
+    message = held("M1", deliveries=3)
+    message.first_key, message.keys = "a.txt", 2
+    heard.journal.ended(message, end, 1.2345, "why" if end != "deleted" else "")
+    (line,) = heard.lines
+    expected = {
+        "log_level": level,
+        "action": action,
+        "message_id": "M1",
+        "key": "a.txt",
+        "keys": 2,
+        "attempt": 3,
+        "outcome": end,
+        "took_ms": 1234,
+    }
+    assert expected.items() <= line.items()
+    assert ("why" in line) == (end != "deleted")
+    assert ("hint" in line) == (end == "dead_letter")
+    assert heard.count("messages_ended_total", end=end) == 1
+
+
+def test_every_field_has_a_limit(heard: Heard) -> None:
+    message = held()
+    message.first_key = "k" * 100_000
+    heard.journal.ended(message, "released", 0.0, "w" * 100_000)
+    heard.journal.own_record("k" * 100_000)
+    heard.journal.breaker("oms", "open", failure(message="m" * 100_000))
+    for line in heard.lines:
+        texts = [value for value in line.values() if isinstance(value, str)]
+        assert max(map(len, texts)) <= FIELD_CHARS_MAX
+
+
+@pytest.mark.parametrize("length", [0, FIELD_CHARS_MAX - 1, FIELD_CHARS_MAX])
+def test_a_text_within_the_limit_is_not_cut(length: int) -> None:
+    assert bounded("x" * length) == "x" * length
+
+
+def test_a_text_beyond_the_limit_ends_in_dots() -> None:
+    assert bounded("x" * (FIELD_CHARS_MAX + 1)) == "x" * (FIELD_CHARS_MAX - 1) + "…"
+
+
+@pytest.mark.parametrize(
+    ("service", "blame"),
+    list(product(["mns", "oss", "oms"], [Blame.CREDENTIALS, Blame.SERVICE])),
+)
+def test_whoever_has_to_act_is_told_where_to_look(heard: Heard, service: str, blame: Blame) -> None:
+    heard.journal.breaker(service, "open", failure(blame, service=service))
+    (line,) = heard.lines
+    assert "check" in line["hint"]
+    assert (line["log_level"], line["service"]) == ("error", service)
+    assert heard.count("breaker_open", service=service) == 1
+
+
+@pytest.mark.parametrize("blame", [Blame.PASSING, Blame.ITEM])
+def test_where_time_heals_no_action_is_asked_for(blame: Blame) -> None:
+    assert "no action needed" in hint(failure(blame))
+
+
+@pytest.mark.parametrize(
+    ("state", "value", "text"), [("closed", 0.0, "works"), ("trial", 0.5, "on trial")]
+)
+def test_a_service_that_is_back_is_good_news(
+    heard: Heard, state: str, value: float, text: str
+) -> None:
+    heard.journal.breaker("oms", state, None)
+    (line,) = heard.lines
+    assert (line["log_level"], line["state"]) == ("info", state)
+    assert text in line["event"]
+    assert heard.count("breaker_open", service="oms") == value
+
+
+def test_an_open_breaker_without_a_reason_is_told_too(heard: Heard) -> None:
+    heard.journal.breaker("oms", "open", None)
+    assert heard.lines[0]["why"] == ""
+
+
+def test_every_step_of_the_flow_is_counted(heard: Heard) -> None:
+    journal = heard.journal
+    journal.received(3)
+    journal.decoded(Kind.CREATED)
+    journal.merged()
+    journal.repeated()
+    journal.posted("accepted", 5)
+    journal.recorded("success_object", 2, 1.5)
+    journal.called("oms", "Post", "ok", 0.1)
+    journal.renewed("lost")
+    assert heard.count("messages_received_total") == 3
+    assert heard.count("events_decoded_total", kind="created") == 1
+    assert heard.count("keys_merged_total") == 1
+    assert heard.count("events_repeated_total") == 1
+    assert heard.count("keys_posted_total", outcome="accepted") == 5
+    assert heard.count("records_written_total", folder="success_object") == 2
+    assert heard.count("lag_seconds_sum") == 1.5
+    assert heard.count("call_seconds_count", service="oms", operation="Post", result="ok") == 1
+    assert heard.count("leases_renewed_total", result="lost") == 1
+
+
+def test_no_secret_is_written_with_credentials_in_any_field() -> None:
+    out = io.StringIO()
+    logs.configure("json", "debug", out)
+    alibaba = AlibabaCredentials("AK", *SECRETS)
+    huawei = HuaweiCredentials("AK", *SECRETS)
+    structlog.get_logger("relay").info("start", one=alibaba, two=huawei, why=f"{alibaba} {huawei}")
+    assert "AK" in out.getvalue()
+    assert not any(secret in out.getvalue() for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("log_format", "terminal", "is_json"),
+    [
+        ("auto", False, True),
+        ("auto", True, False),
+        ("console", False, False),
+        ("json", True, True),
+    ],
+)
+def test_people_on_a_terminal_read_lines_and_machines_read_json(
+    log_format: str, terminal: bool, is_json: bool
+) -> None:
+    out = Terminal() if terminal else io.StringIO()
+    logs.configure(log_format, "info", out)
+    Journal(Metrics(CollectorRegistry())).own_record("été\n")
+    text = out.getvalue()
+    assert text.count("\n") == 1
+    if is_json:
+        line = json.loads(text)
+        assert (line["level"], line["key"]) == ("warning", "été\n")
+        assert line["timestamp"].endswith("Z")
+    else:
+        assert "été" in text
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    out = io.StringIO()
+    logs.configure("json", "warning", out)
+    log = structlog.get_logger("relay")
+    log.info("quiet")
+    log.warning("loud")
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["loud"]
+
+
+@pytest.mark.parametrize("value", ["half a pair \udcff", 2**80, {1: object}])
+def test_no_value_of_a_field_can_stop_the_relay(value: object) -> None:
+    out = io.StringIO()
+    logs.configure("json", "info", out)
+    structlog.get_logger("relay").info("event", value=value)
+    assert json.loads(out.getvalue())["event"] == "event"
+
+
+def test_an_exception_is_written_in_one_line() -> None:
+    out = io.StringIO()
+    logs.configure("json", "info", out)
+    try:
+        1 // 0  # noqa: B018  it raises
+    except ZeroDivisionError:
+        structlog.get_logger("relay").exception("broken")
+    (line,) = out.getvalue().splitlines()
+    assert "ZeroDivisionError" in json.loads(line)["exception"]
