@@ -33,6 +33,7 @@ class Undelivered:
     async def run(self) -> None:
         """Drain for ever. A failed call is logged and repeated after a minute; nothing is lost by it."""
         while True:
+            started = self._clock.monotonic()
             try:
                 drained = await self.drain_once()
             except CallFailed as failed:
@@ -44,7 +45,8 @@ class Undelivered:
                 )
                 await self._clock.sleep(PAUSE_SECONDS_AFTER_FAILURE)
             else:
-                await self._clock.sleep(PAUSE_SECONDS if drained else 0)
+                took = self._clock.monotonic() - started
+                await self._clock.sleep(_pause_seconds(drained, took))
 
     async def drain_once(self) -> int:
         """Poll once; keep each message as a dead letter, then delete it. Return how many are done."""
@@ -61,3 +63,10 @@ class Undelivered:
         if failure is None:
             self._journal.ended(held, "dead_letter", self._clock.monotonic() - now)
         return failure is None
+
+
+def _pause_seconds(drained: int, took_seconds: float) -> float:
+    """Return the wait before the next poll: a poll that ends early with nothing done asks for fewer polls."""
+    if drained:
+        return PAUSE_SECONDS
+    return 0.0 if took_seconds >= WAIT_SECONDS / 2 else PAUSE_SECONDS_AFTER_FAILURE

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from doubles.build import Heard, event
+from worker.events import Kind
+from worker.keys import KeyEncoding, KeyReader
+from worker.selection import Selected, Selection, is_resolved
+
+
+class Bench:
+    """A selection over a source bucket that holds the given objects; None means it may not be asked."""
+
+    def __init__(self, objects: set[str] | None = None, encoding: KeyEncoding = "auto") -> None:
+        self.heard = Heard()
+        self.objects = objects
+        reader = KeyReader(encoding, self.exists, 10)
+        self.selection = Selection(reader, encoding, "logs", self.heard.journal)
+
+    async def exists(self, bucket: str, key: str) -> bool | None:
+        assert bucket == "films"
+        return None if self.objects is None else key in self.objects
+
+
+def test_only_changes_are_selected_and_every_event_is_counted() -> None:
+    bench = Bench()
+    events = [event(kind, kind=kind) for kind in Kind]
+    selected = bench.selection.select(events)
+    assert {each.event.kind for each in selected} == {
+        Kind.CREATED,
+        Kind.MODIFIED,
+        Kind.REPLICATED,
+        Kind.UNKNOWN,
+    }
+    assert all(bench.heard.count("events_decoded_total", kind=kind) == 1 for kind in Kind)
+
+
+def test_our_own_records_are_ignored_with_a_loud_warning() -> None:
+    bench = Bench()
+    own = event("oms_source_record/task/success_object/a", bucket="logs")
+    assert bench.selection.select([own]) == []
+    (line,) = bench.heard.lines
+    assert line["log_level"] == "warning"
+    assert "LOG_BUCKET" in line["event"]
+    assert line["key"] == own.key
+    assert bench.heard.count("own_records_ignored_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key"), [("films", "oms_source_record/a"), ("logs", "oms_source_recordings/a")]
+)
+def test_what_only_looks_like_our_own_record_is_selected(bucket: str, key: str) -> None:
+    assert len(Bench().selection.select([event(key, bucket=bucket)])) == 1
+
+
+def test_a_key_that_reads_one_way_needs_no_look() -> None:
+    selected = Bench().selection.select([event("plain.txt")])
+    assert selected == [Selected(event("plain.txt"), ("plain.txt",))]
+    assert is_resolved(selected)
+
+
+def test_a_key_that_reads_two_ways_has_to_be_resolved() -> None:
+    selected = Bench().selection.select([event("plain.txt"), event("a%20b")])
+    assert selected[1].readings == ("a%20b", "a b")
+    assert not is_resolved(selected)
+
+
+@pytest.mark.parametrize(
+    ("objects", "keys"),
+    [
+        ({"a b"}, ["x", "a b"]),
+        ({"a%20b"}, ["x", "a%20b"]),
+        ({"a b", "a%20b"}, ["x", "a%20b", "a b"]),
+        (set(), ["x", "a%20b", "a b"]),
+        (None, ["x", "a%20b", "a b"]),
+    ],
+)
+async def test_the_source_bucket_settles_an_ambiguous_key_and_in_doubt_both_are_posted(
+    objects: set[str] | None, keys: list[str]
+) -> None:
+    bench = Bench(objects)
+    selected = bench.selection.select([event("x"), event("a%20b")])
+    assert [key for _, key in await bench.selection.resolve(selected)] == keys
+
+
+@pytest.mark.parametrize(("encoding", "key"), [("raw", "a%20b"), ("url", "a b")])
+def test_with_a_known_encoding_no_key_is_ambiguous(encoding: KeyEncoding, key: str) -> None:
+    selected = Bench(encoding=encoding).selection.select([event("a%20b")])
+    assert [each.readings for each in selected] == [(key,)]
