@@ -228,14 +228,14 @@ def table(results: list[Result], baseline: dict[str, Result]) -> Table:
         shown.add_column(name, justify="left" if name == "client" else "right")
     floors = {each.name.split()[1]: each for each in results if each.name.startswith("floor")}
     for each in results:
-        floor = floors["log" if each.name.endswith("log") else "object"]
+        floor = floors.get("log" if each.name.endswith("log") else "object")
         was = baseline.get(each.name)
         cpu = f"{each.cpu_us_per_event:.0f}" + (f" (was {was.cpu_us_per_event:.0f})" if was else "")
         shown.add_row(
             each.name,
             f"{each.events_per_second:,.0f}",
             cpu,
-            f"{each.cpu_us_per_event / floor.cpu_us_per_event:.2f}",
+            f"{each.cpu_us_per_event / floor.cpu_us_per_event:.2f}" if floor else "-",
             f"{each.calls_per_event:.3f}",
             str(each.connections),
             f"{each.rss_mib:.0f}",

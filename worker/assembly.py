@@ -129,7 +129,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     probes = Probes(clock, journal)
     probed: tuple[tuple[Breaker, Probe], ...] = (
         (mns, lambda: probes.queue(ports.queue, leases)),
-        (oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id, plan.worker)),
+        (oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id)),
         (oms, lambda: probes.sink(ports.sink)),
     )
     sides = []

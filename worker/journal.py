@@ -136,9 +136,8 @@ _HINTS = {
         "service",
     ): "check LOG_BUCKET, OSS_ENDPOINT and OSS_REGION, and oss:PutObject on oms_source_record/*",
     ("oms", "credentials"): (
-        "check HW_AK, HW_SK, the machine's clock and the IAM actions oms:synctask:createEvent and "
-        "oms:synctask:get; probes are 5 minutes apart, because Huawei locks a key "
-        "after 5 refusals"
+        "check HW_AK, HW_SK and the machine's clock; probes are 5 minutes apart, because Huawei locks a "
+        "key after 5 refusals"
     ),
     ("oms", "service"): (
         "check SYNC_URL, that the sync task exists and is SYNCHRONIZING, and the IAM actions "

@@ -41,10 +41,11 @@ class Probes:
         else:
             leases.visibility_seconds = found.visibility_seconds
 
-    async def store(self, store: Store, bucket: str, task_id: str, worker: str) -> None:
+    async def store(self, store: Store, bucket: str, task_id: str) -> None:
         """Write one small object under the record prefix: the right that every record needs."""
-        body = {"worker": worker, "at": datetime.fromtimestamp(self._clock.wall(), UTC).isoformat()}
-        name = f"{ROOT}/{task_id}/probe/{worker}.json"
+        body = {"probed_at": datetime.fromtimestamp(self._clock.wall(), UTC).isoformat()}
+        # One object for all relays and all times: probes never pile up.
+        name = f"{ROOT}/{task_id}/probe/relay.json"
         await store.put(bucket, name, json.dumps(body).encode(), "application/json")
 
     async def sink(self, sink: Sink) -> None:

@@ -118,7 +118,7 @@ async def test_a_refused_look_carries_its_failure(oms: tuple[Vendor, OmsClient])
         (401, "APIGW.0301", Blame.CREDENTIALS),
         (401, "APIGW.0303", Blame.CREDENTIALS),
         (401, "", Blame.CREDENTIALS),
-        (403, "APIGW.0302", Blame.CREDENTIALS),
+        (403, "APIGW.0302", Blame.SERVICE),
         (403, "APIGW.0402", Blame.SERVICE),
         (403, "OMS.0072", Blame.SERVICE),
         (404, "APIGW.0101", Blame.SERVICE),

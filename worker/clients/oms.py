@@ -125,7 +125,8 @@ def _blame(status: int, code: str) -> Blame:
     # OMS.1001 is "internal error" although its status is 400 (OMS error codes).
     if status in (408, 429) or status >= 500 or code == "OMS.1001":
         return Blame.PASSING
-    if status == 401 or (status == 403 and code.startswith("APIGW.03")):
+    # Only 401 says that a signature was not believed; 403 is a right that is missing (devg-apisign).
+    if status == 401:
         return Blame.CREDENTIALS
     # 405 is a frozen account or an exhausted quota at the gateway; 404 a wrong host, project or task.
     if status in (403, 404, 405) or 300 <= status < 400:
