@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import random
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from doubles.build import Heard, event, failure, held, message
+from doubles.clock import QuickClock
+from doubles.vendors import ModelQueue, ModelSink, ModelStore
+from worker.assembly import Assembled, Plan, Ports, assemble
+from worker.breaker import State
+from worker.errors import Blame, Fatal
+from worker.health import Health, serving
+from worker.relay import Capacity
+
+
+class LookingStore(ModelStore):
+    async def exists(self, bucket: str, key: str) -> bool | None:  # noqa: ARG002  the port's names
+        return None
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+class Bench:
+    """The admin server of a relay that is wired, but does not run."""
+
+    def __init__(self) -> None:
+        self.clock = QuickClock()
+        self.heard = Heard()
+        ports = Ports(
+            ModelQueue(self.clock), ModelSink(), LookingStore(), self.clock, random.Random(1)
+        )
+        plan = Plan("w-1", "task", "logs", Capacity(4, 10, 0.02, 45.0))
+        self.assembled: Assembled = assemble(ports, plan, self.heard.journal)
+        self.health = Health(self.assembled, self.heard.journal.metrics, self.clock.monotonic)
+        self.port = free_port()
+
+    def close_breakers(self) -> None:
+        for breaker in self.assembled.breakers:
+            breaker.state = State.CLOSED
+
+    async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
+        async with aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{self.port}{path}"
+            async with session.request(method, url) as answer:
+                return answer.status, await answer.text(), answer.headers["Content-Type"]
+
+    async def readyz(self) -> tuple[int, dict[str, Any]]:
+        status, body, _ = await self.get("/readyz")
+        return status, json.loads(body)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    async with serving(bench.health, "127.0.0.1", bench.port):
+        yield bench
+
+
+async def test_it_is_healthy_while_the_loop_turns(bench: Bench) -> None:
+    status, body, _ = await bench.get("/healthz")
+    assert (status, body) == (200, '{"status": "ok"}')
+
+
+async def test_before_the_first_probes_it_is_not_ready_and_says_so(bench: Bench) -> None:
+    status, body = await bench.readyz()
+    assert status == 503
+    assert body == {
+        "status": "not ready",
+        "reasons": ["mns: not probed yet", "oss: not probed yet", "oms: not probed yet"],
+        "services": {"mns": "open", "oss": "open", "oms": "open"},
+        "in_flight": 0,
+    }
+
+
+async def test_it_is_ready_when_every_service_works_or_is_on_trial(bench: Bench) -> None:
+    bench.close_breakers()
+    bench.assembled.breakers[1].state = State.TRIAL
+    bench.assembled.flow.leases.hold([message()])
+    status, body = await bench.readyz()
+    assert (status, body["status"], body["reasons"]) == (200, "ready", [])
+    assert body["services"]["oss"] == "trial"
+    assert body["in_flight"] == 1
+
+
+async def test_the_reason_comes_with_the_next_step(bench: Bench) -> None:
+    bench.close_breakers()
+    why = failure(Blame.CREDENTIALS, status=401, code="APIGW.0301")
+    bench.assembled.breakers[2].open(why)
+    status, body = await bench.readyz()
+    assert status == 503
+    (reason,) = body["reasons"]
+    assert reason.startswith("oms Call answered 401 APIGW.0301; check HW_AK")
+
+
+async def test_a_stopping_relay_is_not_ready(bench: Bench) -> None:
+    bench.close_breakers()
+    bench.assembled.flow.receiver.stop()
+    status, body = await bench.readyz()
+    assert status == 503
+    assert body["reasons"] == ["stopping: what is in hand is being finished"]
+
+
+async def test_metrics_are_in_the_form_that_prometheus_reads(bench: Bench) -> None:
+    flow = bench.assembled.flow
+    bench.clock.now = 100.0
+    flow.leases.hold([message("M1"), message("M2")])
+    bench.clock.now = 107.5
+    flow.dedupe.admit(held(), [(event(), "a"), (event("b"), "b")])
+    status, body, content_type = await bench.get("/metrics")
+    assert status == 200
+    assert content_type.startswith("text/plain; version=0.0.4")
+    families = {family.name: family for family in text_string_to_metric_families(body)}
+    assert families["oms_relay_messages_in_flight"].samples[0].value == 2
+    assert families["oms_relay_oldest_in_hand_seconds"].samples[0].value == 7.5
+    assert families["oms_relay_keys_waiting"].samples[0].value == 2
+    limits = families["oms_relay_concurrency_limit"].samples
+    found = {sample.labels["service"]: sample.value for sample in limits}
+    started = {"polls": 4, "acknowledgements": 1, "records": 1, "posts": 1}
+    assert started.items() <= found.items()
+    assert all(family.documentation.endswith(".") for family in families.values())
+
+
+async def test_with_nothing_in_hand_the_oldest_is_of_no_age(bench: Bench) -> None:
+    _, body, _ = await bench.get("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(body)}
+    assert families["oms_relay_oldest_in_hand_seconds"].samples[0].value == 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_it_can_only_be_read(bench: Bench, method: str, path: str) -> None:
+    assert (await bench.get(path, method))[0] == 405
+
+
+async def test_port_0_serves_nothing() -> None:
+    async with serving(Bench().health, "127.0.0.1", 0):
+        pass
+
+
+async def test_a_port_that_is_taken_is_said_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Fatal, match="RELAY_ADMIN_PORT") as raised:
+            async with serving(Bench().health, "127.0.0.1", port):
+                raise AssertionError
+    assert f"127.0.0.1:{port}" in str(raised.value)
