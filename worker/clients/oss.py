@@ -219,7 +219,7 @@ def _is_path_style(host: str) -> bool:
 def _seconds(http_date: str) -> float:
     try:
         return parsedate_to_datetime(http_date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 
