@@ -1,4 +1,4 @@
-"""The admin server: `/healthz` (the loop turns), `/readyz` (the services work, with reasons), `/metrics`."""
+"""The admin server: `/healthz` (messages can move), `/readyz` (the services work, else why not), `/metrics`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from worker.errors import Fatal
 from worker.journal import hint
 from worker.metrics import Metrics
 
+# No chain of calls takes as long: each has a time-out, a bound on its tries, and a breaker above it.
+STUCK_SECONDS = 1800.0
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -43,8 +45,21 @@ class Health:
         return reasons
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """Answer 200 as long as the event loop turns."""
-        return web.json_response({"status": "ok"})
+        """Answer 200 as long as messages can move; 503 if something hangs that only a restart can free."""
+        stuck = self.stuck()
+        body = {"status": "stuck" if stuck else "ok", "reasons": stuck}
+        return web.json_response(body, status=503 if stuck else 200)
+
+    def stuck(self) -> list[str]:
+        """Return what has not moved for half an hour; an outage is not among it, since probing goes on."""
+        idle = self._now() - self._flow.receiver.alive_at
+        oldest = self._oldest_seconds()
+        stuck = []
+        if idle > STUCK_SECONDS and not self._flow.leases.in_hand:
+            stuck.append(f"no poll has begun for {idle:.0f} s: restart the relay")
+        if oldest > STUCK_SECONDS:
+            stuck.append(f"a message has been in hand for {oldest:.0f} s: restart the relay")
+        return stuck
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Answer 200 if messages are being taken, else 503 with the reasons."""
@@ -65,10 +80,13 @@ class Health:
         )
 
     def _sample(self) -> None:
-        taken = [held.taken_at for held in self._flow.leases.in_hand.values()]
-        self._metrics.in_flight.set(len(taken))
-        self._metrics.oldest.set(self._now() - min(taken) if taken else 0.0)
+        self._metrics.in_flight.set(len(self._flow.leases.in_hand))
+        self._metrics.oldest.set(self._oldest_seconds())
         self._metrics.waiting.set(len(self._flow.dedupe))
+
+    def _oldest_seconds(self) -> float:
+        taken = [held.taken_at for held in self._flow.leases.in_hand.values()]
+        return self._now() - min(taken) if taken else 0.0
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ class Receiver:
         self._early = 0
         self._polls = 0
         self._stopping = asyncio.Event()
+        self.alive_at = service.clock.monotonic()
 
     @property
     def is_stopping(self) -> bool:
@@ -83,6 +84,7 @@ class Receiver:
 
     async def _may_poll(self) -> bool:
         while not self.is_stopping:
+            self.alive_at = self._service.clock.monotonic()
             if not self._leases.has_room(BATCH):
                 await self._leases.changed()
             elif not self.is_open or (
