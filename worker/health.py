@@ -1,4 +1,4 @@
-"""The admin server: `/healthz` (messages can move), `/readyz` (the services work, else why not), `/metrics`."""
+"""The admin server: `/healthz` (messages move), `/readyz` (the services work, else why not), `/metrics`."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.assembly import Assembled, Plan, Ports, assemble
 from worker.breaker import State
 from worker.errors import Blame, Fatal
-from worker.health import Health, serving
+from worker.health import STUCK_SECONDS, Health, serving
 from worker.relay import Capacity
 
 
@@ -67,9 +67,27 @@ async def bench() -> AsyncIterator[Bench]:
         yield bench
 
 
-async def test_it_is_healthy_while_the_loop_turns(bench: Bench) -> None:
+async def test_it_is_healthy_while_messages_can_move(bench: Bench) -> None:
     status, body, _ = await bench.get("/healthz")
-    assert (status, body) == (200, '{"status": "ok"}')
+    assert (status, json.loads(body)) == (200, {"status": "ok", "reasons": []})
+
+
+async def test_it_is_not_healthy_when_no_poll_has_begun_for_half_an_hour(bench: Bench) -> None:
+    bench.clock.now = STUCK_SECONDS
+    assert (await bench.get("/healthz"))[0] == 200
+    bench.clock.now += 1
+    status, body, _ = await bench.get("/healthz")
+    assert status == 503
+    assert "no poll has begun for 1801 s: restart the relay" in body
+
+
+async def test_it_is_not_healthy_with_a_message_that_hangs(bench: Bench) -> None:
+    (kept,) = bench.assembled.flow.leases.hold([message()])
+    bench.clock.now = STUCK_SECONDS + 1
+    assert "a message has been in hand for 1801 s" in (await bench.get("/healthz"))[1]
+    bench.assembled.flow.leases.let_go(kept)
+    bench.assembled.flow.receiver.alive_at = bench.clock.now
+    assert (await bench.get("/healthz"))[0] == 200
 
 
 async def test_before_the_first_probes_it_is_not_ready_and_says_so(bench: Bench) -> None:
