@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
 
@@ -47,9 +48,10 @@ format: $(STAMP) ## format and mend what can be mended by machine
 	$(BIN)/ruff check --fix .
 
 .PHONY: lock
-lock: $(STAMP) ## pin the newest admissible dependencies, with hashes, into constraints.txt
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-annotate --group build --group dev pyproject.toml -o constraints.txt
+lock: $(STAMP) ## pin the newest admissible dependencies, with hashes; the image installs the two smaller files
+	$(LOCK) --upgrade --group build --group dev pyproject.toml -o constraints.txt
+	$(LOCK) -c constraints.txt pyproject.toml -o constraints-runtime.txt
+	$(LOCK) -c constraints.txt --group build -o constraints-build.txt
 
 .PHONY: clean
 clean: ## remove the environment and all caches
