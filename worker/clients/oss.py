@@ -163,11 +163,15 @@ class OssClient:
         url = self._url(bucket, key, query)
         return await send(self._session, Request("oss", operation, method, url, signed, body))
 
+    def origin(self, bucket: str) -> str:
+        """Return scheme, host and port that calls for this bucket go to."""
+        host = self._netloc if self._is_path_style else f"{bucket}.{self._netloc}"
+        return f"{self._scheme}://{host}"
+
     def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> URL:
         rest = quote(key, safe="") + (f"?{canonical_query(query)}" if query else "")
-        if self._is_path_style:
-            return URL(f"{self._scheme}://{self._netloc}/{bucket}/{rest}", encoded=True)
-        return URL(f"{self._scheme}://{bucket}.{self._netloc}/{rest}", encoded=True)
+        path = f"{bucket}/{rest}" if self._is_path_style else rest
+        return URL(f"{self.origin(bucket)}/{path}", encoded=True)
 
     def _require_success(self, operation: str, answer: Answer) -> None:
         if not 200 <= answer.status < 300:

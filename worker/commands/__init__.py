@@ -7,7 +7,9 @@ import typer
 from worker.commands.dead import groups, list_letters
 from worker.commands.dead_moves import archive, redrive, unarchive
 from worker.commands.dead_show import show
+from worker.commands.doctor import doctor
 from worker.commands.records import failed, find
+from worker.commands.status import status
 
 DEAD = "Dead letters: messages that could not be finished, kept whole in the log bucket."
 RECORDS = "Records: what became of each key, as the relay wrote it to the log bucket."
@@ -15,6 +17,8 @@ RECORDS = "Records: what became of each key, as the relay wrote it to the log bu
 
 def register(commands: typer.Typer) -> None:
     """Add the operators' commands to the program's."""
+    commands.command("doctor")(doctor)
+    commands.command("status")(status)
     dead = typer.Typer(help=DEAD, no_args_is_help=True)
     dead.command("groups")(groups)
     dead.command("list")(list_letters)

@@ -48,7 +48,7 @@ def _print_story(letter: Letter) -> None:
     story = {
         "error": letter.error,
         "group": letter.group,
-        "died": f"{time_shown(letter.died_at)} UTC, after {letter.attempts} deliveries",
+        "died": f"{time_shown(letter.died_at)} UTC, at delivery {letter.attempts}",
         "enqueued": f"{time_shown(letter.enqueued_at)} UTC",
         "worker": letter.worker,
         "stands at": letter.ref.name,

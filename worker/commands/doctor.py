@@ -1,0 +1,98 @@
+"""`doctor`: one line for each thing that has to be right, with what would mend it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from settings import load_settings
+from worker.commands import frame, terminal
+from worker.commands.terminal import STYLES, console, shown
+from worker.errors import Fatal
+from worker.ops.connect import Clients
+from worker.ops.doctor import Wish, examine
+from worker.ops.network import Network
+from worker.ops.verdict import Check, Verdict
+
+COLUMN_WIDTHS = (7, 23)
+
+
+def doctor(
+    *,
+    post: Annotated[
+        str, typer.Option("--post", metavar="KEY", help="Post this key to OMS, which copies it.")
+    ] = "",
+    receive: Annotated[
+        bool, typer.Option("--receive", help="Receive a waiting message, and give it back.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object with all checks.")
+    ] = False,
+) -> None:
+    """Check settings, network, clock, queue, log bucket and task; change nothing, post nothing.
+
+    Exit code 0: all well, or warnings only. 1: a failure. 2: the settings cannot be read. A key that a
+    service refuses is not used again: the checks that need it are skipped.
+
+    Examples:
+        oms-relay doctor
+
+        oms-relay doctor --post photos/2026/cat.jpg
+
+        oms-relay doctor --json | jq '.checks[] | select(.verdict == "failure")'
+
+    """
+    found: list[Check] = []
+    if as_json:
+        _require_settings()
+
+    async def print_checks(clients: Clients) -> None:
+        out = console()
+        async for check in examine(clients, Network(clients.clock), Wish(post, receive)):
+            found.append(check)
+            if not as_json:
+                _print(check, out)
+
+    frame.run(print_checks)
+    counts = Counter(check.verdict for check in found)
+    if as_json:
+        _print_object(found)
+    else:
+        told = ", ".join(f"{counts[each]} {each}" for each in Verdict if counts[each])
+        console().print(f"\n{told}.")
+    if counts[Verdict.FAILURE]:
+        raise typer.Exit(frame.EXIT_FAILED)
+
+
+def _require_settings() -> None:
+    try:
+        load_settings()
+    except Fatal as error:
+        problems = getattr(error, "problems", (str(error),))
+        _print_object(
+            [Check("settings", Verdict.FAILURE, each, "docs/settings.md") for each in problems]
+        )
+        raise typer.Exit(frame.EXIT_TO_MEND) from None
+
+
+def _print(check: Check, out: Console) -> None:
+    grid = Table.grid(padding=(0, 1))
+    for width in COLUMN_WIDTHS:
+        grid.add_column(width=width)
+    grid.add_column(overflow="fold")
+    verdict = Text(check.verdict, style=STYLES[check.verdict])
+    grid.add_row(verdict, Text(check.name, style="bold"), Text(shown(check.detail)))
+    if check.fix:
+        grid.add_row("", Text("fix", style="bold", justify="right"), Text(shown(check.fix)))
+    out.print(grid)
+
+
+def _print_object(checks: list[Check]) -> None:
+    counts = {str(each): sum(check.verdict is each for check in checks) for each in Verdict}
+    terminal.line({"checks": [asdict(check) for check in checks], "counts": counts})

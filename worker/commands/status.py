@@ -1,0 +1,200 @@
+"""`status`: queue, dead letters, task and workers at a glance, once or again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from worker.commands import frame, terminal
+from worker.commands.terminal import console, shown, span
+from worker.ops.connect import Clients
+from worker.ops.status import (
+    DEAD_COUNT_MAX,
+    RETENTION_SHARE_WARNING,
+    QueueStatus,
+    Status,
+    StatusBoard,
+    TaskStatus,
+    WorkerStatus,
+)
+
+Line = tuple[str, str, str]
+
+
+def status(
+    *,
+    worker: Annotated[
+        list[str] | None,
+        typer.Option("--worker", metavar="URL", help="A worker's admin server; may be repeated."),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float,
+        typer.Option("--every", min=1.0, metavar="SECONDS", help="How often --watch looks."),
+    ] = 2.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, one object for each look.")
+    ] = False,
+) -> None:
+    """Show what waits, for how long, what died, what OMS did, and how the workers are.
+
+    Exit code 1 if a part could not be read; the others are shown all the same.
+
+    Examples:
+        oms-relay status --worker http://127.0.0.1:8080
+
+        oms-relay status --worker http://10.0.0.5:8080 --worker http://10.0.0.6:8080 --watch
+
+    """
+
+    async def show(clients: Clients) -> bool:
+        board = StatusBoard(clients, worker or ())
+        if not watch:
+            found = await board.look()
+            _print(found, as_json=as_json)
+            return found.is_complete
+        await _keep_watching(clients, board, every, as_json=as_json)
+        return True
+
+    if not frame.run(show, ends_gently=watch):
+        raise typer.Exit(frame.EXIT_FAILED)
+
+
+async def _keep_watching(
+    clients: Clients, board: StatusBoard, seconds: float, *, as_json: bool
+) -> None:
+    """Redraw on a terminal, print one look after the other elsewhere, until `Clients.stop` is set."""
+    out = console()
+    if as_json or not out.is_terminal:
+        while not clients.stop.is_set():
+            _print(await board.look(), as_json=as_json)
+            sys.stdout.flush()
+            await _pause(clients, seconds)
+        return
+    with Live(console=out, auto_refresh=False) as live:
+        while not clients.stop.is_set():
+            live.update(_drawn(await board.look()), refresh=True)
+            await _pause(clients, seconds)
+
+
+async def _pause(clients: Clients, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await clients.stop.wait()
+    except TimeoutError:
+        pass
+
+
+def _print(found: Status, *, as_json: bool) -> None:
+    if as_json:
+        terminal.line(as_object(found))
+        return
+    console().print(_drawn(found))
+
+
+def _drawn(found: Status) -> Group:
+    lines = [Text(f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC", style="bold")]
+    for name, text, style in _lines(found):
+        lines.append(
+            Text(f"{name:<14} ", style="bold").append(shown(text), style=style or "not bold")
+        )
+    return Group(*lines)
+
+
+def _lines(found: Status) -> Iterator[Line]:
+    for name, queue in (("queue", found.queue), ("dead queue", found.dead_letter_queue)):
+        if queue is not None:
+            yield from _queue_lines(name, queue)
+    if found.dead_letters is not None:
+        yield _dead_line(found)
+    if found.task is not None:
+        yield _task_line(found.task)
+    for each in found.workers:
+        yield from _worker_lines(each)
+    for name, error in found.errors.items():
+        yield name, error, "bold red"
+
+
+def _queue_lines(name: str, queue: QueueStatus) -> Iterator[Line]:
+    yield (
+        name,
+        f"{queue.active} waiting, {queue.inactive} in hand, {queue.delayed} delayed ({queue.name})",
+        "",
+    )
+    if queue.oldest_seconds is None:
+        yield "oldest", "no message is visible", ""
+        return
+    share = queue.retention_share
+    text = (
+        f"{span(queue.oldest_seconds)}, {share:.0%} of the {span(queue.retention_seconds)} "
+        "after which MNS forgets a message"
+    )
+    yield "oldest", text, "bold red" if share >= RETENTION_SHARE_WARNING else ""
+
+
+def _dead_line(found: Status) -> Line:
+    counts = {cause: count for cause, count in (found.dead_letters or {}).items() if count}
+    if not counts:
+        return "dead letters", "none", "green"
+    parts = [
+        f"{count}{'+' if count >= DEAD_COUNT_MAX else ''} {cause}"
+        for cause, count in counts.items()
+    ]
+    return "dead letters", f"{', '.join(parts)}   (oms-relay dead groups)", "yellow"
+
+
+def _task_line(task: TaskStatus) -> Line:
+    text = (
+        f"{task.status}; this month {task.accepted} accepted, {task.succeeded} copied, "
+        f"{task.failed} failed, {task.skipped} skipped"
+    )
+    return "OMS task", text, "" if task.status == "SYNCHRONIZING" else "bold red"
+
+
+def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:
+    sample, rates = worker.sample, worker.rates
+    if sample.error:
+        yield "worker", f"{sample.url} does not answer: {sample.error}", "bold red"
+        return
+    state = "ready" if sample.is_ready else "NOT READY"
+    services = ", ".join(f"{name} {value}" for name, value in sample.services.items())
+    yield "worker", f"{sample.url} {state} ({services})", "green" if sample.is_ready else "bold red"
+    flow = f"in flight {sample.in_flight}, keys waiting {sample.keys_waiting:.0f}, "
+    flow += f"oldest in hand {span(sample.oldest_in_hand_seconds)}"
+    if rates is not None:
+        lag = "" if rates.lag_seconds is None else f", lag {rates.lag_seconds:.1f} s"
+        flow = f"in {rates.received:.1f}/s, out {rates.done:.1f}/s{lag}, {flow}"
+    yield "", flow, ""
+    for reason in sample.reasons:
+        yield "", reason, "red"
+
+
+def as_object(found: Status) -> dict[str, Any]:
+    """Return the status as the JSON that docs/cli.md describes."""
+    raw = asdict(found)
+    for name in ("queue", "dead_letter_queue"):
+        queue = getattr(found, name)
+        if queue is not None:
+            raw[name]["retention_share"] = round(queue.retention_share, 4)
+    raw["at"] = datetime.fromtimestamp(found.at, UTC).isoformat(timespec="milliseconds")
+    raw["workers"] = [
+        {**{k: v for k, v in asdict(each.sample).items() if k != "at"}, "rates": raw_rates(each)}
+        for each in found.workers
+    ]
+    return raw
+
+
+def raw_rates(worker: WorkerStatus) -> dict[str, Any] | None:
+    """Return the rates as JSON; None where they are not known."""
+    return None if worker.rates is None else asdict(worker.rates)

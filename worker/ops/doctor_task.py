@@ -1,0 +1,140 @@
+"""The doctor on the OMS task: is it there and synchronizing, and does it fit queue and log bucket.
+
+Facts: OMS API reference, ShowSyncTask and CreateSyncEvents. SYNCHRONIZING means ready to take keys, not that
+any came: the counters of the month tell that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from settings import Settings
+from worker.clients.oms import TaskState
+from worker.ops.examiner import Examiner
+from worker.ops.verdict import Check, Verdict
+
+_MNS_HOST = re.compile(r"[^.]+\.mns\.([a-z0-9-]+?)(?:-internal|-vpc)*\.aliyuncs\.com")
+
+
+@dataclass(slots=True)
+class Task:
+    """What the task said about its source, for later checks; empty if it could not be asked."""
+
+    source_bucket: str = ""
+
+
+async def task_checks(examiner: Examiner, task: Task) -> AsyncIterator[Check]:
+    """Yield the checks of the task; fills `task` if OMS answers."""
+    settings, states = examiner.clients.settings, list[TaskState]()
+
+    def judge(state: TaskState) -> Check:
+        states.append(state)
+        return _judge_state(state)
+
+    yield await examiner.ask("oms.task", examiner.clients.sink.show, judge)
+    for state in states:
+        yield _judge_month(state, settings.sync_task.task_id)
+        if _text(state, "src_cloud_type") in ("", "Aliyun"):
+            task.source_bucket = _text(state, "src_bucket")
+            yield _judge_log_bucket(task.source_bucket, settings)
+            yield _judge_regions(state, settings)
+        else:
+            cloud = _text(state, "src_cloud_type")
+            yield Check(
+                "oms.source",
+                Verdict.FAILURE,
+                f"the task copies from {cloud}, and the events come from Alibaba OSS",
+                "set SYNC_URL to the task whose source is the Alibaba bucket",
+            )
+
+
+async def post_check(examiner: Examiner, key: str) -> Check:
+    """Return whether OMS takes a post of this key; without a key none is tried, for it copies the object."""
+    sink = examiner.clients.sink
+
+    def judge(request_id: str) -> Check:
+        return Check(
+            "oms.post", Verdict.OK, f"{key!r} was accepted (request {request_id or 'without id'})"
+        )
+
+    if key:
+        return await examiner.ask("oms.post", lambda: sink.post([key]), judge)
+    why = (
+        "not tried: a post has OMS copy an object, and no other call proves oms:synctask:createEvent. "
+        "--post KEY posts one"
+    )
+    return Check("oms.post", Verdict.SKIPPED, why)
+
+
+def _judge_state(state: TaskState) -> Check:
+    source = f"{_text(state, 'src_cloud_type')} {_text(state, 'src_region')} {_text(state, 'src_bucket')}"
+    target = f"{_text(state, 'dst_region')} {_text(state, 'dst_bucket')}"
+    detail = f"{state.status or 'in an unknown state'}, from {source} to {target}"
+    if state.is_synchronizing:
+        return Check("oms.task", Verdict.OK, detail)
+    return Check(
+        "oms.task",
+        Verdict.FAILURE,
+        detail,
+        "start the task in the OMS console (it asks for both clouds' keys again); "
+        "meanwhile messages stay in the queue",
+    )
+
+
+def _judge_month(state: TaskState, task_id: str) -> Check:
+    accepted, failed = counter(state, "acceptance_request"), counter(state, "failure_object")
+    detail = (
+        f"this month {accepted} keys accepted, {counter(state, 'success_object')} copied, "
+        f"{failed} failed, {counter(state, 'skip_object')} skipped as already there"
+    )
+    if failed:
+        return Check(
+            "oms.month",
+            Verdict.WARNING,
+            detail,
+            f"OMS lists the failed objects in the destination bucket under oms/sync_task/{task_id}/",
+        )
+    return Check("oms.month", Verdict.OK, detail)
+
+
+def _judge_log_bucket(source_bucket: str, settings: Settings) -> Check:
+    if source_bucket == settings.log_bucket:
+        return Check(
+            "oms.log_bucket",
+            Verdict.FAILURE,
+            f"the log bucket {settings.log_bucket} is the source bucket: each record would announce itself",
+            "set LOG_BUCKET to another bucket, which no event rule covers",
+        )
+    return Check("oms.log_bucket", Verdict.OK, "the log bucket is not the source bucket")
+
+
+def _judge_regions(state: TaskState, settings: Settings) -> Check:
+    source = _text(state, "src_region")
+    mns = _MNS_HOST.fullmatch(urlsplit(settings.mns_endpoint).hostname or "")
+    others = {"the log bucket": settings.oss_region, "the queue": mns[1] if mns else source}
+    apart = [f"{what} is in {region}" for what, region in others.items() if region != source]
+    if source and apart:
+        return Check(
+            "oms.region",
+            Verdict.WARNING,
+            f"the source bucket is in {source}, but {' and '.join(apart)}",
+            "put queue and log bucket into the source's region: OSS announces to queues of its own region, "
+            "and records that cross regions are slower and cost traffic",
+        )
+    return Check(
+        "oms.region", Verdict.OK, f"source, queue and log bucket are in {source or 'one region'}"
+    )
+
+
+def counter(state: TaskState, name: str) -> int:
+    """Return a counter of the month, such as `success_object`; 0 where OMS does not say."""
+    value = state.details.get(f"monthly_{name}")
+    return value if isinstance(value, int) else 0
+
+
+def _text(state: TaskState, name: str) -> str:
+    value = state.details.get(name)
+    return value if isinstance(value, str) else ""

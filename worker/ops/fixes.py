@@ -1,0 +1,113 @@
+"""What mends a failed call: the missing action by name, the wrong setting, the clock.
+
+Facts: MNS "error responses" and "RAM authorization"; OSS error codes (403, 404, 0002-00000226) and
+"RAM policy"; API Gateway error codes; OMS "permissions and actions".
+"""
+
+from __future__ import annotations
+
+from settings import Settings
+from worker.errors import Blame, Failure
+from worker.record import ROOT
+
+CLOCK = "set the clock: sudo chronyc makestep, and keep chronyd or systemd-timesyncd running"
+_AGAIN = "it passes by itself: run the doctor again"
+_MNS_OPERATIONS = {
+    "BatchReceiveMessage": "mns:ReceiveMessage",
+    "BatchDeleteMessage": "mns:DeleteMessage",
+    "BatchPeekMessage": "mns:PeekMessage",
+}
+_OSS_ACTIONS = {"HeadObject": "oss:GetObject", "ListObjectsV2": "oss:ListObjects"}
+_ALIBABA_KEY = {
+    "InvalidAccessKeyId": (
+        "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key of this account, or lacks its security token: "
+        "correct it, or enable the key in RAM"
+    ),
+    "SignatureDoesNotMatch": "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret of this key: correct it",
+    "InvalidSecurityToken": "fetch fresh temporary credentials (ALIBABA_CLOUD_SECURITY_TOKEN)",
+    "SecurityTokenExpired": "fetch fresh temporary credentials (ALIBABA_CLOUD_SECURITY_TOKEN)",
+    "TimeExpired": CLOCK,
+    "InvalidDateHeader": CLOCK,
+    "RequestTimeTooSkewed": CLOCK,
+}
+
+
+def fix(failure: Failure, settings: Settings, queue: str = "") -> str:
+    """Return what would make the failed call work; `queue` is the MNS queue that was asked."""
+    if failure.blame is Blame.PASSING:
+        return (
+            _AGAIN if failure.status else "check the network between this machine and the endpoint"
+        )
+    match failure.service:
+        case "mns":
+            return _mns(failure, settings, queue or settings.mns_queue)
+        case "oss":
+            return _oss(failure, settings)
+        case _:
+            return _oms(failure)
+
+
+def oss_action(operation: str) -> str:
+    """Return the RAM action that an OSS operation needs."""
+    return _OSS_ACTIONS.get(operation, f"oss:{operation}")
+
+
+def mns_action(operation: str) -> str:
+    """Return the RAM action that an MNS operation needs."""
+    return _MNS_OPERATIONS.get(operation, f"mns:{operation}")
+
+
+def _mns(failure: Failure, settings: Settings, queue: str) -> str:
+    if failure.blame is Blame.CREDENTIALS:
+        return _alibaba_key(failure)
+    if failure.code == "QueueNotExist":
+        return f"create the queue {queue} at {settings.mns_endpoint}, or correct its name or MNS_ENDPOINT"
+    if failure.code == "AccessDenied":
+        action = mns_action(failure.operation)
+        is_about_queue = failure.operation == "GetQueueAttributes"
+        resource = f"acs:mns:*:*:/queues/{queue}{'' if is_about_queue else '/messages'}"
+        return f"grant {action} on {resource} to the RAM identity of this key"
+    return "check that MNS_ENDPOINT is the MNS endpoint of the account that owns the queue"
+
+
+def _oss(failure: Failure, settings: Settings) -> str:
+    if failure.blame is Blame.CREDENTIALS:
+        return _alibaba_key(failure)
+    if failure.code == "NoSuchBucket":
+        return f"create the bucket {settings.log_bucket} in {settings.oss_region}, or correct LOG_BUCKET"
+    if failure.code == "AccessDenied" and "specified endpoint" in failure.message:
+        return (
+            "the bucket is in another region: set OSS_ENDPOINT and OSS_REGION to the bucket's own"
+        )
+    if failure.code == "AccessDenied":
+        is_listing = failure.operation == "ListObjectsV2"
+        path = "" if is_listing else f"/{ROOT}/*"
+        action = oss_action(failure.operation)
+        return f"grant {action} on acs:oss:*:*:{settings.log_bucket}{path} to the RAM identity of this key"
+    if failure.code == "InvalidArgument" and "region" in failure.message.lower():
+        return f"OSS_REGION={settings.oss_region} is not the region of {settings.log_bucket}: correct it"
+    return "check LOG_BUCKET, OSS_ENDPOINT and OSS_REGION"
+
+
+def _oms(failure: Failure) -> str:
+    action = (
+        "oms:synctask:createEvent"
+        if failure.operation == "CreateSyncEvents"
+        else "oms:synctask:get"
+    )
+    if failure.blame is Blame.CREDENTIALS and "chronyc" in failure.message:
+        return CLOCK
+    if failure.status == 403:
+        return (
+            f"grant {action} (a custom IAM policy) to the user of HW_AK, in the project of SYNC_URL"
+        )
+    if failure.blame is Blame.CREDENTIALS:
+        return "HW_AK and HW_SK are not a pair, or the key is disabled: correct them, then wait 5 minutes"
+    if failure.status in (400, 404):
+        return "copy SYNC_URL from the task's details in the OMS console: this one names no task of this key"
+    return "check SYNC_URL and the state of the Huawei account"
+
+
+def _alibaba_key(failure: Failure) -> str:
+    known = _ALIBABA_KEY.get(failure.code)
+    return known or "check the Alibaba access key, its secret, its token and the machine's clock"

@@ -1,0 +1,181 @@
+"""The state of the whole: queue, dead letters, task, workers; each is read even where another cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import aiohttp
+
+from worker.clients.http import open_session
+from worker.clients.mns import MnsClient
+from worker.clients.oms import TaskState
+from worker.errors import CallFailed
+from worker.journal import hint
+from worker.ops.connect import Clients
+from worker.ops.doctor_task import counter
+from worker.ops.letters import Letters
+from worker.ops.workers import Rates, Sample, look, rates
+
+T = TypeVar("T")
+
+DEAD_COUNT_MAX = 100_000
+RATE_SECONDS = 1.0
+# A message older than this share of the retention is about to be forgotten by MNS.
+RETENTION_SHARE_WARNING = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One queue. The counts are MNS's own, which lag and may be retired; the age is that of a peek.
+
+    `oldest_seconds` is the age of the oldest of up to 16 visible messages, None if none is visible: the
+    queue's oldest may be older. `retention_share` is that age as a share of the retention period.
+    """
+
+    name: str
+    active: int
+    inactive: int
+    delayed: int
+    retention_seconds: int
+    oldest_seconds: float | None
+
+    @property
+    def retention_share(self) -> float:
+        """How much of its life the oldest message has behind it, 0 to 1."""
+        return (self.oldest_seconds or 0.0) / self.retention_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """The OMS task and its counters of this month."""
+
+    status: str
+    accepted: int
+    succeeded: int
+    failed: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker as it is now, and what moved since the last look."""
+
+    sample: Sample
+    rates: Rates | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything at one moment. A part that could not be read is None, and `errors` says why by its name."""
+
+    at: float
+    queue: QueueStatus | None
+    dead_letter_queue: QueueStatus | None
+    dead_letters: Mapping[str, int] | None
+    task: TaskStatus | None
+    workers: tuple[WorkerStatus, ...]
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every part could be read, each worker too."""
+        return not self.errors and not any(each.sample.error for each in self.workers)
+
+
+class StatusBoard:
+    """Looks again and again; rates are over the time since the look before."""
+
+    def __init__(self, clients: Clients, workers: Sequence[str] = ()) -> None:
+        self._clients = clients
+        self._workers = tuple(workers)
+        self._before: dict[str, Sample] = {}
+
+    async def look(self) -> Status:
+        """Read every part side by side. The first look watches the workers for a second, for their rates."""
+        errors: dict[str, str] = {}
+        clients = self._clients
+
+        async def part(name: str, read: Callable[[], Awaitable[T]]) -> T | None:
+            try:
+                return await read()
+            except CallFailed as failed:
+                errors[name] = f"{failed}. Next: {hint(failed.failure)}"
+                return None
+
+        async with asyncio.TaskGroup() as group:
+            queue = group.create_task(part("queue", self._queue), name="queue")
+            other = group.create_task(
+                part("dead_letter_queue", self._dead_letter_queue), name="dead-letter queue"
+            )
+            dead = group.create_task(part("dead_letters", self._dead_letters), name="dead letters")
+            task = group.create_task(part("task", self._task), name="task")
+            workers = group.create_task(self._look_at_workers(), name="workers")
+        return Status(
+            clients.clock.wall(),
+            queue.result(),
+            other.result(),
+            dead.result(),
+            task.result(),
+            workers.result(),
+            errors,
+        )
+
+    async def _queue(self) -> QueueStatus:
+        return await self._read_queue(self._clients.queue, self._clients.settings.mns_queue)
+
+    async def _dead_letter_queue(self) -> QueueStatus | None:
+        queue, name = self._clients.dead_letter_queue, self._clients.settings.mns_dead_letter_queue
+        return (
+            await self._read_queue(queue, name) if queue is not None and name is not None else None
+        )
+
+    async def _read_queue(self, queue: MnsClient, name: str) -> QueueStatus:
+        patiently, clock = self._clients.patiently, self._clients.clock
+        attributes = await patiently(queue.attributes)
+        messages = await patiently(queue.peek)
+        oldest_ms = min((each.enqueue_time_ms for each in messages), default=None)
+        return QueueStatus(
+            name,
+            attributes.active_messages,
+            attributes.inactive_messages,
+            attributes.delayed_messages,
+            attributes.retention_seconds,
+            None if oldest_ms is None else max(0.0, clock.wall() - oldest_ms / 1000),
+        )
+
+    async def _dead_letters(self) -> dict[str, int]:
+        return await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX)
+
+    async def _task(self) -> TaskStatus:
+        return _task_status(await self._clients.patiently(self._clients.sink.show))
+
+    async def _look_at_workers(self) -> tuple[WorkerStatus, ...]:
+        clock = self._clients.clock
+        async with open_session(connections=16, total_seconds=10) as session:
+            if any(url not in self._before for url in self._workers):
+                await self._sample(session)
+                await clock.sleep(RATE_SECONDS)
+            before, now = self._before, await self._sample(session)
+        return tuple(WorkerStatus(now[url], rates(before[url], now[url])) for url in self._workers)
+
+    async def _sample(self, session: aiohttp.ClientSession) -> dict[str, Sample]:
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                url: group.create_task(look(session, url, self._clients.clock), name=f"look {url}")
+                for url in self._workers
+            }
+        self._before = {url: task.result() for url, task in tasks.items()}
+        return self._before
+
+
+def _task_status(state: TaskState) -> TaskStatus:
+    return TaskStatus(
+        state.status,
+        counter(state, "acceptance_request"),
+        counter(state, "success_object"),
+        counter(state, "failure_object"),
+        counter(state, "skip_object"),
+    )
