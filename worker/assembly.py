@@ -134,7 +134,8 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     sides = []
     if ports.dead_letter_queue is not None:
-        sides.append(Undelivered(ports.dead_letter_queue, dead_letters, clock, journal).run)
+        common = (ports.dead_letter_queue, dead_letters, clock, journal)
+        sides.append(Undelivered(*common, may_keep=lambda: not oss.is_open).run)
     return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
 
 

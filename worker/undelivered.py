@@ -6,6 +6,8 @@ forgets it when its retention ends: time in both queues counts together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from worker.clock import Clock
 from worker.dead import Cause, DeadLetters
 from worker.errors import CallFailed
@@ -20,19 +22,30 @@ ERROR = "MNS moved the message to the dead-letter queue: it was received too oft
 
 
 class Undelivered:
-    """One poll at a time and one dead letter at a time: the flow's own calls come first."""
+    """One poll at a time and one dead letter at a time: the flow's own calls come first.
+
+    `may_keep` says whether the store works; while it does not, nothing is received.
+    """
 
     def __init__(
-        self, queue: Queue, dead_letters: DeadLetters, clock: Clock, journal: Journal
+        self,
+        queue: Queue,
+        dead_letters: DeadLetters,
+        clock: Clock,
+        journal: Journal,
+        may_keep: Callable[[], bool] = lambda: True,
     ) -> None:
         self._queue = queue
         self._dead_letters = dead_letters
         self._clock = clock
         self._journal = journal
+        self._may_keep = may_keep
 
     async def run(self) -> None:
         """Drain for ever. A failed call is logged and repeated after a minute; nothing is lost by it."""
         while True:
+            while not self._may_keep():
+                await self._clock.sleep(PAUSE_SECONDS)
             started = self._clock.monotonic()
             try:
                 drained = await self.drain_once()

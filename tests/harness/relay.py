@@ -205,23 +205,23 @@ async def _ports(settings: Settings) -> AsyncIterator[Ports]:
     alibaba, huawei = alibaba_from(settings), huawei_from(settings)
     assert alibaba is not None
     async with AsyncExitStack() as stack:
-        sessions = [
+        polls, acknowledgements, store, sink = [
             await stack.enter_async_context(open_session(connections=64, total_seconds=20.0))
             for _ in range(4)
         ]
-        polls, acknowledgements, store, sink = sessions
+
+        def queue(name: str) -> MnsClient:
+            sessions = (polls, acknowledgements)
+            return MnsClient(settings.mns_endpoint, name, lambda: alibaba, sessions, clock)
+
+        dead_letters = settings.mns_dead_letter_queue
         yield Ports(
-            queue=MnsClient(
-                settings.mns_endpoint,
-                settings.mns_queue,
-                lambda: alibaba,
-                (polls, acknowledgements),
-                clock,
-            ),
+            queue=queue(settings.mns_queue),
             sink=OmsClient(settings.sync_task, lambda: huawei, sink, clock),
             store=OssClient(
                 settings.oss_endpoint, settings.oss_region, lambda: alibaba, store, clock
             ),
             clock=clock,
             rng=random.Random(1),
+            dead_letter_queue=queue(dead_letters) if dead_letters else None,
         )
