@@ -112,7 +112,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     records = _records(ports, plan, services.records, journal)
     dead_letters = DeadLetters(records, plan.worker, clock)
-    reader = KeyReader(plan.key_encoding, _looker(ports.store), VERDICTS_MAX)
+    reader = KeyReader(plan.key_encoding, _looker(ports.store, services.records), VERDICTS_MAX)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
@@ -195,10 +195,10 @@ def _services(
     )
 
 
-def _looker(store: Store) -> Callable[[str, str], Awaitable[bool | None]]:
+def _looker(store: Store, service: Service) -> Callable[[str, str], Awaitable[bool | None]]:
     async def exists(bucket: str, key: str) -> bool | None:
         try:
-            return await store.exists(bucket, key)
+            return await service.once("HeadObject", lambda: store.exists(bucket, key))
         except CallFailed:
             # Not knowing is safe: then every reading of the key is posted.
             return None

@@ -131,7 +131,7 @@ class Credentials(Generic[T]):
 
 def _no_credentials(error: Exception) -> str:
     return (
-        f"no Alibaba credentials were found ({type(error).__name__}: {error}). Nothing was received or sent. "
+        f"no credentials were found ({type(error).__name__}: {error}). Nothing was received or sent. "
         "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET (or their *_FILE forms), "
         "or give the machine an ECS RAM role or the pod an RRSA service account."
     )

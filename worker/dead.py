@@ -67,4 +67,8 @@ def dead_letter_name(task_id: str, cause: str, day: str, message_id: str) -> str
 
 
 def _iso(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, OSError, ValueError):
+        # A time beyond the calendar must not cost the letter; the number itself is what MNS said.
+        return str(milliseconds)

@@ -7,7 +7,7 @@ Protocol facts: MNS API 2015-06-06, pages receivemessage, batchdeletemessage, ch
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -15,7 +15,6 @@ from mns.mns_client import MNSClient as SdkClient
 from mns.mns_exception import MNSClientException, MNSServerException
 from mns.mns_http import RequestInternal, ResponseInternal
 from mns.mns_request import RequestBase, ResponseBase
-from mns.mns_xml_handler import BatchDeleteMessageDecoder, ErrorDecoder
 from yarl import URL
 
 from worker.clients import mns_wire
@@ -84,13 +83,9 @@ class MnsClient:
         )
         if answer.status < 300:
             return {}
-        error = self._sdk_error(answer, BatchDeleteMessageDecoder)
-        sub_errors = getattr(error, "sub_errors", None) or []
-        if not sub_errors:
-            if getattr(error, "type", "") in _GONE:
-                return {}
+        failed = mns_wire.failed_handles(answer.body)
+        if not failed and self._error(answer)[0] not in _GONE:
             self._require_success("BatchDeleteMessage", answer)
-        failed = {str(each["ReceiptHandle"]): str(each["ErrorCode"]) for each in sub_errors}
         return {handle: code for handle, code in failed.items() if code not in _GONE}
 
     async def change_visibility(self, handle: str, seconds: int) -> str | None:
@@ -163,14 +158,14 @@ class MnsClient:
                 )
             ) from error
 
-    def _sdk_error(self, answer: Answer, decoder: Any) -> Exception | None:
+    def _sdk_error(self, answer: Answer) -> Exception | None:
         headers = {"x-mns-request-id": answer.headers.get("x-mns-request-id", "")}
         response = ResponseBase()
         response.header = headers
         text = answer.body.decode("utf-8", "replace")
         try:
             self._sdk.check_status(
-                RequestInternal(), ResponseInternal(answer.status, headers, text), response, decoder
+                RequestInternal(), ResponseInternal(answer.status, headers, text), response
             )
         # The SDK stumbles with an AttributeError over an element where it expects text.
         except (MNSServerException, MNSClientException, AttributeError) as error:
@@ -180,7 +175,7 @@ class MnsClient:
 
     def _error(self, answer: Answer) -> tuple[str, str, str]:
         """Return code, message and request id; the code is empty when the body is not MNS's."""
-        error = self._sdk_error(answer, ErrorDecoder)
+        error = self._sdk_error(answer)
         if isinstance(error, MNSServerException):
             request_id = one_line(str(error.request_id or ""))
             return str(error.type), one_line(str(error.message)), request_id

@@ -96,6 +96,23 @@ def receipt_handles(handles: Sequence[str]) -> bytes:
     return f"{_PROLOGUE}<ReceiptHandles {_NAMESPACE}>{each}</ReceiptHandles>".encode()
 
 
+def failed_handles(body: bytes) -> dict[str, str]:
+    """Read which handles BatchDeleteMessage could not delete, with the error code of each.
+
+    Empty for any other answer. Not named means deleted (MNS batchdeletemessage).
+    """
+    try:
+        root, _ = _parse(body)
+    except Damaged:
+        return {}
+    errors = [_fields(child) for child in root] if _name(root) == "Errors" else []
+    return {
+        each["ReceiptHandle"]: each.get("ErrorCode", "")
+        for each in errors
+        if "ReceiptHandle" in each
+    }
+
+
 def attributes(body: bytes) -> QueueAttributes:
     """Read the answer of GetQueueAttributes. Raises `Damaged` if it is not one."""
     fields = _fields(_parse(body)[0])
