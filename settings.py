@@ -34,6 +34,7 @@ _BATCH_KEYS_DOCUMENTED = 10
 _SHOWN_CHARS_MAX = 80
 _QUEUE_SHAPE = "1..120 letters, digits and hyphens, a letter or digit first"
 _CREDENTIAL_SHAPE = "printable ASCII without blanks"
+_TOKEN_CHARS_MIN = 16
 
 
 class SettingsError(Fatal):
@@ -64,6 +65,12 @@ def _credential(value: SecretStr) -> SecretStr:
     return value
 
 
+def _token(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < _TOKEN_CHARS_MIN:
+        raise ValueError(f"is shorter than {_TOKEN_CHARS_MIN} characters, which can be guessed")
+    return value
+
+
 def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
@@ -84,6 +91,7 @@ _OssEndpoint: TypeAlias = Annotated[str, AfterValidator(addresses.endpoint)]
 _Queue: TypeAlias = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,119}")]
 _Region: TypeAlias = Annotated[str, _matching(r"(?:[a-z0-9]+(?:-[a-z0-9]+)+)?")]
 _Secret: TypeAlias = Annotated[SecretStr, AfterValidator(_credential)]
+_Token: TypeAlias = Annotated[SecretStr, AfterValidator(_credential), AfterValidator(_token)]
 _SyncUrl: TypeAlias = Annotated[str, AfterValidator(lambda text: SyncTask.parse(text).url)]
 
 
@@ -162,6 +170,11 @@ class Settings(BaseSettings):
     """Where `/healthz`, `/readyz` and `/metrics` listen; `0.0.0.0` for probes of a pod."""
     admin_port: int = _setting("RELAY_ADMIN_PORT", "0..65535", 8080, ge=0, le=65_535)
     """Port of the admin server; 0 turns it off."""
+    # A setting and no option: a secret has no place among process arguments, and *_FILE comes for free.
+    console_token: _Token | None = _setting(
+        "RELAY_CONSOLE_TOKEN", f"{_TOKEN_CHARS_MIN} characters or more of {_CREDENTIAL_SHAPE}", None
+    )
+    """Token that `console` asks for; without one it serves loopback only."""
     shutdown_grace_seconds: float = _setting(
         "RELAY_SHUTDOWN_GRACE_SECONDS", "1..3600 seconds", 45.0, ge=1, le=3600
     )
