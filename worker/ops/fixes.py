@@ -9,15 +9,10 @@ from __future__ import annotations
 from settings import Settings
 from worker.errors import Blame, Failure
 from worker.record import ROOT
+from worker.rights import action as action_of
 
 CLOCK = "set the clock: sudo chronyc makestep, and keep chronyd or systemd-timesyncd running"
 _AGAIN = "it passes by itself: run the doctor again"
-_MNS_OPERATIONS = {
-    "BatchReceiveMessage": "mns:ReceiveMessage",
-    "BatchDeleteMessage": "mns:DeleteMessage",
-    "BatchPeekMessage": "mns:PeekMessage",
-}
-_OSS_ACTIONS = {"HeadObject": "oss:GetObject", "ListObjectsV2": "oss:ListObjects"}
 _ALIBABA_KEY = {
     "InvalidAccessKeyId": (
         "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key of this account, or lacks its security token: "
@@ -47,23 +42,13 @@ def fix(failure: Failure, settings: Settings, queue: str = "") -> str:
             return _oms(failure)
 
 
-def oss_action(operation: str) -> str:
-    """Return the RAM action that an OSS operation needs."""
-    return _OSS_ACTIONS.get(operation, f"oss:{operation}")
-
-
-def mns_action(operation: str) -> str:
-    """Return the RAM action that an MNS operation needs."""
-    return _MNS_OPERATIONS.get(operation, f"mns:{operation}")
-
-
 def _mns(failure: Failure, settings: Settings, queue: str) -> str:
     if failure.blame is Blame.CREDENTIALS:
         return _alibaba_key(failure)
     if failure.code == "QueueNotExist":
         return f"create the queue {queue} at {settings.mns_endpoint}, or correct its name or MNS_ENDPOINT"
     if failure.code == "AccessDenied":
-        action = mns_action(failure.operation)
+        action = action_of("mns", failure.operation)
         is_about_queue = failure.operation == "GetQueueAttributes"
         resource = f"acs:mns:*:*:/queues/{queue}{'' if is_about_queue else '/messages'}"
         return f"grant {action} on {resource} to the RAM identity of this key"
@@ -82,7 +67,7 @@ def _oss(failure: Failure, settings: Settings) -> str:
     if failure.code == "AccessDenied":
         is_listing = failure.operation == "ListObjectsV2"
         path = "" if is_listing else f"/{ROOT}/*"
-        action = oss_action(failure.operation)
+        action = action_of("oss", failure.operation)
         return f"grant {action} on acs:oss:*:*:{settings.log_bucket}{path} to the RAM identity of this key"
     if failure.code == "InvalidArgument" and "region" in failure.message.lower():
         return f"OSS_REGION={settings.oss_region} is not the region of {settings.log_bucket}: correct it"
@@ -90,11 +75,7 @@ def _oss(failure: Failure, settings: Settings) -> str:
 
 
 def _oms(failure: Failure) -> str:
-    action = (
-        "oms:synctask:createEvent"
-        if failure.operation == "CreateSyncEvents"
-        else "oms:synctask:get"
-    )
+    action = action_of("oms", failure.operation)
     if failure.blame is Blame.CREDENTIALS and "chronyc" in failure.message:
         return CLOCK
     if failure.status == 403:

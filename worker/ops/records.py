@@ -68,7 +68,7 @@ class RecordsOf:
         `BadKey` for what is no name of an object.
         """
         try:
-            names = {folder: self._name(folder, key) for folder in (SUCCESS, FAILED)}
+            names = {folder: self.name(folder, key) for folder in (SUCCESS, FAILED)}
         except UnicodeEncodeError as error:
             raise BadKey(f"{key!a} is not UTF-8 text, and names of objects are") from error
         found = []
@@ -153,7 +153,8 @@ class RecordsOf:
         )
         return [record for record in records if record.key == key]
 
-    def _name(self, folder: str, key: str) -> str:
+    def name(self, folder: str, key: str) -> str:
+        """Return where the record of a key stands, relative to the task's folder."""
         return record_name(self._bucket.task_id, folder, key).removeprefix(self._bucket.root)
 
 

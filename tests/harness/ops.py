@@ -1,0 +1,147 @@
+"""What the tests of operators share: letters as the relay writes them, clients, and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from harness.account import ROOT, prepared
+from harness.relay import HurriedClock
+from localcloud.cloud import LocalCloud
+from settings import load_settings
+from worker.cli import commands
+from worker.clock import Clock
+from worker.ops.connect import Clients, connect
+
+DAY = "2026-09-22"
+DIED_AT = f"{DAY}T10:00:00.000+00:00"
+REFUSED = (
+    "oms CreateSyncEvents answered 400 OMS.0064: Invalid request parameters. (request {:032x})"
+)
+
+
+@asynccontextmanager
+async def connected(
+    cloud: LocalCloud, clock: Clock | None = None, **settings: str
+) -> AsyncIterator[Clients]:
+    """The operators' clients for what was prepared; `settings` are names of the environment."""
+    found = load_settings(cloud.settings() | settings, dotenv=None)
+    async with connect(found, clock=clock or HurriedClock()) as clients:
+        yield clients
+
+
+def message_id(number: int) -> str:
+    return f"{number:032X}"
+
+
+def put_letter(
+    cloud: LocalCloud, number: int, *, cause: str = "rejected", day: str = DAY, **fields: Any
+) -> str:
+    """Put one dead letter into the log bucket, as `worker.dead` writes it; return its name."""
+    key = f"photos/{number}.jpg"
+    error = REFUSED.format(number)
+    letter = {
+        "cause": cause,
+        "error": error,
+        "keys": [{"key": key, "error": error}] if cause == "rejected" else [],
+        "message_id": message_id(number),
+        "attempts": 1,
+        "worker": "worker-1",
+        "died_at": f"{day}T10:00:00.000+00:00",
+        "enqueued_at": f"{day}T09:59:00.000+00:00",
+        "body": f"body {number}",
+    }
+    name = f"dead_letter/{cause}/{day}/{message_id(number)}.json"
+    put_object(cloud, name, json.dumps(letter | fields, indent=1).encode())
+    return name
+
+
+def put_object(cloud: LocalCloud, name: str, body: bytes) -> None:
+    """Put an object into the task's folder of the log bucket."""
+    names = prepared(cloud)
+    cloud.oss.put(names.log_bucket, f"{ROOT}/{names.task_id}/{name}", body)
+
+
+def objects(cloud: LocalCloud) -> dict[str, bytes]:
+    """Everything in the task's folder of the log bucket, by relative name."""
+    names = prepared(cloud)
+    bucket, root = cloud.oss.buckets[names.log_bucket], f"{ROOT}/{names.task_id}/"
+    found = ((name, bucket.get(name)) for name in bucket.keys())  # noqa: SIM118  no dict
+    return {
+        name.removeprefix(root): stored.data for name, stored in found if stored and root in name
+    }
+
+
+def bodies(cloud: LocalCloud) -> list[str]:
+    """The bodies in the queue, as stored, in their order."""
+    queue = cloud.mns.queue(prepared(cloud).queue)
+    return [message.body for message in queue.peek(10_000, cloud.mns.store.now_ms())]
+
+
+def calls(cloud: LocalCloud, service: str, operation: str = "") -> int:
+    """How many calls of an operation, or of all that are known, reached a service."""
+    counts = {"mns": cloud.mns, "oss": cloud.oss, "oms": cloud.oms}[service].counts
+    unknown = {"Unknown", "UnknownOperation"}
+    return sum(
+        n
+        for (name, _), n in counts.items()
+        if name == operation or (not operation and name not in unknown)
+    )
+
+
+@dataclass(slots=True)
+class CommandLine:
+    """The commands in this process, against a cloud that serves in a thread of its own."""
+
+    cloud: LocalCloud
+    loop: asyncio.AbstractEventLoop
+
+    def __call__(self, *arguments: str, **settings: str) -> Result:
+        """Run a command with the cloud's settings; `settings` are names of the environment."""
+        return CliRunner().invoke(
+            commands, list(arguments), env=self.cloud.settings() | settings, catch_exceptions=False
+        )
+
+    def lines(self, *arguments: str, **settings: str) -> list[dict[str, Any]]:
+        """Run a command that must succeed, and read the JSON lines it prints."""
+        result = self(*arguments, "--json", **settings)
+        assert result.exit_code == 0, result.output
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def within(self, change: Callable[[LocalCloud], Any]) -> Any:
+        """Change or read the cloud in its own thread."""
+        done: list[Any] = []
+        is_done = threading.Event()
+
+        def act() -> None:
+            done.append(change(self.cloud))
+            is_done.set()
+
+        self.loop.call_soon_threadsafe(act)
+        assert is_done.wait(10)
+        return done[0]
+
+
+@contextmanager
+def command_line(**prepare: Any) -> Iterator[CommandLine]:
+    """A prepared cloud in a thread, and the commands against it."""
+    cloud = LocalCloud(seed=1)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="cloud")
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(cloud.start(), loop).result(10)
+        cloud.prepare(**prepare)
+        yield CommandLine(cloud, loop)
+    finally:
+        asyncio.run_coroutine_threadsafe(cloud.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

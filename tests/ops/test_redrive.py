@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from harness import account
+from harness.ops import bodies, calls, connected, message_id, objects, put_letter, put_object
+from harness.relay import HurriedClock, relaying
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+from localcloud.identity import ALIBABA, Identity
+from worker.clock import SystemClock
+from worker.credentials import REFRESH_SECONDS
+from worker.errors import Blame, CallFailed
+from worker.ops.connect import Clients
+from worker.ops.letter import Place
+from worker.ops.letters import EVERY, Letters, Wanted
+from worker.ops.moves import NO_LIMITS, Limits, Move, Moves, Outcome
+from worker.ops.records import RecordsOf
+
+DENIED = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>"
+
+
+@pytest.fixture(autouse=True)
+def _prepared(cloud: LocalCloud) -> None:
+    cloud.prepare()
+
+
+class PacedClock:
+    """Monotonic time stands still; short waits are on record and over at once."""
+
+    wall = staticmethod(SystemClock.wall)
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds >= REFRESH_SECONDS:
+            await asyncio.sleep(seconds)
+        self.slept.append(seconds)
+
+
+async def redrive(
+    clients: Clients, wanted: Wanted = EVERY, limits: Limits = NO_LIMITS
+) -> list[Move]:
+    return [move async for move in Moves(clients).redrive(wanted, limits)]
+
+
+async def collect(moves: AsyncIterator[Move], into: list[Move]) -> None:
+    async for move in moves:
+        into.append(move)  # noqa: PERF401  what came before a failure counts
+
+
+async def failing_redrive(clients: Clients) -> tuple[list[Move], CallFailed]:
+    moves: list[Move] = []
+    with pytest.raises(CallFailed) as caught:
+        await collect(Moves(clients).redrive(), moves)
+    return moves, caught.value
+
+
+def names(cloud: LocalCloud, folder: str) -> list[str]:
+    return [name for name in objects(cloud) if name.startswith(f"{folder}/")]
+
+
+def refuse(cloud: LocalCloud, operation: str) -> None:
+    """OSS denies the operation until the faults are cleared."""
+    cloud.faults.add(
+        Fault("oss", operation, status=403, body=DENIED, content_type="application/xml")
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "plain",
+        " blanks around \t",
+        "line\r\nbreaks\rof\nall kinds",
+        "<a>&amp;]]>\"'</a>",
+        "猫😀",
+        "eyJldmVudHMiOltdfQ==",
+        "x" * 65_536,
+    ],
+)
+async def test_the_body_comes_back_byte_for_byte(cloud: LocalCloud, body: str) -> None:
+    put_letter(cloud, 1, body=body)
+    async with connected(cloud) as clients:
+        [move] = await redrive(clients)
+    assert bodies(cloud) == [body]
+    [queued] = cloud.mns.queue("oss-events").peek(1, cloud.mns.store.now_ms())
+    assert (move.outcome, move.message_id) == (Outcome.DONE, queued.id)
+
+
+async def test_a_redriven_letter_stands_in_the_archive_with_its_story(cloud: LocalCloud) -> None:
+    name = put_letter(cloud, 1)
+    before = json.loads(objects(cloud)[name])
+    async with connected(cloud) as clients:
+        [move] = await redrive(clients)
+        [letter] = await Letters(clients).find(message_id(1))
+    assert names(cloud, "dead_letter") == []
+    assert (letter.ref.place, letter.redriven_as) == (Place.ARCHIVED, move.message_id)
+    after = json.loads(letter.stored)
+    assert after.pop("moved")["at"] == letter.moved_at
+    assert after == before
+
+
+async def test_a_dry_run_changes_nothing(cloud: LocalCloud) -> None:
+    for number in range(20):
+        put_letter(cloud, number)
+    before = objects(cloud)
+    async with connected(cloud) as clients:
+        moves = await redrive(clients, limits=Limits(is_dry_run=True))
+        archived = [m async for m in Moves(clients).archive(limits=Limits(is_dry_run=True))]
+    assert {move.outcome for move in [*moves, *archived]} == {Outcome.WOULD}
+    assert (len(moves), len(archived)) == (20, 20)
+    assert objects(cloud) == before
+    assert bodies(cloud) == []
+    assert calls(cloud, "mns") == calls(cloud, "oss", "PutObject") == 0
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+async def test_a_canary_takes_only_so_many(cloud: LocalCloud, count: int) -> None:
+    for number in range(50):
+        put_letter(cloud, number)
+    async with connected(cloud) as clients:
+        moves = await redrive(clients, limits=Limits(count=count))
+    assert [move.letter.body for move in moves] == [f"body {n}" for n in range(count)]
+    assert sorted(bodies(cloud)) == sorted(f"body {n}" for n in range(count))
+    assert len(names(cloud, "dead_letter")) == 50 - count
+
+
+async def test_a_rate_spaces_what_is_sent(cloud: LocalCloud) -> None:
+    for number in range(11):
+        put_letter(cloud, number)
+    clock = PacedClock()
+    async with connected(cloud, clock) as clients:
+        await redrive(clients, limits=Limits(per_second=5))
+    # The first goes at once; each of the others waits a fifth of a second longer than the one before.
+    assert clock.slept == pytest.approx([0.2 * n for n in range(1, 11)])
+    assert len(bodies(cloud)) == 11
+
+
+async def test_only_what_is_wanted_is_sent(cloud: LocalCloud) -> None:
+    put_letter(cloud, 1)
+    put_letter(cloud, 2, cause="undecodable")
+    put_letter(cloud, 3, keys=[{"key": "videos/3", "error": "no"}])
+    async with connected(cloud) as clients:
+        await redrive(clients, Wanted(cause="rejected", key_prefix="photos/"))
+    assert bodies(cloud) == ["body 1"]
+    assert len(names(cloud, "dead_letter")) == 2
+
+
+async def test_a_fault_before_the_send_moves_nothing(cloud: LocalCloud) -> None:
+    put_letter(cloud, 1)
+    put_letter(cloud, 2)
+    before = objects(cloud)
+    cloud.alibaba.add(Identity(ALIBABA.access_key, ALIBABA.secret, allowed=("oss:*", "mns:Get*")))
+    async with connected(cloud) as clients:
+        moves, failed = await failing_redrive(clients)
+    # The first letter goes alone: the missing right is met once.
+    assert [move.outcome for move in moves] == [Outcome.KEPT]
+    assert calls(cloud, "mns", "SendMessage") == 1
+    assert (failed.failure.code, failed.failure.blame) == ("AccessDenied", Blame.SERVICE)
+    assert objects(cloud) == before
+
+
+async def test_a_body_that_the_queue_refuses_stays_and_sinks_no_other(cloud: LocalCloud) -> None:
+    put_letter(cloud, 1, body="x" * 65_537)
+    put_letter(cloud, 2, body="half of a pair: \ud800")
+    put_letter(cloud, 3, body="control: \x07")
+    put_letter(cloud, 4)
+    put_object(cloud, f"dead_letter/rejected/2026-09-22/{message_id(5)}.json", b"damaged")
+    async with connected(cloud) as clients:
+        moves = await redrive(clients)
+    assert [move.outcome for move in moves] == [
+        *[Outcome.KEPT] * 3,
+        Outcome.DONE,
+        Outcome.KEPT,
+    ]
+    assert all(move.detail for move in moves if move.outcome is Outcome.KEPT)
+    assert bodies(cloud) == ["body 4"]
+    assert len(names(cloud, "dead_letter")) == 4
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "DeleteObject"])
+async def test_a_fault_after_the_send_leaves_the_letter_and_a_rerun_is_harmless(
+    cloud: LocalCloud, operation: str
+) -> None:
+    put_letter(cloud, 1)
+    put_letter(cloud, 2)
+    refuse(cloud, operation)
+    async with connected(cloud) as clients:
+        [move], failed = await failing_redrive(clients)
+        assert (move.outcome, move.message_id != "") == (Outcome.SENT, True)
+        assert failed.failure.operation == operation
+        assert len(names(cloud, "dead_letter")) == 2
+        cloud.faults.clear()
+        again = await redrive(clients)
+    assert names(cloud, "dead_letter") == []
+    assert len(names(cloud, "archived")) == 2
+    if operation == "DeleteObject":
+        # The archived copy says that the first was sent: it is not sent again.
+        assert [each.outcome for each in again] == [Outcome.ALREADY, Outcome.DONE]
+        assert again[0].message_id == move.message_id
+        assert bodies(cloud) == ["body 1", "body 2"]
+    else:
+        # Nothing could be written down: one body more, and the same keys are posted again.
+        assert [each.outcome for each in again] == [Outcome.DONE, Outcome.DONE]
+        assert Counter(bodies(cloud)) == {"body 1": 2, "body 2": 1}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("mns", "SendMessage"),
+        ("oss", "PutObject"),
+        ("oss", "DeleteObject"),
+        ("oss", "GetObject"),
+        ("oss", "ListObjectsV2"),
+    ],
+)
+@pytest.mark.parametrize("action", [Action.CUT_BEFORE, Action.CUT_AFTER, Action.TRUNCATE])
+async def test_cut_replies_are_repeated_and_lose_nothing(
+    cloud: LocalCloud, service: str, operation: str, action: Action
+) -> None:
+    for number in range(4):
+        put_letter(cloud, number)
+    cloud.faults.add(Fault(service, operation, action, times=2))
+    async with connected(cloud) as clients:
+        moves = await redrive(clients)
+        assert len(moves) == 4 or (operation, action) == ("GetObject", Action.TRUNCATE)
+        await redrive(clients)
+    assert set(bodies(cloud)) == {f"body {n}" for n in range(4)}
+    assert names(cloud, "dead_letter") == []
+    assert len(names(cloud, "archived")) == 4
+
+
+async def test_what_was_redriven_is_not_sent_again_by_another_run(cloud: LocalCloud) -> None:
+    for number in range(5):
+        put_letter(cloud, number)
+    async with connected(cloud) as clients:
+        await redrive(clients)
+        assert await redrive(clients) == []
+        # The message came back once more after it was kept, and was kept a second time.
+        put_letter(cloud, 3)
+        [dry] = await redrive(clients, limits=Limits(is_dry_run=True))
+        [move] = await redrive(clients)
+    assert dry.outcome is move.outcome is Outcome.ALREADY
+    assert len(bodies(cloud)) == 5
+    assert names(cloud, "dead_letter") == []
+
+
+async def test_a_stop_leaves_the_rest_where_it_stands(cloud: LocalCloud) -> None:
+    for number in range(60):
+        put_letter(cloud, number)
+    moves = []
+    async with connected(cloud) as clients:
+        async for move in Moves(clients).redrive():
+            moves.append(move)
+            clients.stop.set()
+    counts = Counter(move.outcome for move in moves)
+    done = counts[Outcome.DONE]
+    assert done == len(bodies(cloud)) == len(names(cloud, "archived")) == 1
+    assert len(names(cloud, "dead_letter")) == 59
+
+
+async def test_letters_that_die_while_it_runs_are_left_so_that_it_ends(cloud: LocalCloud) -> None:
+    put_letter(cloud, 1)
+    put_letter(cloud, 2, day="2999-01-01")
+    async with connected(cloud) as clients:
+        moves = await redrive(clients)
+    assert [move.outcome for move in moves] == [Outcome.DONE, Outcome.LEFT]
+    assert bodies(cloud) == ["body 1"]
+
+
+async def test_a_failed_record_is_cleared_unless_it_is_of_another_message(
+    cloud: LocalCloud,
+) -> None:
+    long_key = "photos/" + "猫" * 338
+    put_letter(cloud, 1, keys=[{"key": key, "error": "no"} for key in ("a", "b", "..", long_key)])
+    async with connected(cloud) as clients:
+        records = RecordsOf(clients)
+        for key, owner in (("a", 1), ("b", 99), ("..", 1), (long_key, 1)):
+            name = records.name("failed_object", key)
+            put_object(
+                cloud, name, json.dumps({"key": key, "message_id": message_id(owner)}).encode()
+            )
+        await redrive(clients)
+        left = [record.key async for record in records.failed()]
+    assert left == ["b"]
+
+
+async def test_a_refused_key_goes_all_the_way_round(cloud: LocalCloud) -> None:
+    """Refused, kept as a dead letter with a failed record, redriven, accepted, copied."""
+    cloud.oms.reject = ("bad*",)
+    for key in ("bad 猫😀", "good"):
+        cloud.oss.put("source", key, b"content")
+    async with relaying(cloud) as relay, connected(cloud) as clients:
+        await relay.settle()
+        assert account.recorded(cloud, "rejected") == {"bad 猫😀"}
+        cloud.oms.reject = ()
+        [move] = await redrive(clients)
+        await relay.settle()
+        [record] = await RecordsOf(clients).of_key("bad 猫😀")
+    assert (record.outcome, record.message_id) == ("accepted", move.message_id)
+    account.check(cloud, {"bad 猫😀", "good"})
+    assert account.recorded(cloud, "rejected") == set()
+
+
+async def test_archive_and_unarchive_are_a_round_trip(cloud: LocalCloud) -> None:
+    for number in range(40):
+        put_letter(cloud, number)
+    put_object(cloud, f"dead_letter/rejected/2026-09-22/{message_id(99)}.json", b"damaged")
+    before = objects(cloud)
+    async with connected(cloud) as clients:
+        moves = Moves(clients)
+        gone = [move async for move in moves.archive(reason="test events")]
+        assert names(cloud, "dead_letter") == []
+        [letter] = await Letters(clients).find(message_id(7))
+        assert (letter.ref.place, letter.reason) == (Place.ARCHIVED, "test events")
+        back = [move async for move in moves.unarchive()]
+    assert {move.outcome for move in [*gone, *back]} == {Outcome.DONE}
+    assert (len(gone), len(back)) == (41, 41)
+    assert objects(cloud) == before
+    assert bodies(cloud) == []
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "DeleteObject"])
+async def test_a_fault_while_archiving_loses_nothing(cloud: LocalCloud, operation: str) -> None:
+    put_letter(cloud, 1)
+    refuse(cloud, operation)
+    async with connected(cloud) as clients:
+        moves: list[Move] = []
+        with pytest.raises(CallFailed):
+            await collect(Moves(clients).archive(), moves)
+        assert [move.outcome for move in moves] == [Outcome.KEPT]
+        assert len(names(cloud, "dead_letter")) == 1
+        cloud.faults.clear()
+        assert [m.outcome async for m in Moves(clients).archive()] == [Outcome.DONE]
+    assert (len(names(cloud, "dead_letter")), len(names(cloud, "archived"))) == (0, 1)
+
+
+async def test_a_letter_brought_back_can_be_sent_again(cloud: LocalCloud) -> None:
+    put_letter(cloud, 1)
+    async with connected(cloud, HurriedClock()) as clients:
+        await redrive(clients)
+        assert [m.outcome async for m in Moves(clients).unarchive()] == [Outcome.DONE]
+        [move] = await redrive(clients)
+    assert move.outcome is Outcome.DONE
+    assert bodies(cloud) == ["body 1", "body 1"]
