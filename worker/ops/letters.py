@@ -79,6 +79,30 @@ class Group:
         )
 
 
+class Grouping:
+    """Groups that grow letter by letter, for whoever wants to see them before all are read.
+
+    Beyond 1,000 groups, further kinds of error are counted together for each cause.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._groups: dict[str, Group] = {}
+
+    def add(self, letter: Letter) -> None:
+        """Count one letter."""
+        name, error = letter.group, letter.error
+        if name not in self._groups and len(self._groups) >= GROUPS_MAX:
+            name, error = letter.ref.cause, "(other errors)"
+        known = self._groups.get(name)
+        self._groups[name] = known.joined(letter) if known else _group(name, error, letter)
+        self.count += 1
+
+    def groups(self) -> list[Group]:
+        """Return the groups so far, the largest first."""
+        return sorted(self._groups.values(), key=lambda each: -each.count)
+
+
 class Letters:
     """Reads the dead letters of one relay. Every method raises `CallFailed` if OSS cannot be read."""
 
@@ -86,10 +110,13 @@ class Letters:
         self.bucket = LogBucket(clients)
 
     async def read(
-        self, wanted: Wanted = EVERY, place: Place = Place.DEAD
+        self, wanted: Wanted = EVERY, place: Place = Place.DEAD, after: Ref | None = None
     ) -> AsyncIterator[Letter]:
-        """Yield the letters that are wanted, by cause and day; holds a page of names and a few letters."""
-        async for refs in self._refs(wanted, place):
+        """Yield the letters that are wanted, by cause and day; holds a page of names and a few letters.
+
+        With `after`, only those that come after that one: a reader may go away and come back.
+        """
+        async for refs in self._refs(wanted, place, after):
             async for letter in side_by_side(refs, self.get):
                 if letter is not None and wanted.holds(letter):
                     yield letter
@@ -114,18 +141,11 @@ class Letters:
         return found
 
     async def groups(self, wanted: Wanted = EVERY, place: Place = Place.DEAD) -> list[Group]:
-        """Group the letters by cause and error, the largest group first. Reads every letter once.
-
-        Beyond 1,000 groups, further kinds of error are counted together for each cause.
-        """
-        groups: dict[str, Group] = {}
+        """Group the letters by cause and error, the largest group first. Reads every letter once."""
+        grouping = Grouping()
         async for letter in self.read(wanted, place):
-            name, error = letter.group, letter.error
-            if name not in groups and len(groups) >= GROUPS_MAX:
-                name, error = letter.ref.cause, "(other errors)"
-            known = groups.get(name)
-            groups[name] = known.joined(letter) if known else _group(name, error, letter)
-        return sorted(groups.values(), key=lambda each: -each.count)
+            grouping.add(letter)
+        return grouping.groups()
 
     async def counts(self, place: Place = Place.DEAD, count_max: int = 100_000) -> dict[str, int]:
         """Count the letters of each cause from listings alone, each up to `count_max`."""
@@ -139,16 +159,22 @@ class Letters:
             counts[cause] = min(count, count_max)
         return counts
 
-    async def _refs(self, wanted: Wanted, place: Place) -> AsyncIterator[list[Ref]]:
+    async def _refs(
+        self, wanted: Wanted, place: Place, after: Ref | None
+    ) -> AsyncIterator[list[Ref]]:
         """Yield the places of letters that may be wanted, a page at a time."""
         causes = [wanted.cause] if wanted.cause else await self.bucket.folders(f"{place}/")
         for cause in causes:
+            if after is not None and cause.encode() < after.cause.encode():
+                continue
             if wanted.ids:
                 async for refs in self._refs_by_id(wanted, place, cause):
                     yield refs
                 continue
             folder = f"{place}/{cause}/"
             start = f"{folder}{_day(wanted.since)}" if wanted.since is not None else ""
+            if after is not None and cause == after.cause:
+                start = max(start, after.at(place).name, key=str.encode)
             async for page in self.bucket.pages(folder, start_after=start):
                 refs = list(_refs(page.objects))
                 yield [ref for ref in refs if wanted.may_hold(ref.day)]

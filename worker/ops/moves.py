@@ -10,6 +10,7 @@ more.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -101,7 +102,8 @@ class Moves:
         async def step(letter: Letter) -> Move:
             if limits.is_dry_run:
                 return Move(letter, Outcome.WOULD)
-            await pace.wait()
+            if not await self._may_go(pace):
+                return Move(letter, Outcome.LEFT)
             return await self._shift(letter, letter.moved(self._now(), reason=reason))
 
         async for move in self._run(wanted, Place.DEAD, limits, step):
@@ -116,7 +118,8 @@ class Moves:
         async def step(letter: Letter) -> Move:
             if limits.is_dry_run:
                 return Move(letter, Outcome.WOULD)
-            await pace.wait()
+            if not await self._may_go(pace):
+                return Move(letter, Outcome.LEFT)
             return await self._shift(letter, letter.restored())
 
         async for move in self._run(wanted, Place.ARCHIVED, limits, step):
@@ -176,8 +179,7 @@ class Moves:
         if earlier:
             await self._bucket.delete(letter.ref.name)
             return await self._cleared(letter, Outcome.ALREADY, earlier)
-        await pace.wait()
-        if self._clients.stop.is_set():
+        if not await self._may_go(pace):
             return Move(letter, Outcome.LEFT)
         body = letter.body
         message_id = await self._clients.patiently(lambda: self._clients.queue.send(body))
@@ -186,6 +188,18 @@ class Moves:
         except CallFailed as failed:
             return Move(letter, Outcome.SENT, str(failed), message_id, failed.failure)
         return await self._cleared(letter, Outcome.DONE, message_id)
+
+    async def _may_go(self, pace: Pace) -> bool:
+        """Wait for a letter's turn; a stop ends the wait at once, however slow the pace, and says no."""
+        turn = asyncio.ensure_future(pace.wait())
+        stopped = asyncio.ensure_future(self._clients.stop.wait())
+        try:
+            await asyncio.wait((turn, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            turn.cancel()
+            stopped.cancel()
+            await asyncio.wait((turn, stopped))
+        return not self._clients.stop.is_set()
 
     async def _sent_before(self, letter: Letter) -> str:
         """Return the id of the message that an earlier run sent for this letter, or nothing."""
