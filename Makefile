@@ -42,6 +42,16 @@ test: check ## what CI runs (the same as check)
 bench: $(STAMP) ## CPU and calls per event against bare aiohttp and the rivals (ARGS="--remote --save FILE")
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP) ## random worlds by the thousand on a virtual clock: WORLDS=10000, MINUTES=n, FIRST=seed
+	PYTHONPATH=tests $(BIN)/python -m simulation --first $(or $(FIRST),0) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(WORLDS),--worlds $(WORLDS))
+
+.PHONY: replay
+replay: $(STAMP) ## one random world with its whole story: SEED=n, or SCENARIO=name LAYOUT=object|log
+	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED)) \
+	  $(if $(SCENARIO),--scenario $(SCENARIO)) --layout $(or $(LAYOUT),object) --grep "$(GREP)"
+
 .PHONY: format
 format: $(STAMP) ## format and mend what can be mended by machine
 	$(BIN)/ruff format .

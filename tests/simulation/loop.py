@@ -8,7 +8,7 @@ import random
 from asyncio import Handle, TimerHandle
 from asyncio.events import _set_running_loop
 from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,6 +16,7 @@ T = TypeVar("T")
 # 2026-03-01T00:00:00Z: when every world begins.
 EPOCH = 1_772_323_200.0
 STEPS_MAX = 3_000_000
+STEPS_AT_ONE_TIME_MAX = 200_000
 SECONDS_MAX = 7 * 86_400.0
 
 # Which worker process a callback belongs to; the services and the world itself belong to none.
@@ -24,6 +25,24 @@ OWNER: ContextVar[object | None] = ContextVar("owner", default=None)
 
 class Stuck(AssertionError):  # noqa: N818  a verdict about a world
     """The world cannot go on: nothing is ready and no timer is set, or a bound is passed."""
+
+
+class _Call(TimerHandle):
+    """A callback to come, without the debug bookkeeping of asyncio's own handles."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context or copy_context()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Forget the callback."""
+        self._cancelled = True
 
 
 class NumberedTask(asyncio.Task[T]):
@@ -45,14 +64,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
         self.steps = 0
+        self._steps_now = 0
+        self._steps_end, self._seconds_end = STEPS_MAX, SECONDS_MAX
         self.faults: list[dict[str, Any]] = []
         self._now = 0.0
         self._random = rng.random
-        self._queue: list[Handle] = []
-        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._queue: list[_Call] = []
+        self._timers: list[tuple[float, int, _Call]] = []
         self._timer_number = 0
         self._task_number = 0
-        self._frozen: dict[object, list[Handle]] = {}
+        self._frozen: dict[object, list[_Call]] = {}
         self._at_step: list[tuple[int, int, Callable[[], None]]] = []
         self.set_exception_handler(lambda _, context: self.faults.append(context))
 
@@ -64,9 +85,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         """Make a callback ready."""
-        handle = Handle(callback, args, self, context)
-        self._queue.append(handle)
-        return handle
+        call = _Call(callback, args, context)
+        self._queue.append(call)
+        return call
 
     def call_at(  # type: ignore[override]
         self,
@@ -76,10 +97,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> TimerHandle:
         """Make a callback ready at a virtual time."""
-        timer = TimerHandle(when, callback, args, self, context)
+        call = _Call(callback, args, context)
         self._timer_number += 1
-        heapq.heappush(self._timers, (when, self._timer_number, timer))
-        return timer
+        heapq.heappush(self._timers, (when, self._timer_number, call))
+        return call
 
     def call_later(  # type: ignore[override]
         self,
@@ -120,9 +141,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def run(self, task: asyncio.Task[T]) -> T:
         """Run until the task is done and return its result. Raises `Stuck`."""
         _set_running_loop(self)
+        self._steps_now = 0
+        self._steps_end, self._seconds_end = self.steps + STEPS_MAX, self._now + SECONDS_MAX
+        step, is_done = self._step, task.done
         try:
-            while not task.done():
-                self._step()
+            while not is_done():
+                step()
         finally:
             _set_running_loop(None)
         return task.result()
@@ -132,25 +156,30 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if not queue:
             self._advance()
             return
-        if len(queue) > 1:
-            chosen = int(self._random() * len(queue))
-            queue[chosen], queue[-1] = queue[-1], queue[chosen]
-        handle = queue.pop()
-        if handle.cancelled():
+        call = queue.pop()
+        if queue:
+            chosen = int(self._random() * (len(queue) + 1))
+            if chosen < len(queue):
+                call, queue[chosen] = queue[chosen], call
+        if call._cancelled:
             return
-        if self._frozen and (frozen := self._frozen.get(_owner(handle))) is not None:
-            frozen.append(handle)
+        if self._frozen and (frozen := self._frozen.get(call._context.get(OWNER))) is not None:
+            frozen.append(call)
             return
-        handle._run()
+        try:
+            call._context.run(call._callback, *call._args)
+        except Exception as error:  # noqa: BLE001  as asyncio does: a callback must not end the loop
+            self.call_exception_handler({"message": "a callback failed", "exception": error})
         self.steps += 1
+        self._steps_now += 1
         if self._at_step and self._at_step[0][0] <= self.steps:
             heapq.heappop(self._at_step)[2]()
-        if self.steps > STEPS_MAX:
-            raise Stuck(f"more than {STEPS_MAX} steps; {self._pending()}")
+        if self.steps > self._steps_end or self._steps_now > STEPS_AT_ONE_TIME_MAX:
+            raise Stuck(f"{self._steps_now} steps at {self._now:.3f} s; {self._pending()}")
 
     def _advance(self) -> None:
         timers = self._timers
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if not timers:
             if self._at_step:
@@ -158,7 +187,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 return
             raise Stuck(f"deadlock at {self._now:.3f} s: {self._pending()}")
         self._now = max(self._now, timers[0][0])
-        if self._now > SECONDS_MAX:
+        self._steps_now = 0
+        if self._now > self._seconds_end:
             raise Stuck(f"more than {SECONDS_MAX:.0f} virtual seconds; {self._pending()}")
         while timers and timers[0][0] <= self._now:
             self._queue.append(heapq.heappop(timers)[2])
@@ -181,7 +211,3 @@ class LoopClock:
     async def sleep(self, seconds: float) -> None:
         """Return after that many virtual seconds."""
         await asyncio.sleep(seconds)
-
-
-def _owner(handle: Handle) -> object | None:
-    return handle._context.get(OWNER)  # type: ignore[attr-defined, no-any-return]

@@ -5,49 +5,26 @@ The rules carry the numbers of the guarantees they watch; a broken one is writte
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from simulation.bodies import LOG_BUCKET, TASK_ID, Content, Event, spellings
-from simulation.ledger import Ledger
+from simulation.archive import Archive
+from simulation.bodies import Content, spellings
 from simulation.queue import Stored
 from simulation.sink import Post
-from simulation.verdicts import Memory, lease_was_fair
-from worker.assembly import POSTS_MAX, RECORDS_MAX
+from simulation.verdicts import lease_was_fair
+from worker.assembly import POSTS_MAX
 from worker.clients.mns import BATCH
 from worker.events import Message
-from worker.record import ROOT
 
 if TYPE_CHECKING:
     from simulation.process import Process
-    from simulation.scenario import Scenario
 
 REFUSAL_SECONDS = 300.0
 
 
-class Oracles:
+class Oracles(Archive):
     """Watches every effect of every process of one world."""
-
-    def __init__(self, scenario: Scenario, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.scenario = scenario
-        self.messages: dict[str, Stored] = {}
-        self.deleted: set[str] = set()
-        self.dead: dict[str, str] = {}
-        self.accepted_at: dict[str, int] = {}
-        self.recorded_keys: set[str] = set()
-        self.known_accepts: Counter[str] = Counter()
-        self.deliveries: Counter[str] = Counter()
-        self.expected: set[str] = set()
-        self.events: list[Event] = []
-        self._posts: dict[str, Post] = {}
-        self._memories: dict[Process, Memory] = {}
-
-    def memory(self, process: Process) -> Memory:
-        """Return what a process has seen and done."""
-        return self._memories.setdefault(process, Memory())
 
     # What the world sends.
 
@@ -111,6 +88,7 @@ class Oracles:
 
     def change_asked(self, process: Process, handle: str, seconds: int) -> None:
         """A renewal or a release leaves the process."""
+        self.ledger.note(process.name, "visibility asked", (handle, seconds))
         if seconds < 1:
             self.ledger.violated("MNS", f"a visibility of {seconds} s is refused")
         if seconds != self.scenario.habits.visibility_seconds:
@@ -167,7 +145,7 @@ class Oracles:
             if seen is not None and seen <= memory.done and not self._awaits(process, key):
                 self.ledger.violated("G2 dedupe", f"posted again though recorded: {key[:60]!r}")
         post = Post(process, tuple(keys), number, f"R{number:06}")
-        self._posts[post.request_id] = post
+        self.posts[post.request_id] = post
         return post
 
     def _awaits(self, process: Process, key: str) -> bool:
@@ -200,92 +178,3 @@ class Oracles:
             self.ledger.violated(
                 "G5 credentials", f"{process.name} called OMS again although they were refused"
             )
-
-    # OSS.
-
-    def put_started(self, process: Process, under_way: int) -> None:
-        """A put leaves the process."""
-        if under_way >= RECORDS_MAX:
-            self.ledger.violated("G8 bounded", f"{process.name} has {under_way} puts under way")
-
-    def stored(self, process: Process, bucket: str, name: str, body: bytes, kind: str) -> None:
-        """An object was written."""
-        folder = name.removeprefix(f"{ROOT}/{TASK_ID}/").partition("/")[0]
-        self.ledger.note(process.name, folder, name[-60:])
-        if bucket != LOG_BUCKET or not name.startswith(f"{ROOT}/{TASK_ID}/"):
-            self.ledger.violated("records", f"a {kind} was written to {bucket}/{name[:80]}")
-        match folder:
-            case "success_object":
-                self._success(process, json.loads(body))
-            case "log":
-                for line in body.splitlines():
-                    self._success(process, json.loads(line))
-            case "failed_object":
-                self._failed(process, json.loads(body))
-            case "dead_letter":
-                self._dead(process, name, json.loads(body))
-
-    def _success(self, process: Process, record: dict[str, Any]) -> None:
-        """A success record: it must name an accepted post of its key by the same process."""
-        key = record["key"]
-        if record["outcome"] == "rejected":
-            self.memory(process).failed.add(key)
-            return
-        post = self._posts.get(record["oms_request_id"])
-        if (
-            post is None
-            or not post.is_accepted
-            or key not in post.keys
-            or post.process is not process
-        ):
-            self.ledger.violated("G1 no false records", f"never accepted: {key[:60]!r}")
-            return
-        memory = self.memory(process)
-        memory.recorded[key] = max(memory.recorded.get(key, 0), post.started)
-        self.recorded_keys.add(key)
-
-    def _failed(self, process: Process, record: dict[str, Any]) -> None:
-        self.memory(process).failed.add(record["key"])
-        if record["key"] not in self.scenario.poison:
-            self.ledger.violated("G4 one bad key", f"a good key failed: {record['key'][:60]!r}")
-
-    def _dead(self, process: Process, name: str, letter: dict[str, Any]) -> None:
-        stored = self.messages[letter["message_id"]]
-        self.dead[stored.message_id] = letter["cause"]
-        if letter["body"] != stored.letter.body or f"/{letter['cause']}/" not in name:
-            self.ledger.violated("dead letters", f"{name} does not hold its message")
-        why = self.scenario.why_not_dead(stored, letter["cause"])
-        if why:
-            self.ledger.violated("G3 outages cost nothing", f"{process.name} buried {name}: {why}")
-
-    # Stops.
-
-    def process_ended(
-        self, process: Process, error: BaseException | None, *, was_cancelled: bool
-    ) -> None:
-        """A process has ended by itself: G7."""
-        now = self.ledger.now()
-        self.ledger.note(process.name, "end", len(process.in_hand))
-        asked_at = process.stop_asked_at
-        if error is not None or was_cancelled or asked_at is None:
-            self.ledger.violated("G7 two stops", f"{process.name} ended by itself: {error!r}")
-            return
-        limit = asked_at + process.plan.capacity.grace_seconds + 1
-        if process.leave_asked_at is not None:
-            limit = min(limit, process.leave_asked_at + 4)
-        if now > limit and not process.was_frozen:
-            self.ledger.violated("G7 two stops", f"{process.name} ended {now - limit:.1f} s late")
-        for stored in self.messages.values():
-            lease = stored.lease
-            if (
-                stored.message_id not in self.deleted
-                and lease is not None
-                and lease.process is process
-                and lease_was_fair(lease)
-                and stored.visible_at > now + 1.1
-            ):
-                self.ledger.violated(
-                    "G7 two stops",
-                    f"{process.name} ended, {stored.message_id} stays hidden for "
-                    f"{stored.visible_at - now:.0f} s",
-                )

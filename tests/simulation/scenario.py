@@ -113,7 +113,7 @@ def random_scenario(seed: int) -> Scenario:
     return Scenario(
         seed,
         mix=Mix(
-            letters=rng.randint(30, 80),
+            letters=rng.randint(20, 60),
             span_seconds=span,
             plain_keys=rng.choice((3, 15, 40)),
             poison_keys=rng.choice((0, 0, 1, 2)),
@@ -138,7 +138,7 @@ def random_scenario(seed: int) -> Scenario:
         may_look=rng.random() < 0.7,
         layout=rng.choice(("object", "log")),
         encoding=rng.choice(("auto", "url" if is_url_encoded else "raw")),
-        pollers=rng.choice((1, 2, 4)),
+        pollers=rng.choice((1, 2, 3)),
         batch_keys=rng.choice((1, 3, 10, 10, 100)),
         linger_seconds=rng.choice((0.0, 0.02, 0.5)),
         grace_seconds=rng.choice((20.0, 45.0)),

@@ -92,7 +92,9 @@ class World:
 
     def start_process(self) -> None:
         """Start one more worker."""
-        name = f"worker-{len(self.processes) + 1}"
+        # As in a container: the name outlives the process that bore it.
+        names = {f"host-{n}" for n in range(self.scenario.workers)}
+        name = min(names - {each.plan.worker for each in self.running()}, default="host-x")
         process = Process(self, len(self.processes) + 1, self.scenario.plan(name))
         self.processes.append(process)
         process.start()
