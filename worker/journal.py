@@ -9,6 +9,7 @@ import structlog
 from worker.errors import Failure
 from worker.events import Kind
 from worker.metrics import Metrics
+from worker.rights import missing
 
 if TYPE_CHECKING:
     from worker.lease import Held
@@ -121,7 +122,9 @@ def bounded(text: str) -> str:
 def hint(failure: Failure) -> str:
     """Say what an operator should look at next."""
     blamed = (failure.service, str(failure.blame))
-    return _HINTS.get(blamed, "no action needed if it passes; the relay probes at most 30 s apart")
+    known = _HINTS.get(blamed, "no action needed if it passes; the relay probes at most 30 s apart")
+    action = missing(failure)
+    return f"grant {action} if this key lacks it; else {known}" if action else known
 
 
 _HINTS = {

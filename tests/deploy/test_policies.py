@@ -1,0 +1,157 @@
+"""The policies of deploy/policies: enough for the work, and nothing that no call needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from harness import account
+from harness.ops import connected
+from harness.policies import POLICIES, Right, actions, rights, used
+from harness.relay import HurriedClock, Running, relaying
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+from localcloud.identity import ALIBABA, HUAWEI
+from localcloud.mns.message import Attributes
+from worker.ops.doctor import Wish, examine
+from worker.ops.network import Network
+from worker.ops.verdict import Verdict
+
+RELAY, OPERATOR, HUAWEI_POLICY = "ram-policy.json", "ram-policy-operator.json", "iam-policy.json"
+OBJECTS = 400
+# Read one way or the other, these name two objects: only a look into the source bucket tells.
+AMBIGUOUS = {"a+b.txt", "50%41.txt"}
+
+
+def prepare(cloud: LocalCloud, *, is_slow: bool = False) -> set[str]:
+    cloud.prepare(dead_letter_queue="dead-events", attributes=Attributes(visibility_timeout=2))
+    cloud.mns.publish("dead-events", "left over")
+    keys = {f"photos/{number}.jpg" for number in range(OBJECTS)} | AMBIGUOUS
+    for key in keys:
+        cloud.oss.put("source", key, key.encode())
+    if is_slow:
+        # For leases to fall due: renewals are part of the work.
+        cloud.faults.add(
+            Fault("oms", "CreateSyncEvents", action=Action.LATENCY, seconds=1.6, times=2)
+        )
+    return keys
+
+
+def allow(cloud: LocalCloud, *, without: str = "", policy: str = RELAY) -> None:
+    """Give both keys what the policies grant, and nothing else."""
+    ram, iam = actions(rights(policy, cloud)), actions(rights(HUAWEI_POLICY, cloud))
+    cloud.alibaba.add(replace(ALIBABA, allowed=tuple(each for each in ram if each != without)))
+    cloud.huawei.add(replace(HUAWEI, allowed=tuple(each for each in iam if each != without)))
+
+
+def granted(cloud: LocalCloud, policy: str = RELAY) -> list[Right]:
+    return rights(policy, cloud) + rights(HUAWEI_POLICY, cloud)
+
+
+async def finish(relay: Running, keys: set[str]) -> None:
+    await relay.settle()
+    await relay.until(
+        lambda: account.dead_letters(relay.cloud, "receive-limit"), "the drained dead-letter queue"
+    )
+    account.check(relay.cloud, keys)
+
+
+async def test_the_relay_needs_every_right_of_its_policies_and_no_other(cloud: LocalCloud) -> None:
+    keys = prepare(cloud, is_slow=True)
+    allow(cloud)
+    async with relaying(cloud) as relay:
+        await finish(relay, keys)
+        assert (await relay.ready())[0] == 200
+    needed = set(used(cloud))
+    for right in sorted(needed):
+        assert any(grant.covers(right) for grant in granted(cloud)), f"not granted: {right}"
+    for grant in granted(cloud):
+        assert any(grant.covers(right) for right in needed), f"granted for nothing: {grant}"
+    refused = [call for call in (*cloud.mns.served, *cloud.oss.served) if call.status == 403]
+    assert not refused
+
+
+STOPPING = {
+    "mns:ReceiveMessage": "mns",
+    "mns:DeleteMessage": "mns",
+    "mns:ChangeMessageVisibility": "mns",
+    "oss:PutObject": "oss",
+    "oms:synctask:createEvent": "oms",
+}
+# Without these the relay works, and says in its log what it does instead.
+DISPENSABLE = {"mns:GetQueueAttributes", "oms:synctask:get"}
+
+
+@pytest.mark.parametrize("action", STOPPING)
+async def test_readyz_names_a_right_that_is_missing(cloud: LocalCloud, action: str) -> None:
+    keys = prepare(cloud, is_slow=action == "mns:ChangeMessageVisibility")
+    allow(cloud, without=action)
+    async with relaying(cloud) as relay:
+        told = await relay.not_ready(STOPPING[action])
+        assert f"grant {action}" in told
+        allow(cloud)
+        relay.breaker(STOPPING[action]).probe_now()
+        await finish(relay, keys)
+    assert not account.log_objects(cloud, "failed_object")
+
+
+@pytest.mark.parametrize("action", sorted(DISPENSABLE))
+async def test_the_log_names_a_right_that_would_be_better_granted(
+    cloud: LocalCloud, action: str
+) -> None:
+    keys = prepare(cloud)
+    allow(cloud, without=action)
+    async with relaying(cloud) as relay:
+        await finish(relay, keys)
+        told = [str(line["event"]) for line in relay.logged("probe")]
+        assert any(f"Grant {action}" in line for line in told)
+
+
+async def test_without_a_look_into_the_source_bucket_both_readings_of_a_key_are_posted(
+    cloud: LocalCloud,
+) -> None:
+    keys = prepare(cloud)
+    allow(cloud, without="oss:GetObject")
+    async with relaying(cloud) as relay:
+        await finish(relay, keys)
+    assert {"50%41.txt", "50A.txt", "a+b.txt", "a b.txt"} <= set(account.posted(cloud))
+
+
+def test_every_right_of_the_relay_is_missed_by_a_test(cloud: LocalCloud) -> None:
+    prepare(cloud)
+    tested = {*STOPPING, *DISPENSABLE, "oss:GetObject"}
+    assert set(actions(granted(cloud))) == tested
+
+
+async def test_the_operators_policy_passes_the_doctor(cloud: LocalCloud) -> None:
+    prepare(cloud)
+    allow(cloud, policy=OPERATOR)
+    async with connected(cloud) as clients:
+        network = Network(HurriedClock())
+        checks = [
+            each async for each in examine(clients, network, Wish("photos/1.jpg", may_receive=True))
+        ]
+    bad = [each for each in checks if each.verdict in {Verdict.FAILURE, Verdict.SKIPPED}]
+    assert not bad
+    for right in sorted(set(used(cloud))):
+        grants = granted(cloud, OPERATOR)
+        assert any(grant.covers(right) for grant in grants), f"not granted: {right}"
+
+
+@pytest.mark.parametrize("name", [RELAY, OPERATOR, HUAWEI_POLICY])
+def test_policies_name_no_wildcard_action(name: str) -> None:
+    document = json.loads((POLICIES / name).read_text())
+    assert document["Version"] in {"1", "1.1"}
+    for statement in document["Statement"]:
+        assert all("*" not in action for action in statement["Action"])
+        assert all(resource != "*" for resource in statement.get("Resource", []))
+
+
+@pytest.mark.parametrize("name", [RELAY, OPERATOR, HUAWEI_POLICY])
+def test_every_granted_action_is_traced_to_its_call(cloud: LocalCloud, name: str) -> None:
+    cloud.prepare(dead_letter_queue="dead-events")
+    table = (POLICIES / "README.md").read_text()
+    for action in actions(rights(name, cloud)):
+        assert f"`{action}`" in table
