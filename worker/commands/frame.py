@@ -10,7 +10,6 @@ import asyncio
 import re
 import signal
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
 import typer
@@ -21,6 +20,8 @@ from worker.clock import SystemClock
 from worker.errors import CallFailed, Fatal, RelayError
 from worker.journal import hint
 from worker.ops.connect import Clients, connect
+from worker.ops.moment import UNIT_SECONDS
+from worker.ops.moment import moment as moment_before
 
 T = TypeVar("T")
 
@@ -28,8 +29,6 @@ EXIT_FAILED = 1
 EXIT_TO_MEND = 2
 EXIT_NOTHING_FOUND = 3
 EXIT_STOPPED = 130
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def run(main: Callable[[Clients], Awaitable[T]], *, ends_gently: bool = False) -> T:
@@ -91,16 +90,10 @@ async def _connected(
 
 def moment(text: str) -> float:
     """Read `90s`, `15m`, `24h`, `7d` (so long ago) or an ISO 8601 time (UTC unless it says otherwise)."""
-    match = re.fullmatch(r"(\d{1,9})([smhd])", text.strip())
-    if match:
-        return SystemClock.wall() - int(match[1]) * _UNITS[match[2]]
     try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is neither a length of time (90s, 15m, 24h, 7d) nor an ISO 8601 time"
-        ) from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        return moment_before(text, SystemClock.wall())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def rate(text: str) -> float:
@@ -108,4 +101,4 @@ def rate(text: str) -> float:
     match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(?:/([smh]))?", text.strip())
     if match is None or not float(match[1]):
         raise typer.BadParameter(f"{text!r} is no rate such as 5/s, 300/m or 0.5")
-    return float(match[1]) / _UNITS[match[2] or "s"]
+    return float(match[1]) / UNIT_SECONDS[match[2] or "s"]
