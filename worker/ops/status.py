@@ -9,10 +9,11 @@ from typing import TypeVar
 
 import aiohttp
 
+from worker.breaker import PROBE_SECONDS_CREDENTIALS
 from worker.clients.http import open_session
 from worker.clients.mns import MnsClient
 from worker.clients.oms import TaskState
-from worker.errors import CallFailed
+from worker.errors import Blame, CallFailed, Failure
 from worker.journal import hint
 from worker.ops.connect import Clients
 from worker.ops.doctor_task import counter
@@ -92,6 +93,7 @@ class StatusBoard:
         self._clients = clients
         self._workers = tuple(workers)
         self._before: dict[str, Sample] = {}
+        self._refused: tuple[float, Failure] | None = None
 
     async def look(self) -> Status:
         """Read every part side by side. The first look watches the workers for a second, for their rates."""
@@ -150,7 +152,16 @@ class StatusBoard:
         return await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX)
 
     async def _task(self) -> TaskStatus:
-        return _task_status(await self._clients.patiently(self._clients.sink.show))
+        # Huawei locks a key after five refusals in a row: looking on must not be what locks it (G5).
+        now = self._clients.clock.monotonic()
+        if self._refused is not None and now < self._refused[0]:
+            raise CallFailed(self._refused[1])
+        try:
+            return _task_status(await self._clients.patiently(self._clients.sink.show))
+        except CallFailed as failed:
+            if failed.failure.blame is Blame.CREDENTIALS:
+                self._refused = (now + PROBE_SECONDS_CREDENTIALS, failed.failure)
+            raise
 
     async def _look_at_workers(self) -> tuple[WorkerStatus, ...]:
         clock = self._clients.clock
