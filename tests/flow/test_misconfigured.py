@@ -187,7 +187,7 @@ async def test_a_stopped_task_keeps_everything_in_the_queue(
         task.stop()
     async with relaying(cloud) as relay:
         if not is_at_start:
-            await relay.until(lambda: relay.breaker("oms").state == "trial", "the probes")
+            await relay.until(lambda: relay.assembled.flow.receiver.is_open, "the probes")
             task.stop()
         send(cloud)
         told = await relay.not_ready("oms")

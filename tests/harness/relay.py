@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, cycle
 from typing import Any, cast
 
 import aiohttp
+import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
@@ -21,6 +23,7 @@ from harness.account import prepared
 from harness.until import TICK_SECONDS, until
 from localcloud.cloud import LocalCloud
 from settings import Settings, load_settings
+from worker import receive
 from worker.assembly import Assembled, Plan, Ports, assemble
 from worker.breaker import Breaker
 from worker.clients.http import open_session
@@ -39,6 +42,8 @@ HURRY = 20
 QUIET_TICKS = 5
 JUMP_SECONDS_MAX = 850
 _numbers = count(1)
+# Each test process begins elsewhere, so that two of them do not race for one port.
+_ports_to_try = cycle(range(20_000 + os.getpid() * 37 % 10_000, 31_000))
 
 
 class HurriedClock:
@@ -161,7 +166,7 @@ async def relaying(
     capture = LogCapture()
     metrics = Metrics(CollectorRegistry())
     journal = Journal(metrics, _logger(capture))
-    async with _ports(found) as ports:
+    async with _ports(found) as ports, _hurried():
         assembled = assemble(ports, replace(_plan(found), **plan), journal)
         stops, port = Stops(), free_port()
         health = Health(assembled, metrics, ports.clock.monotonic)
@@ -176,10 +181,24 @@ async def relaying(
                 await task
 
 
+@asynccontextmanager
+async def _hurried() -> AsyncIterator[None]:
+    """Let pollers look more often whether they may poll; this wait is no parameter of the relay."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(receive, "GATE_SECONDS", receive.GATE_SECONDS / HURRY)
+        yield
+
+
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Return a port below those that the system gives to outgoing connections."""
+    for port in _ports_to_try:
+        with socket.socket() as taken:
+            try:
+                taken.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
 
 
 def _logger(capture: LogCapture) -> structlog.stdlib.BoundLogger:
