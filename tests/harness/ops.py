@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +29,10 @@ REFUSED = (
 
 @asynccontextmanager
 async def connected(
-    cloud: LocalCloud, clock: Clock | None = None, **settings: str
+    cloud: LocalCloud, clock: Clock | None = None, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Clients]:
     """The operators' clients for what was prepared; `settings` are names of the environment."""
-    found = load_settings(cloud.settings() | settings, dotenv=None)
+    found = load_settings(cloud.settings() | dict(settings or {}), dotenv=None)
     async with connect(found, clock=clock or HurriedClock()) as clients:
         yield clients
 

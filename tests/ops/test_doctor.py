@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from harness.ops import bodies, calls, connected, objects
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+from localcloud.identity import ALIBABA, HUAWEI, Identity
+from localcloud.mns import Attributes
+from localcloud.oms.task import Statistic
+from worker.clock import SystemClock
+from worker.ops.doctor import Wish, examine
+from worker.ops.network import Network
+from worker.ops.verdict import Check, Verdict
+
+ALLOWED = {
+    *("mns:GetQueueAttributes", "mns:PeekMessage", "mns:ReceiveMessage", "mns:DeleteMessage"),
+    *("mns:ChangeMessageVisibility", "oss:PutObject", "oss:GetObject", "oss:ListObjects"),
+    "oss:DeleteObject",
+}
+
+
+async def examined(
+    cloud: LocalCloud, wish: Wish | None = None, settings: dict[str, str] | None = None
+) -> dict[str, Check]:
+    async with connected(cloud, settings=settings) as clients:
+        checks = [each async for each in examine(clients, Network(SystemClock()), wish)]
+    assert len({check.name for check in checks}) == len(checks)
+    assert all(check.fix for check in checks if check.verdict is Verdict.FAILURE)
+    return {check.name: check for check in checks}
+
+
+def ill(checks: dict[str, Check]) -> dict[str, Verdict]:
+    """What is neither ok nor skipped."""
+    fine = (Verdict.OK, Verdict.SKIPPED)
+    return {name: check.verdict for name, check in checks.items() if check.verdict not in fine}
+
+
+def skipped(checks: dict[str, Check]) -> set[str]:
+    return {name for name, check in checks.items() if check.verdict is Verdict.SKIPPED}
+
+
+def refused(cloud: LocalCloud, service: str) -> int:
+    """Signed calls that were answered 401 or 403."""
+    counts = {"mns": cloud.mns, "oss": cloud.oss, "oms": cloud.oms}[service].counts
+    unsigned = {"Unknown", "UnknownOperation"}
+    return sum(
+        n for (name, code), n in counts.items() if code in (401, 403) and name not in unsigned
+    )
+
+
+async def test_a_sound_relay_has_nothing_to_mend_and_nothing_is_changed(cloud: LocalCloud) -> None:
+    cloud.prepare(dead_letter_queue="dead")
+    checks = await examined(cloud)
+    assert ill(checks) == {}
+    assert skipped(checks) == {"oms.post"}
+    assert {"mns.dead_letter_queue.delete", "oss.source", "oms.month"} <= checks.keys()
+    assert "from Aliyun cn-hangzhou source to cn-north-4 destination" in checks["oms.task"].detail
+    assert objects(cloud) == {}
+    assert cloud.oms.posts_accepted == 0
+    assert all(not each.fix for each in checks.values())
+
+
+async def test_a_wrong_alibaba_secret_is_sent_once_and_never_again(cloud: LocalCloud) -> None:
+    cloud.prepare(dead_letter_queue="dead")
+    checks = await examined(cloud, settings={"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "wrong"})
+    assert ill(checks) == {"mns.queue": Verdict.FAILURE}
+    assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret" in checks["mns.queue"].fix
+    assert refused(cloud, "mns") + refused(cloud, "oss") == 1
+    assert calls(cloud, "mns") + calls(cloud, "oss") == 1
+    assert "refused this key" in checks["oss.write"].detail
+    assert checks["oms.task"].verdict is Verdict.OK
+
+
+async def test_a_wrong_huawei_secret_is_sent_once_and_never_again(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    checks = await examined(cloud, Wish(key="a"), settings={"HW_SK": "wrong"})
+    assert ill(checks) == {"oms.task": Verdict.FAILURE}
+    assert "HW_AK and HW_SK" in checks["oms.task"].fix
+    assert (refused(cloud, "oms"), calls(cloud, "oms")) == (1, 1)
+    assert "oms.post" in skipped(checks)
+    assert checks["oss.delete"].verdict is Verdict.OK
+
+
+async def test_an_unknown_access_key_is_named(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    checks = await examined(cloud, settings={"ALIBABA_CLOUD_ACCESS_KEY_ID": "LTAInobody"})
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key" in checks["mns.queue"].fix
+    assert "LTAInobody" not in checks["mns.queue"].detail
+    assert refused(cloud, "mns") + refused(cloud, "oss") == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "name", "verdict", "fix"),
+    [
+        (
+            "mns:GetQueueAttributes",
+            "mns.queue",
+            Verdict.WARNING,
+            "grant mns:GetQueueAttributes on acs:mns:*:*:/queues/oss-events to",
+        ),
+        (
+            "mns:PeekMessage",
+            "mns.peek",
+            Verdict.WARNING,
+            "grant mns:PeekMessage on acs:mns:*:*:/queues/oss-events/messages to",
+        ),
+        ("mns:ReceiveMessage", "mns.receive", Verdict.FAILURE, "grant mns:ReceiveMessage on"),
+        ("mns:DeleteMessage", "mns.delete", Verdict.FAILURE, "grant mns:DeleteMessage on"),
+        (
+            "mns:ChangeMessageVisibility",
+            "mns.renew",
+            Verdict.FAILURE,
+            "grant mns:ChangeMessageVisibility on",
+        ),
+        (
+            "oss:PutObject",
+            "oss.write",
+            Verdict.FAILURE,
+            "grant oss:PutObject on acs:oss:*:*:relay-log/oms_source_record/* to",
+        ),
+        ("oss:GetObject", "oss.read", Verdict.WARNING, "grant oss:GetObject on"),
+        (
+            "oss:ListObjects",
+            "oss.list",
+            Verdict.WARNING,
+            "oss:ListObjects on acs:oss:*:*:relay-log to",
+        ),
+        ("oss:DeleteObject", "oss.delete", Verdict.WARNING, "grant oss:DeleteObject on"),
+    ],
+)
+async def test_a_missing_right_is_named(
+    cloud: LocalCloud, action: str, name: str, verdict: Verdict, fix: str
+) -> None:
+    cloud.prepare()
+    rights = tuple(ALLOWED - {action})
+    cloud.alibaba.add(Identity(ALIBABA.access_key, ALIBABA.secret, allowed=rights))
+    checks = await examined(cloud, Wish(may_receive=True))
+    found = ill(checks)
+    if action == "oss:GetObject":
+        assert found.pop("oss.source") is Verdict.WARNING
+        assert "oss:GetObject on acs:oss:*:*:source/*" in checks["oss.source"].fix
+    assert found == {name: verdict}
+    assert fix in checks[name].fix
+
+
+async def test_a_missing_right_at_oms_is_named(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    only = ("oms:synctask:createEvent",)
+    cloud.huawei.add(Identity(HUAWEI.access_key, HUAWEI.secret, allowed=only))
+    checks = await examined(cloud)
+    assert ill(checks) == {"oms.task": Verdict.FAILURE}
+    assert "grant oms:synctask:get" in checks["oms.task"].fix
+    cloud.huawei.add(Identity(HUAWEI.access_key, HUAWEI.secret, allowed=("oms:synctask:get",)))
+    checks = await examined(cloud, Wish(key="a"))
+    assert ill(checks) == {"oms.post": Verdict.FAILURE}
+    assert "grant oms:synctask:createEvent" in checks["oms.post"].fix
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "fix"),
+    [
+        ({"MNS_QUEUE": "nowhere"}, "mns.queue", "create the queue nowhere"),
+        ({"MNS_DEAD_LETTER_QUEUE": "nowhere"}, "mns.dead_letter_queue.queue", "the queue nowhere"),
+        ({"LOG_BUCKET": "nowhere"}, "oss.write", "create the bucket nowhere in cn-hangzhou"),
+        ({"OSS_REGION": "cn-beijing"}, "oss.write", "OSS_REGION=cn-beijing is not the region"),
+    ],
+)
+async def test_what_does_not_exist_is_named_and_asked_once(
+    cloud: LocalCloud, settings: dict[str, str], name: str, fix: str
+) -> None:
+    cloud.prepare()
+    checks = await examined(cloud, settings=settings)
+    assert checks[name].verdict is Verdict.FAILURE
+    assert fix in checks[name].fix
+    if "nowhere" in fix:
+        assert [each for each, verdict in ill(checks).items() if verdict is Verdict.FAILURE] == [
+            name
+        ]
+
+
+async def test_an_unknown_task_sends_to_the_console(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    url = cloud.settings()["SYNC_URL"].replace("5f0e8c6a", "00000000")
+    checks = await examined(cloud, Wish(key="a"), settings={"SYNC_URL": url})
+    assert ill(checks) == {"oms.task": Verdict.FAILURE}
+    assert "copy SYNC_URL" in checks["oms.task"].fix
+    assert "oms.post" in skipped(checks)
+
+
+async def test_a_stopped_task_has_to_be_started(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    next(iter(cloud.oms.tasks.values())).stop()
+    checks = await examined(cloud)
+    assert ill(checks) == {"oms.task": Verdict.FAILURE}
+    assert "STOPPED" in checks["oms.task"].detail
+    assert "start the task" in checks["oms.task"].fix
+
+
+@pytest.mark.parametrize("service", ["mns", "oss", "oms"])
+@pytest.mark.parametrize("seconds", [3600, -3600])
+async def test_a_clock_that_is_off_is_told_before_any_key_is_refused(
+    cloud: LocalCloud, service: str, seconds: int
+) -> None:
+    cloud.prepare()
+    {"mns": cloud.mns, "oss": cloud.oss, "oms": cloud.oms}[service].clock.offset_seconds = seconds
+    checks = await examined(cloud)
+    assert ill(checks) == {f"{service}.clock": Verdict.FAILURE}
+    assert "sudo chronyc makestep" in checks[f"{service}.clock"].fix
+    assert ("behind" if seconds > 0 else "ahead of") in checks[f"{service}.clock"].detail
+    assert calls(cloud, service) == 0
+
+
+async def test_a_clock_that_drifts_is_a_warning(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    cloud.oms.clock.offset_seconds = 120
+    assert ill(await examined(cloud)) == {"oms.clock": Verdict.WARNING}
+
+
+async def test_a_missing_date_is_a_warning(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    cloud.faults.add(Fault("oms", "Unknown", Action.STATUS, 200, headers={"Date": "soon"}))
+    assert ill(await examined(cloud)) == {"oms.clock": Verdict.WARNING}
+
+
+async def test_the_log_bucket_must_not_be_the_source_bucket(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    checks = await examined(cloud, settings={"LOG_BUCKET": "source"})
+    assert ill(checks) == {"oms.log_bucket": Verdict.FAILURE}
+    assert "set LOG_BUCKET to another bucket" in checks["oms.log_bucket"].fix
+
+
+async def test_another_region_and_another_cloud_are_told(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    task = next(iter(cloud.oms.tasks.values()))
+    task.src_region = "cn-shanghai"
+    checks = await examined(cloud)
+    assert ill(checks) == {"oms.region": Verdict.WARNING}
+    assert "the log bucket is in cn-hangzhou" in checks["oms.region"].detail
+    task.src_cloud_type = "Tencent"
+    assert ill(await examined(cloud)) == {"oms.source": Verdict.FAILURE}
+
+
+async def test_failures_of_the_month_are_told(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    next(iter(cloud.oms.tasks.values())).count(Statistic.FAILURE, 3, cloud.oms.clock.now())
+    checks = await examined(cloud)
+    assert ill(checks) == {"oms.month": Verdict.WARNING}
+    assert "3 failed" in checks["oms.month"].detail
+
+
+@pytest.mark.parametrize(
+    ("attributes", "fix"),
+    [
+        (Attributes(visibility_timeout=5), "VisibilityTimeout"),
+        (Attributes(visibility_timeout=7200), "VisibilityTimeout"),
+        (Attributes(message_retention_period=3600), "MessageRetentionPeriod"),
+    ],
+)
+async def test_a_queue_that_is_set_up_badly_is_a_warning(
+    cloud: LocalCloud, attributes: Attributes, fix: str
+) -> None:
+    cloud.prepare(attributes=attributes)
+    checks = await examined(cloud)
+    assert ill(checks) == {"mns.queue": Verdict.WARNING}
+    assert fix in checks["mns.queue"].fix
+
+
+async def test_a_waiting_message_is_received_on_request_only_and_given_back(
+    cloud: LocalCloud,
+) -> None:
+    cloud.prepare()
+    cloud.mns.publish("oss-events", "hello")
+    checks = await examined(cloud)
+    assert "--receive" in checks["mns.receive"].detail
+    assert skipped(checks) == {"mns.receive", "oms.post"}
+    assert calls(cloud, "mns", "BatchReceiveMessage") == 0
+    checks = await examined(cloud, Wish(may_receive=True))
+    assert checks["mns.receive"].verdict is Verdict.OK
+    assert "given back" in checks["mns.receive"].detail
+    cloud.mns.clock.offset_seconds = 1.1
+    assert bodies(cloud) == ["hello"]
+
+
+async def test_a_key_is_posted_on_request_only(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    checks = await examined(cloud, Wish(key="猫/😀\x01.jpg"))
+    assert checks["oms.post"].verdict is Verdict.OK
+    assert [list(post.keys) for post in cloud.oms.posts] == [["猫/😀\x01.jpg"]]
+
+
+@pytest.mark.parametrize("name", ["MNS_ENDPOINT", "OSS_ENDPOINT", "SYNC_URL"])
+async def test_a_port_that_nobody_serves_is_told_and_the_others_are_checked(
+    cloud: LocalCloud, name: str
+) -> None:
+    cloud.prepare()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        if name == "SYNC_URL":
+            url += "/v2/p/sync-tasks/t/events"
+        checks = await examined(cloud, settings={name: url})
+    service = "oms" if name == "SYNC_URL" else name[:3].lower()
+    assert ill(checks) == {f"{service}.network": Verdict.FAILURE}
+    assert "open outgoing TCP" in checks[f"{service}.network"].fix
+    others = {"mns.queue", "oss.write", "oms.task"} - {
+        each for each in checks if each.startswith(f"{service}.")
+    }
+    assert all(checks[each].verdict is Verdict.OK for each in others)
+
+
+async def test_a_name_that_does_not_resolve_is_told(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.prepare()
+
+    async def getaddrinfo(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", getaddrinfo)
+    checks = await examined(cloud)
+    assert ill(checks) == {f"{each}.network": Verdict.FAILURE for each in ("mns", "oss", "oms")}
+    assert "cannot be resolved" in checks["oss.network"].detail
+    assert "DNS" in checks["oss.network"].fix
+
+
+@pytest.mark.parametrize("action", [Action.CUT_BEFORE, Action.CUT_AFTER])
+async def test_a_call_without_an_answer_is_not_repeated(cloud: LocalCloud, action: Action) -> None:
+    cloud.prepare()
+    cloud.faults.add(Fault("oss", "PutObject", action))
+    checks = await examined(cloud)
+    assert ill(checks) == {"oss.write": Verdict.FAILURE}
+    assert {"oss.read", "oss.list", "oss.delete"} <= skipped(checks)
+
+
+async def test_what_passes_is_told_to_pass(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    cloud.faults.add(Fault("oms", "ShowSyncTask", Action.STATUS, 503))
+    checks = await examined(cloud)
+    assert "passes by itself" in checks["oms.task"].fix
+
+
+async def test_a_bucket_of_another_region_names_the_settings_to_change(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    text = "The bucket you are attempting to access must be addressed using the specified endpoint."
+    body = f"<Error><Code>AccessDenied</Code><Message>{text}</Message></Error>"
+    cloud.faults.add(
+        Fault("oss", "PutObject", status=403, body=body, content_type="application/xml")
+    )
+    checks = await examined(cloud)
+    assert "set OSS_ENDPOINT and OSS_REGION" in checks["oss.write"].fix

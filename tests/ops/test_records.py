@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from harness.ops import connected, objects, put_object
+from harness.relay import relaying
+from localcloud.cloud import LocalCloud
+from worker.ops.records import BadKey, Record, RecordsOf
+
+ODD_KEYS = [
+    "plain.txt",
+    "目录/文件 名.txt",
+    "emoji/😀🐈‍⬛",
+    "control/\x01\x1f\x7f\r\n\t",
+    "..",
+    "a/../b//c/./",
+    "100%25/%41+b c",
+    "a" * 1023,
+    "猫" * 341,
+    "<&\"'>]]>",
+]
+
+
+@pytest.fixture(autouse=True)
+def _prepared(cloud: LocalCloud) -> None:
+    cloud.prepare()
+
+
+async def in_logs(records: RecordsOf, key: str, *times: float) -> list[Record]:
+    return [record async for record in records.in_logs(key, *times)]
+
+
+async def test_every_odd_key_is_found_in_layout_object(cloud: LocalCloud) -> None:
+    async with relaying(cloud, settings={"RELAY_KEY_ENCODING": "raw"}) as relay:
+        cloud.oss.put_many("source", dict.fromkeys(ODD_KEYS, b"content"))
+        await relay.settle()
+    async with connected(cloud) as clients:
+        for key in ODD_KEYS:
+            [record] = await RecordsOf(clients).of_key(key)
+            assert (record.key, record.outcome) == (key, "accepted")
+            assert record.message_id
+            assert record.posted_at_seconds > 0
+
+
+async def test_every_odd_key_is_found_in_layout_log(cloud: LocalCloud) -> None:
+    cloud.oms.reject = ("plain*", "目录*")
+    settings = {"RELAY_KEY_ENCODING": "raw"}
+    async with relaying(cloud, settings=settings, record_layout="log") as relay:
+        cloud.oss.put_many("source", dict.fromkeys(ODD_KEYS, b"content"))
+        await relay.settle()
+    async with connected(cloud) as clients:
+        records = RecordsOf(clients)
+        for key in ODD_KEYS:
+            is_refused = key.startswith(("plain", "目录"))
+            [record] = await in_logs(records, key)
+            assert (record.key, record.outcome) == (key, "rejected" if is_refused else "accepted")
+            assert len(await records.of_key(key)) == int(is_refused)
+        assert await in_logs(records, "plain") == []
+
+
+async def test_the_log_is_searched_within_the_times_given_only(cloud: LocalCloud) -> None:
+    now = datetime.now(UTC)
+    for hours in (1, 5, 30):
+        at = now - timedelta(hours=hours)
+        line = {"key": "k", "outcome": "accepted", "posted_at": at.isoformat(), "attempts": 1}
+        body = b"not json\n" + json.dumps(line | {"key": "other k"}).encode() + b"\n"
+        put_object(
+            cloud, f"log/{at:%Y/%m/%d/%H}/w-1.jsonl", body + json.dumps(line).encode() + b"\n"
+        )
+    async with connected(cloud) as clients:
+        records = RecordsOf(clients)
+
+        def ago(hours: float) -> float:
+            return (now - timedelta(hours=hours)).timestamp()
+
+        assert len(await in_logs(records, "k")) == 2
+        assert len(await in_logs(records, "k", ago(3))) == 1
+        assert len(await in_logs(records, "k", ago(48))) == 3
+        assert len(await in_logs(records, "k", ago(48), ago(10))) == 1
+
+
+async def test_success_and_failure_of_a_key_are_shown_newest_first(cloud: LocalCloud) -> None:
+    for folder, hour in (("success_object", 3), ("failed_object", 5)):
+        body = {"key": "k", "outcome": folder, "posted_at": f"2026-09-22T0{hour}:00:00.000+00:00"}
+        put_object(cloud, f"{folder}/k", json.dumps(body).encode())
+    async with connected(cloud) as clients:
+        found = await RecordsOf(clients).of_key("k")
+    assert [record.outcome for record in found] == ["failed_object", "success_object"]
+
+
+async def test_the_empty_records_of_the_tutorials_function_are_read_by_their_names(
+    cloud: LocalCloud,
+) -> None:
+    put_object(cloud, "success_object/old/key", b"")
+    put_object(cloud, "failed_object/old/key", b"")
+    async with connected(cloud) as clients:
+        found = await RecordsOf(clients).of_key("old/key")
+        [failed] = [record async for record in RecordsOf(clients).failed()]
+    assert {(record.key, record.outcome) for record in found} == {
+        ("old/key", "accepted"),
+        ("old/key", "rejected"),
+    }
+    assert failed.posted_at_seconds == pytest.approx(cloud.oss.clock.now(), abs=100)
+
+
+async def test_a_key_that_is_no_text_has_no_record(cloud: LocalCloud) -> None:
+    async with connected(cloud) as clients:
+        with pytest.raises(BadKey, match="not UTF-8"):
+            await RecordsOf(clients).of_key("\udcff")
+        with pytest.raises(BadKey, match="not UTF-8"):
+            await in_logs(RecordsOf(clients), "\udcff")
+
+
+async def test_failed_records_are_filtered_and_long_keys_are_among_them(cloud: LocalCloud) -> None:
+    cloud.oms.reject = ("*",)
+    keys = ["a/1", "a/2", "b/1", "a/" + "猫" * 340, "0" * 1023]
+    async with relaying(cloud, settings={"RELAY_KEY_ENCODING": "raw"}) as relay:
+        cloud.oss.put_many("source", dict.fromkeys(keys, b"content"))
+        await relay.settle()
+    put_object(cloud, f"failed_object/{'ab' * 32}/not-hashed", b"")
+    now = cloud.oss.clock.now()
+    async with connected(cloud) as clients:
+        records = RecordsOf(clients)
+
+        async def failed(**wanted: float) -> set[str]:
+            return {record.key async for record in records.failed(**wanted)}  # type: ignore[arg-type]
+
+        assert await failed() == {*keys, f"{'ab' * 32}/not-hashed"}
+        assert {r.key async for r in records.failed(key_prefix="a/")} == {"a/1", "a/2", keys[3]}
+        assert {r.key async for r in records.failed(key_prefix="0")} == {keys[4]}
+        assert {r.key async for r in records.failed(key_prefix="c")} == set()
+        assert await failed(since=now + 3600) == set()
+        assert await failed(until=now - 3600) == set()
+        assert all([record.reason async for record in records.failed(key_prefix="a/")])
+
+
+async def test_thousands_of_failed_records_are_read_page_by_page(cloud: LocalCloud) -> None:
+    for number in range(1_500):
+        put_object(cloud, f"failed_object/{number:04}", b"")
+    before = len(objects(cloud))
+    async with connected(cloud) as clients:
+        found = [record.key async for record in RecordsOf(clients).failed()]
+    assert found == [f"{number:04}" for number in range(1_500)]
+    assert len(objects(cloud)) == before

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.ops import connected, put_letter
+from harness.relay import free_port, relaying
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+from localcloud.oms.task import Statistic
+from worker.errors import Blame
+from worker.ops.status import StatusBoard
+from worker.ops.workers import Sample, rates
+
+
+async def test_every_part_is_told(cloud: LocalCloud) -> None:
+    cloud.prepare(dead_letter_queue="dead")
+    now = cloud.oms.clock.now()
+    task = next(iter(cloud.oms.tasks.values()))
+    for statistic, count in ((Statistic.REQUEST, 9), (Statistic.FAILURE, 2), (Statistic.SKIP, 1)):
+        task.count(statistic, count, now)
+    cloud.mns.clock.offset_seconds = -86_400
+    cloud.mns.publish("oss-events", "old")
+    cloud.mns.clock.offset_seconds = 0
+    cloud.mns.publish("oss-events", "new")
+    cloud.mns.publish("dead", "buried")
+    put_letter(cloud, 1)
+    put_letter(cloud, 2)
+    put_letter(cloud, 3, cause="undecodable")
+    async with connected(cloud) as clients:
+        found = await StatusBoard(clients).look()
+    assert found.is_complete
+    assert found.queue is not None
+    assert found.dead_letter_queue is not None
+    assert found.task is not None
+    assert (found.queue.active, found.queue.inactive, found.queue.delayed) == (2, 0, 0)
+    assert found.queue.oldest_seconds == pytest.approx(86_400, abs=100)
+    assert found.queue.retention_share == pytest.approx(0.25, abs=0.01)
+    assert (found.dead_letter_queue.name, found.dead_letter_queue.active) == ("dead", 1)
+    assert found.dead_letters == {"rejected": 2, "undecodable": 1}
+    assert (found.task.accepted, found.task.failed, found.task.skipped) == (9, 2, 1)
+
+
+async def test_an_empty_relay_is_told_as_empty(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    async with connected(cloud) as clients:
+        found = await StatusBoard(clients).look()
+    assert found.queue is not None
+    assert (found.queue.oldest_seconds, found.queue.retention_share) == (None, 0.0)
+    assert (found.dead_letter_queue, found.dead_letters, found.workers) == (None, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("service", "missing"),
+    [("mns", {"queue"}), ("oss", {"dead_letters"}), ("oms", {"task"})],
+)
+async def test_a_part_that_cannot_be_read_hides_no_other(
+    cloud: LocalCloud, service: str, missing: set[str]
+) -> None:
+    cloud.prepare()
+    cloud.faults.add(Fault(service, action=Action.STATUS, status=403))
+    async with connected(cloud) as clients:
+        found = await StatusBoard(clients).look()
+    assert not found.is_complete
+    assert found.errors.keys() == missing
+    assert all("Next: " in text for text in found.errors.values())
+    parts = {"queue": found.queue, "dead_letters": found.dead_letters, "task": found.task}
+    assert {name for name, part in parts.items() if part is None} == missing
+
+
+async def test_workers_are_asked_how_fast_and_how_well_they_work(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    gone = f"http://127.0.0.1:{free_port()}"
+    async with relaying(cloud) as relay, connected(cloud) as clients:
+        board = StatusBoard(clients, [relay.admin_url, gone])
+        await relay.until(lambda: not relay.breaker("oms").is_open, "a relay that works")
+        await board.look()
+        cloud.oss.put_many("source", {f"k{n}": b"content" for n in range(20)})
+        await relay.settle()
+        found = await board.look()
+        alive, dead = found.workers
+        assert alive.sample.is_ready
+        assert alive.sample.services.keys() == {"mns", "oss", "oms"}
+        assert alive.rates is not None
+        assert alive.rates.recorded * alive.rates.over_seconds == pytest.approx(20)
+        assert alive.rates.lag_seconds is not None
+        assert (dead.rates, dead.sample.error) == (None, "Connection refused")
+        assert not found.is_complete
+        cloud.faults.add(Fault("oms", action=Action.STATUS, status=404))
+        cloud.oss.put("source", "another", b"content")
+        await relay.until(
+            lambda: (failure := relay.breaker("oms").failure) and failure.blame is Blame.SERVICE,
+            "an open breaker",
+        )
+        sample = (await board.look()).workers[0].sample
+    assert not sample.is_ready
+    assert any("oms" in reason for reason in sample.reasons)
+
+
+async def test_something_else_than_a_worker_is_an_error(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    async with connected(cloud) as clients:
+        found = await StatusBoard(clients, [cloud.admin.url, "no url"]).look()
+    assert all(each.sample.error for each in found.workers)
+
+
+def test_a_restart_between_two_looks_gives_no_rates() -> None:
+    before, now = Sample("u", 0.0, received=10), Sample("u", 5.0, received=3)
+    assert rates(before, now) is None
+    assert rates(now, before) is None
+    assert rates(before, Sample("u", 5.0, received=20)) is not None
