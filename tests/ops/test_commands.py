@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import typer.main
+
+from harness.ops import CommandLine, bodies, message_id, objects, put_letter, put_object
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+from localcloud.identity import ALIBABA, Identity
+from worker.cli import commands
+from worker.commands import frame
+from worker.commands.terminal import shown, span, time_shown
+
+COLUMNS_MAX = 100
+COMMANDS = [
+    *(["doctor"], ["status"], ["records", "find"], ["records", "failed"]),
+    *(["dead", name] for name in ("groups", "list", "show", "redrive", "archive", "unarchive")),
+]
+LETTER_FIELDS = {
+    *("id", "cause", "day", "is_archived", "group", "error", "keys", "key_errors", "attempts"),
+    *("worker", "enqueued_at", "died_at", "moved_at", "redriven_as", "reason"),
+}
+RECORD_FIELDS = {
+    *("key", "outcome", "name", "posted_at", "event_time", "etag", "message_id"),
+    *("oms_request_id", "attempts", "reason"),
+}
+
+
+def letters(cloud: LocalCloud, count: int = 3) -> None:
+    for number in range(1, count + 1):
+        put_letter(cloud, number)
+
+
+def plain(text: str) -> None:
+    """Output that is piped has no colours, and fits."""
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= COLUMNS_MAX
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_shows_examples(relayctl: CommandLine, command: list[str]) -> None:
+    result = relayctl(*command, "--help")
+    assert result.exit_code == 0
+    assert "Examples:" in result.stdout
+    assert f"oms-relay {' '.join(command)}" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_settings_that_cannot_be_read_are_listed_whole_with_code_2(
+    relayctl: CommandLine, command: list[str]
+) -> None:
+    argument = ["x"] if command[-1] in {"show", "find"} else []
+    yes = ["--yes"] if command[-1] in {"redrive", "archive", "unarchive"} else []
+    result = relayctl(*command, *argument, *yes, MNS_QUEUE="", LOG_BUCKET="UPPER")
+    assert result.exit_code == 2
+    assert "MNS_QUEUE is not set" in result.stderr
+    assert "LOG_BUCKET" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_groups_are_shown_with_the_next_step(relayctl: CommandLine) -> None:
+    relayctl.within(letters)
+    relayctl.within(lambda cloud: put_letter(cloud, 9, cause="undecodable", error="no\x07 JSON\n"))
+    result = relayctl("dead", "groups")
+    assert result.exit_code == 0
+    plain(result.stdout)
+    assert "4 letters in 2 groups" in result.stdout
+    assert "no\\x07 JSON\\n" in result.stdout
+    assert f"oms-relay dead show {message_id(1)[:12]}" in result.stdout
+    groups = relayctl.lines("dead", "groups", "--cause", "rejected")
+    assert [group["count"] for group in groups] == [3]
+    assert groups[0].keys() == {
+        *("group", "cause", "error", "count", "first_seen", "last_seen", "sample_id", "sample_key")
+    }
+
+
+def test_an_empty_store_says_so(relayctl: CommandLine) -> None:
+    assert "Nothing to do" in relayctl("dead", "groups").stdout
+    assert "No dead letters match" in relayctl("dead", "list").stdout
+    assert "No archived letters match" in relayctl("dead", "list", "--archived").stdout
+    assert "No failed records match" in relayctl("records", "failed").stdout
+    assert relayctl.lines("dead", "list") == []
+    result = relayctl("dead", "redrive", "--yes")
+    assert (result.exit_code, "Nothing was done" in result.stdout) == (0, True)
+
+
+def test_a_list_has_a_limit_and_says_so(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: letters(cloud, 60))
+    result = relayctl("dead", "list")
+    assert result.stdout.count("photos/") == 50
+    assert "--limit 0 shows all" in result.stdout
+    plain(result.stdout)
+    lines = relayctl.lines("dead", "list", "--limit", "0")
+    assert len(lines) == 60
+    assert all(line.keys() == LETTER_FIELDS for line in lines)
+    assert lines[0]["keys"] == ["photos/1.jpg"]
+
+
+def test_a_letter_is_shown_whole(relayctl: CommandLine) -> None:
+    body = {
+        "events": [{"eventName": "ObjectCreated:PutObject", "oss": {"object": {"key": "猫\x07"}}}]
+    }
+    keys = [{"key": "猫\x07😀", "error": "refused"}]
+    relayctl.within(lambda cloud: put_letter(cloud, 0xABC, body=json.dumps(body), keys=keys))
+    result = relayctl("dead", "show", "0" * 29)
+    assert result.exit_code == 0
+    plain(result.stdout)
+    for text in (message_id(0xABC), "猫\\x07😀", "refused", "ObjectCreated:PutObject", "worker-1"):
+        assert text in result.stdout
+    [line] = relayctl.lines("dead", "show", message_id(0xABC))
+    assert line.keys() == LETTER_FIELDS | {"body", "content"}
+    assert line["body"] == json.dumps(body)
+    assert line["content"] == body["events"]
+
+
+def test_a_letter_that_is_not_there_has_a_code_of_its_own(relayctl: CommandLine) -> None:
+    result = relayctl("dead", "show", "FFFF")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "`oms-relay dead list` shows the ids" in result.stderr
+
+
+def test_redrive_tells_what_it_did(relayctl: CommandLine) -> None:
+    relayctl.within(letters)
+    before = relayctl.within(objects)
+    result = relayctl("dead", "redrive", "--dry-run")
+    assert (result.exit_code, relayctl.within(objects)) == (0, before)
+    assert "3 would be redriven" in result.stdout
+    assert "Nothing was changed" in result.stdout
+    result = relayctl("dead", "redrive", "--canary", "1", "--yes")
+    assert "1 redriven." in result.stdout
+    assert "run it again" in result.stdout
+    lines = relayctl.lines("dead", "redrive", message_id(2), "--yes", "--rate", "100/s")
+    assert [line["id"] for line in lines] == [message_id(2)]
+    assert lines[0].keys() == {"id", "cause", "day", "outcome", "message_id", "detail"}
+    assert lines[0]["outcome"] == "done"
+    assert relayctl.within(bodies) == ["body 1", "body 2"]
+
+
+def test_archive_and_unarchive_tell_what_they_did(relayctl: CommandLine) -> None:
+    relayctl.within(letters)
+    result = relayctl("dead", "archive", "--yes", "--reason", "test events")
+    assert "3 archived." in result.stdout
+    assert "test events" in relayctl("dead", "show", message_id(1)).stdout
+    assert len(relayctl.lines("dead", "list", "--archived")) == 3
+    assert "3 brought back." in relayctl("dead", "unarchive", "--yes").stdout
+    assert len(relayctl.lines("dead", "list")) == 3
+
+
+@pytest.mark.parametrize("verb", ["redrive", "archive", "unarchive"])
+def test_nobody_to_ask_means_nothing_is_done(relayctl: CommandLine, verb: str) -> None:
+    relayctl.within(letters)
+    before = relayctl.within(objects)
+    result = relayctl("dead", verb)
+    assert result.exit_code == 2
+    assert "--yes" in result.stderr
+    assert relayctl.within(objects) == before
+
+
+def test_a_denied_right_ends_a_redrive_with_the_account_and_code_1(relayctl: CommandLine) -> None:
+    relayctl.within(letters)
+    rights = Identity(ALIBABA.access_key, ALIBABA.secret, allowed=("oss:*",))
+    relayctl.within(lambda cloud: cloud.alibaba.add(rights))
+    result = relayctl("dead", "redrive", "--yes")
+    assert result.exit_code == 1
+    assert "1 kept as they are" in result.stdout
+    assert "AccessDenied" in result.stderr
+    assert "Next: " in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_letter_that_cannot_be_sent_is_named_with_code_1(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: put_letter(cloud, 1, body="x" * 70_000))
+    result = relayctl("dead", "redrive", "--yes")
+    assert result.exit_code == 1
+    assert f"{message_id(1)[:12]} kept: mns SendMessage answered 400" in result.stdout
+
+
+@pytest.mark.parametrize("key", ["plain", "猫/😀", "..", "a\x07b", "x" * 1023])
+def test_records_of_a_key_are_found(relayctl: CommandLine, key: str) -> None:
+    record = {"key": key, "outcome": "accepted", "posted_at": "2026-09-22T10:00:00.000+00:00"}
+    from worker.record import record_name
+
+    def put(cloud: LocalCloud) -> None:
+        assert cloud.prepared is not None
+        name = record_name(cloud.prepared.task_id, "success_object", key)
+        cloud.oss.put(cloud.prepared.log_bucket, name, json.dumps(record).encode())
+
+    relayctl.within(put)
+    result = relayctl("records", "find", key)
+    assert result.exit_code == 0, result.output
+    assert "accepted" in result.stdout
+    plain(result.stdout)
+    [line] = relayctl.lines("records", "find", key)
+    assert line.keys() == RECORD_FIELDS
+    assert line["key"] == key
+
+
+def test_records_in_logs_are_found_if_the_relay_writes_them_or_a_time_is_given(
+    relayctl: CommandLine,
+) -> None:
+    line = {"key": "k", "outcome": "accepted", "posted_at": "2026-09-22T10:00:00.000+00:00"}
+    body = json.dumps(line, separators=(",", ":")).encode()
+    relayctl.within(lambda cloud: put_object(cloud, "log/2026/09/22/10/w-1.jsonl", body))
+    times = ("--since", "2026-09-22T09:00", "--until", "2026-09-22T11:00")
+    assert relayctl("records", "find", "k").exit_code == 3
+    assert relayctl("records", "find", "k", RELAY_RECORD_LAYOUT="log").exit_code == 3
+    assert len(relayctl.lines("records", "find", "k", *times)) == 1
+    assert "no record of" in relayctl("records", "find", "other", *times).stderr
+
+
+def test_failed_records_are_listed(relayctl: CommandLine) -> None:
+    for number in range(60):
+        record = {"key": f"k{number:02}", "outcome": "rejected", "reason": "no"}
+        relayctl.within(
+            lambda cloud, n=number, r=record: put_object(  # type: ignore[misc]
+                cloud, f"failed_object/k{n:02}", json.dumps(r).encode()
+            )
+        )
+    result = relayctl("records", "failed")
+    plain(result.stdout)
+    assert result.stdout.count(" k") == 50
+    assert "--limit 0 shows all" in result.stdout
+    lines = relayctl.lines("records", "failed", "--key", "k1", "--limit", "0")
+    assert [each["key"] for each in lines] == [f"k1{n}" for n in range(10)]
+    assert lines[0].keys() == RECORD_FIELDS
+
+
+def test_the_doctor_prints_a_line_for_each_check_and_its_fix(relayctl: CommandLine) -> None:
+    result = relayctl("doctor")
+    assert result.exit_code == 0
+    plain(result.stdout)
+    assert re.search(r"^ok +oss\.write ", result.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ ok, 1 skipped\.$", result.stdout, re.MULTILINE)
+    result = relayctl("doctor", MNS_QUEUE="nowhere")
+    assert result.exit_code == 1
+    assert re.search(
+        r"^failure mns\.queue .*\n(?: .*\n)* +fix create the queue", result.stdout, re.MULTILINE
+    )
+
+
+def test_the_doctor_in_json(relayctl: CommandLine) -> None:
+    [found] = relayctl.lines("doctor")
+    assert found.keys() == {"checks", "counts"}
+    assert all(each.keys() == {"name", "verdict", "detail", "fix"} for each in found["checks"])
+    assert found["counts"].keys() == {"ok", "warning", "failure", "skipped"}
+    result = relayctl("doctor", "--json", MNS_QUEUE="", HW_SK="")
+    assert result.exit_code == 2
+    problems = json.loads(result.stdout)["checks"]
+    assert [each["name"] for each in problems] == ["settings", "settings"]
+    assert "MNS_QUEUE is not set" in problems[0]["detail"]
+
+
+def test_no_secret_is_ever_printed(relayctl: CommandLine) -> None:
+    secret = "do-not-print-me"
+    for settings in ({"HW_SK": secret}, {"ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret}):
+        for command in (["doctor"], ["status"], ["doctor", "--json"], ["status", "--json"]):
+            assert secret not in relayctl(*command, **settings).output
+
+
+def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
+    relayctl.within(letters)
+    relayctl.within(lambda cloud: cloud.mns.publish("oss-events", "hello"))
+    result = relayctl("status")
+    assert result.exit_code == 0
+    plain(result.stdout)
+    for text in ("1 waiting", "3 rejected", "SYNCHRONIZING", "of the 4 d after which MNS forgets"):
+        assert text in result.stdout
+    [found] = relayctl.lines("status")
+    assert found.keys() == {
+        *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors")
+    }
+    assert found["queue"]["active"] == 1
+    assert found["task"].keys() == {"status", "accepted", "succeeded", "failed", "skipped"}
+
+
+def test_status_tells_which_part_could_not_be_read(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: cloud.faults.add(Fault("oms", action=Action.STATUS, status=404)))
+    result = relayctl("status", "--worker", "http://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "0 waiting" in result.stdout
+    assert "ShowSyncTask answered 404" in result.stdout
+    assert "does not answer: Connection refused" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["dead", "list", "--since", "5x"], "length of time"),
+        (["dead", "redrive", "--rate", "fast"], "no rate"),
+        (["dead", "redrive", "--rate", "0"], "no rate"),
+        (["dead", "list", "--cause", "bad-luck"], "undecodable"),
+        (["dead", "list", "--key", "\udcff"], "UTF-8"),
+        (["records", "failed", "--key", "\udcff"], "UTF-8"),
+        (["records", "find", "\udcff"], "UTF-8"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_told_with_code_2(
+    relayctl: CommandLine, arguments: list[str], why: str
+) -> None:
+    result = relayctl(*arguments)
+    assert result.exit_code == 2
+    assert why in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "per_second"), [("5/s", 5), ("300/m", 5), ("18000/h", 5), ("0.5", 0.5), ("7", 7)]
+)
+def test_rates_are_read(text: str, per_second: float) -> None:
+    assert frame.rate(text) == per_second
+
+
+def test_times_are_read() -> None:
+    assert frame.moment("2026-09-22T10:00:00Z") == frame.moment("2026-09-22 12:00+02:00")
+    assert frame.moment("2026-09-22") == frame.moment("2026-09-22T00:00Z")
+    assert frame.moment("1d") == pytest.approx(frame.moment("24h"), abs=10)
+    assert frame.moment("60m") == pytest.approx(frame.moment("3600s"), abs=10)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (45, "45 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+        (349_200, "4 d 1 h"),
+        (3600, "1 h"),
+    ],
+)
+def test_lengths_of_time_are_shown(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_text_is_shown_on_one_line() -> None:
+    assert shown("a\x07\r\n猫😀\ud800") == "a\\x07\\r\\n猫😀\\ud800"
+    assert time_shown("2026-09-22T12:00:00+02:00") == "2026-09-22 10:00:00"
+    assert time_shown("someday") == "someday"
+
+
+def test_every_option_has_a_help_text() -> None:
+    def walk(command: Any, path: str) -> None:
+        for parameter in command.params:
+            assert getattr(parameter, "help", ""), f"{path} {parameter.name}"
+        for name, child in getattr(command, "commands", {}).items():
+            walk(child, f"{path} {name}")
+
+    walk(typer.main.get_command(commands), "oms-relay")
