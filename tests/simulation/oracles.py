@@ -65,6 +65,8 @@ class Oracles(Archive):
             fresh += message.message_id not in process.in_hand
             if stored.lease is not None and stored.handle == message.receipt_handle:
                 stored.lease.is_delivered = True
+                # Behind an open breaker nothing can be renewed.
+                stored.lease.is_doubtful |= process.is_cut_off
             for event in stored.letter.changes:
                 memory.first_seen.setdefault(event, number)
                 memory.seen_of_key.setdefault(event.key, set()).add(event)

@@ -78,6 +78,11 @@ class Process:
         """The messages this process holds, by its own account."""
         return self.assembled.flow.leases.in_hand
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it makes no calls to MNS at present, because the last ones failed."""
+        return self.assembled.breakers[0].is_open
+
     def start(self) -> None:
         """Run the relay."""
         self._world.oracles.ledger.note(self.name, "start")

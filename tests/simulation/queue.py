@@ -42,7 +42,7 @@ class Lease:
     is_delivered: bool = False
     is_let_go: bool = False
     is_exposed: bool = False
-    is_duplicate: bool = False
+    is_doubtful: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -181,7 +181,7 @@ class QueueModel:
         stored.leases += 1
         before, stored.lease = stored.lease, Lease(process, process.troubles)
         is_early = before is not None and stored.visible_at > self._loop.time()
-        stored.lease.is_duplicate = is_early or stored.message_id in process.in_hand
+        stored.lease.is_doubtful = is_early or stored.message_id in process.in_hand
         stored.lease.is_exposed = self._rng.random() < self.habits.exposed_share
         stored.was_exposed |= stored.lease.is_exposed
         self._lease_until(stored, self._loop.time() + self.habits.visibility_seconds)

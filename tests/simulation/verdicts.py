@@ -40,7 +40,7 @@ def lease_was_fair(lease: Lease) -> bool:
         lease.is_delivered
         and not lease.is_let_go
         and not lease.is_exposed
-        and not lease.is_duplicate
+        and not lease.is_doubtful
         and lease.process.is_alive
         and lease.process.troubles == lease.troubles
     )
