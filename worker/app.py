@@ -169,8 +169,10 @@ async def _ports(settings: Settings, keys: _Keys, clock: SystemClock) -> AsyncIt
             return MnsClient(settings.mns_endpoint, name, keys.alibaba.current, sessions, clock)
 
         name = settings.mns_dead_letter_queue
+        source = await queue(settings.mns_queue, settings.pollers, wait)
         yield Ports(
-            queue=await queue(settings.mns_queue, settings.pollers, wait),
+            queue=source,
+            observed=source,
             sink=OmsClient(
                 settings.sync_task,
                 keys.huawei.current,

@@ -13,6 +13,8 @@ from worker.clock import Clock
 from worker.dead import DeadLetters
 from worker.dedupe import Dedupe
 from worker.delete import Deleter
+from worker.depth import Depth
+from worker.depth import Queue as DepthQueue
 from worker.errors import CallFailed
 from worker.flow import Flow
 from worker.journal import Journal
@@ -26,7 +28,7 @@ from worker.receive import Receiver
 from worker.record import Records
 from worker.record import Store as RecordStore
 from worker.record_log import LogRecords
-from worker.relay import Capacity, Probe, Relay
+from worker.relay import Capacity, Probe, Relay, Side
 from worker.retry import Backoff, Retry
 from worker.selection import Selection
 from worker.service import Pace, Service
@@ -59,7 +61,7 @@ class Store(RecordStore, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The outside world of one relay."""
+    """The outside world of one relay. `observed` is the queue once more, for its depth; None: not sampled."""
 
     queue: Queue
     sink: Sink
@@ -67,6 +69,7 @@ class Ports:
     clock: Clock
     rng: random.Random
     dead_letter_queue: LeaseQueue | None = None
+    observed: DepthQueue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +135,25 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         (oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id)),
         (oms, lambda: probes.sink(ports.sink)),
     )
-    sides = []
-    if ports.dead_letter_queue is not None:
-        common = (ports.dead_letter_queue, dead_letters, clock, journal)
-        sides.append(Undelivered(*common, may_keep=lambda: not oss.is_open).run)
+    sides = _sides(ports, breakers, dead_letters, journal)
     return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
+
+
+def _sides(
+    ports: Ports,
+    breakers: tuple[Breaker, Breaker, Breaker],
+    dead_letters: DeadLetters,
+    journal: Journal,
+) -> list[Side]:
+    mns, oss, _ = breakers
+    sides: list[Side] = []
+    if ports.dead_letter_queue is not None:
+        common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
+        sides.append(Undelivered(*common, may_keep=lambda: not oss.is_open).run)
+    if ports.observed is not None:
+        depth = Depth(ports.observed, ports.clock, ports.rng, journal, lambda: not mns.is_open)
+        sides.append(depth.run)
+    return sides
 
 
 class _Leased:

@@ -48,6 +48,15 @@ class Metrics:
             registry, "oldest_in_hand_seconds", "Age of the oldest message in hand, in seconds."
         )
         self.waiting = _gauge(registry, "keys_waiting", "Keys waiting to be posted.")
+        self.queue_messages = _gauge(
+            registry, "queue_messages", "Messages in the queue as MNS counts them.", "state"
+        )
+        self.queue_oldest = _gauge(
+            registry, "queue_oldest_seconds", "Age of the oldest message seen waiting, in seconds."
+        )
+        self.queue_retention = _gauge(
+            registry, "queue_retention_seconds", "How long the queue keeps a message, in seconds."
+        )
         self.limit = _gauge(
             registry, "concurrency_limit", "Calls that may run at once, by service.", "service"
         )

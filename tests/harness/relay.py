@@ -234,8 +234,10 @@ async def _ports(settings: Settings) -> AsyncIterator[Ports]:
             return MnsClient(settings.mns_endpoint, name, lambda: alibaba, sessions, clock)
 
         dead_letters = settings.mns_dead_letter_queue
+        source = queue(settings.mns_queue)
         yield Ports(
-            queue=queue(settings.mns_queue),
+            queue=source,
+            observed=source,
             sink=OmsClient(settings.sync_task, lambda: huawei, sink, clock),
             store=OssClient(
                 settings.oss_endpoint, settings.oss_region, lambda: alibaba, store, clock
