@@ -19,6 +19,7 @@ from worker.ops.letters import Group, Letters, Wanted
 from worker.ops.moves import Limits, Move, Moves, Outcome
 
 TROUBLES_SHOWN = 10
+FINISHING = "Finishing what is in hand; Ctrl-C again leaves at once."
 
 Start: TypeAlias = Callable[[Moves, Wanted, Limits], AsyncIterator[Move]]
 
@@ -38,10 +39,17 @@ class Job:
         total = None
         if not is_sure and not limits.is_dry_run:
             total = self._ask(wanted, limits)
-        frame.run(
-            lambda clients: self._move(clients, wanted, limits, total, as_json=as_json),
-            ends_gently=True,
-        )
+        try:
+            frame.run(
+                lambda clients: self._move(clients, wanted, limits, total, as_json=as_json),
+                ends_gently=True,
+                saying=FINISHING,
+            )
+        except typer.Exit as early:
+            if early.exit_code == frame.EXIT_STOPPED:
+                self._is_stopped = True
+                self._tell(limits, as_json=as_json)
+            raise
         self._tell(limits, as_json=as_json)
         if self._failed is not None:
             failed = self._failed
@@ -109,7 +117,8 @@ class Job:
         parts = [
             f"{self._counts[each]} {text}" for each, text in told.items() if self._counts[each]
         ]
-        out.print("; ".join(parts) + "." if parts else "No letters match. Nothing was done.")
+        none = "Nothing was done." if self._is_stopped else "No letters match. Nothing was done."
+        out.print("; ".join(parts) + "." if parts else none)
         for move in self._troubles:
             out.print(
                 f"  {move.letter.ref.message_id[:12]} {move.outcome}: {terminal.shown(move.detail)}"

@@ -64,10 +64,15 @@ def doctor(
     if as_json:
         _print_object(found)
     else:
-        told = ", ".join(f"{counts[each]} {each}" for each in Verdict if counts[each])
+        told = ", ".join(_counted(each, counts[each]) for each in Verdict if counts[each])
         console().print(f"\n{told}.")
     if counts[Verdict.FAILURE]:
         raise typer.Exit(frame.EXIT_FAILED)
+
+
+def _counted(verdict: Verdict, count: int) -> str:
+    is_noun = verdict in (Verdict.WARNING, Verdict.FAILURE)
+    return f"{count} {verdict}{'s' if is_noun and count > 1 else ''}"
 
 
 def _require_settings() -> None:

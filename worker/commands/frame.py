@@ -31,15 +31,17 @@ EXIT_NOTHING_FOUND = 3
 EXIT_STOPPED = 130
 
 
-def run(main: Callable[[Clients], Awaitable[T]], *, ends_gently: bool = False) -> T:
+def run(
+    main: Callable[[Clients], Awaitable[T]], *, ends_gently: bool = False, saying: str = ""
+) -> T:
     """Run `main` on clients of the settings and return its answer; expected faults end in a plain sentence.
 
     Ctrl-C cancels. With `ends_gently` the first one sets `Clients.stop` instead, so that what is in hand is
-    finished, and the second one cancels. Raises `typer.Exit` after having said why.
+    finished, `saying` so, and the second one cancels. Raises `typer.Exit` after having said why.
     """
     settings = read_settings()
     try:
-        return asyncio.run(_connected(settings, main, ends_gently=ends_gently))
+        return asyncio.run(_connected(settings, main, ends_gently=ends_gently, saying=saying))
     except Fatal as error:
         stop_because(str(error), EXIT_TO_MEND)
     except CallFailed as failed:
@@ -67,7 +69,11 @@ def stop_because(why: str, code: int) -> NoReturn:
 
 
 async def _connected(
-    settings: Settings, main: Callable[[Clients], Awaitable[T]], *, ends_gently: bool
+    settings: Settings,
+    main: Callable[[Clients], Awaitable[T]],
+    *,
+    ends_gently: bool,
+    saying: str,
 ) -> T:
     async with connect(settings, reload=load_settings) as clients:
         task = asyncio.ensure_future(main(clients))
@@ -75,6 +81,7 @@ async def _connected(
         def hear() -> None:
             if ends_gently and not clients.stop.is_set():
                 clients.stop.set()
+                typer.echo(saying, nl=bool(saying), err=True)
             else:
                 task.cancel()
 

@@ -1,0 +1,149 @@
+"""Commands as processes: on a terminal, under Ctrl-C, and killed at the worst moment."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.ops import CommandLine, bodies, objects, put_letter
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+
+ROOT = Path(__file__).parents[2]
+SECONDS_MAX = 30
+
+
+def letters(count: int) -> Callable[[LocalCloud], None]:
+    def put(cloud: LocalCloud) -> None:
+        for number in range(count):
+            put_letter(cloud, number)
+
+    return put
+
+
+@contextmanager
+def started(
+    relayctl: CommandLine, *arguments: str, terminal: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A command as a process; with `terminal` its input and errors are that terminal's."""
+    environment = {**os.environ, **relayctl.cloud.settings(), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL if terminal is None else terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if terminal is None else terminal,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def read_until(terminal: int, text: str) -> str:
+    seen = ""
+    while text not in seen:
+        seen += os.read(terminal, 4096).decode()
+    return seen
+
+
+def counts(relayctl: CommandLine) -> tuple[int, int, int]:
+    """Messages in the queue, letters left, letters put away."""
+    names = list(relayctl.within(objects))
+    folders = [
+        sum(name.startswith(f"{each}/") for name in names) for each in ("dead_letter", "archived")
+    ]
+    return len(relayctl.within(bodies)), folders[0], folders[1]
+
+
+def test_ctrl_c_finishes_what_is_in_hand_and_tells_what_is_done(relayctl: CommandLine) -> None:
+    relayctl.within(letters(60))
+    with started(relayctl, "dead", "redrive", "--yes", "--rate", "600/m") as process:
+        wait_for(lambda: counts(relayctl)[0] >= 2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS_MAX)
+    sent, left, archived = counts(relayctl)
+    assert process.returncode == 130
+    assert sent == archived == 60 - left
+    assert 2 <= sent < 60
+    assert f"{sent} redriven" in out
+    assert "Stopped before the end" in out
+    assert "Finishing what is in hand" in err
+    assert "Traceback" not in err
+
+
+def test_a_second_ctrl_c_leaves_at_once_and_tells_all_the_same(relayctl: CommandLine) -> None:
+    relayctl.within(letters(3))
+    hang = Fault("oss", "PutObject", Action.HANG, seconds=600)
+    relayctl.within(lambda cloud: cloud.faults.add(hang))
+    with started(relayctl, "dead", "redrive", "--yes") as process:
+        wait_for(lambda: counts(relayctl)[0] == 1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert "Finishing" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS_MAX)
+    assert process.returncode == 130
+    assert "stand where they stood" in out
+    assert "Traceback" not in err
+    assert counts(relayctl)[1] == 3
+
+
+def test_killed_between_send_and_move_a_rerun_loses_nothing(relayctl: CommandLine) -> None:
+    relayctl.within(letters(5))
+    hang = Fault("oss", "DeleteObject", Action.HANG, seconds=600)
+    relayctl.within(lambda cloud: cloud.faults.add(hang))
+    with started(relayctl, "dead", "redrive", "--yes") as process:
+        wait_for(lambda: counts(relayctl)[2] == 1)
+        process.kill()
+        process.communicate()
+    relayctl.within(lambda cloud: cloud.faults.clear())
+    result = relayctl("dead", "redrive", "--yes")
+    assert "4 redriven; 1 had been sent before" in result.stdout
+    assert counts(relayctl) == (5, 0, 5)
+
+
+def test_on_a_terminal_it_asks_with_the_impact_and_a_no_changes_nothing(
+    relayctl: CommandLine,
+) -> None:
+    relayctl.within(letters(7))
+    before = relayctl.within(objects)
+    for answer, code, sent in (("n\n", 1, 0), ("y\n", 0, 7)):
+        ours, theirs = pty.openpty()
+        with started(relayctl, "dead", "redrive", terminal=theirs) as process:
+            asked = read_until(ours, "[y/N]")
+            assert "redrive 7 of these 7 letters?" in asked
+            assert "OMS.0064" in asked
+            os.write(ours, answer.encode())
+            out, _ = process.communicate(timeout=SECONDS_MAX)
+        os.close(theirs)
+        os.close(ours)
+        assert process.returncode == code
+        assert counts(relayctl)[0] == sent
+        assert (relayctl.within(objects) == before) is (sent == 0)
+        assert ("7 redriven" in out) is (sent == 7)
+
+
+def test_status_watches_until_ctrl_c(relayctl: CommandLine) -> None:
+    with started(relayctl, "status", "--watch", "--every", "1", "--json") as process:
+        assert process.stdout is not None
+        assert all('"queue"' in process.stdout.readline() for _ in range(2))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=SECONDS_MAX)
+    assert (process.returncode, err) == (0, "")
