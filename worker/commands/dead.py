@@ -64,7 +64,8 @@ def groups(
         rows.add(each.group, str(each.count), each.cause, Text(times), error)
     rows.flush()
     first = found[0]
-    out.print(f"\n{sum(each.count for each in found)} letters in {len(found)} groups.")
+    count = sum(each.count for each in found)
+    out.print(f"\n{_counted(count, 'letter')} in {_counted(len(found), 'group')}.")
     if not archived:
         out.print(
             f"Next: oms-relay dead show {first.sample_id[:12]}, or "
@@ -157,3 +158,7 @@ def _place(archived: bool) -> Place:
 
 def _named(archived: bool) -> str:
     return "archived letters" if archived else "dead letters"
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"

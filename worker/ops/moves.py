@@ -15,6 +15,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 
 from worker.errors import Blame, CallFailed, Failure
 from worker.ops.connect import Clients
@@ -61,6 +62,13 @@ class Limits:
     count: int | None = None
     per_second: float | None = None
     is_dry_run: bool = False
+
+    @property
+    def at_once(self) -> int:
+        """How many letters are in hand at a time: those of a second, so that results come steadily."""
+        return (
+            MOVES_AT_ONCE if self.per_second is None else min(MOVES_AT_ONCE, ceil(self.per_second))
+        )
 
 
 NO_LIMITS = Limits()
@@ -137,7 +145,7 @@ class Moves:
                 return Move(letter, Outcome.KEPT, str(failed), failure=failed.failure)
 
         started = self._now()
-        async for batch in self._batches(wanted, place, limits.count):
+        async for batch in self._batches(wanted, place, limits):
             ending: Failure | None = None
             for letter in (each for each in batch if each.died_at_seconds > started):
                 yield Move(letter, Outcome.LEFT, "it died after this run began")
@@ -152,11 +160,11 @@ class Moves:
                 return
 
     async def _batches(
-        self, wanted: Wanted, place: Place, count: int | None
+        self, wanted: Wanted, place: Place, limits: Limits
     ) -> AsyncIterator[list[Letter]]:
         """Yield handfuls of letters; the first goes alone, so that a denied right is met once only."""
         batch: list[Letter] = []
-        size, left = 1, float("inf") if count is None else count
+        size, left = 1, float("inf") if limits.count is None else limits.count
         if left < 1:
             return
         async for letter in self._letters.read(wanted, place):
@@ -164,7 +172,7 @@ class Moves:
             if len(batch) >= min(size, left):
                 yield batch
                 left -= len(batch)
-                batch, size = [], MOVES_AT_ONCE
+                batch, size = [], limits.at_once
                 if left < 1:
                     return
         if batch:
