@@ -64,7 +64,10 @@ class Worker:
             return code
 
     async def stop(self) -> int:
-        """Send SIGTERM and wait for the end."""
+        """Send SIGTERM, not before the process can hear it, and wait for the end."""
+        await until(
+            lambda: bool(self.printed) or not self.is_alive, "the first line", LIMIT_SECONDS
+        )
         self.send(signal.SIGTERM)
         return await self.ended()
 
@@ -85,8 +88,15 @@ class Worker:
 class Supervisor:
     """Starts workers, ends those left over by their process, and reads all they print."""
 
-    def __init__(self, cloud: LocalCloud, directory: str, settings: dict[str, str]) -> None:
+    def __init__(
+        self, cloud: LocalCloud, directory: str, settings: dict[str, str], *, is_measured: bool
+    ) -> None:
         self.cloud = cloud
+        # Measuring coverage doubles the time of a start, and who is killed reports nothing.
+        unwanted = () if is_measured else ("COVERAGE_",)
+        self._environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(unwanted)
+        }
         self.workers: list[Worker] = []
         self._directory = directory
         self._settings = settings
@@ -95,7 +105,7 @@ class Supervisor:
         """Start `python -m worker run`, or Python with other arguments."""
         port = free_port()
         environment = {
-            **os.environ,
+            **self._environment,
             **self.cloud.settings(),
             "RELAY_ADMIN_PORT": str(port),
             "RELAY_SHUTDOWN_GRACE_SECONDS": GRACE_SECONDS,
@@ -152,10 +162,12 @@ class Supervisor:
 
 
 @asynccontextmanager
-async def supervising(cloud: LocalCloud, **settings: str) -> AsyncIterator[Supervisor]:
+async def supervising(
+    cloud: LocalCloud, *, is_measured: bool = False, **settings: str
+) -> AsyncIterator[Supervisor]:
     """Supervise workers of what was prepared in the cloud; `settings` are over the cloud's own."""
     with tempfile.TemporaryDirectory() as directory:
-        supervisor = Supervisor(cloud, directory, settings)
+        supervisor = Supervisor(cloud, directory, settings, is_measured=is_measured)
         try:
             yield supervisor
         finally:

@@ -44,7 +44,7 @@ async def test_a_signal_with_work_in_hand_finishes_it(
     cloud: LocalCloud, number: signal.Signals
 ) -> None:
     cloud.prepare()
-    async with supervising(cloud) as supervisor:
+    async with supervising(cloud, is_measured=True) as supervisor:
         worker = await with_work_in_hand(supervisor, BUSY)
         worker.send(number)
         assert await worker.ended() == 0
@@ -78,7 +78,9 @@ async def test_a_second_signal_releases_and_leaves(
 ) -> None:
     cloud.prepare()
     # Grace without end: only the second signal can end the process within the time of this test.
-    async with supervising(cloud, RELAY_SHUTDOWN_GRACE_SECONDS="3600") as supervisor:
+    async with supervising(
+        cloud, is_measured=True, RELAY_SHUTDOWN_GRACE_SECONDS="3600"
+    ) as supervisor:
         worker = await with_work_in_hand(supervisor, STUCK)
         worker.send(number)
         await supervisor.until(
