@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import Any
 
 import pytest
 import typer.main
+from rich.console import Console
 
 from harness.ops import CommandLine, bodies, message_id, objects, put_letter, put_object
 from localcloud.cloud import LocalCloud
@@ -13,7 +15,11 @@ from localcloud.faults import Action, Fault
 from localcloud.identity import ALIBABA, Identity
 from worker.cli import commands
 from worker.commands import frame
+from worker.commands.status import drawn
 from worker.commands.terminal import shown, span, time_shown
+from worker.ops.status import QueueStatus, Status, WorkerStatus
+from worker.ops.workers import Rates, Sample
+from worker.record import record_name
 
 COLUMNS_MAX = 100
 COMMANDS = [
@@ -182,7 +188,6 @@ def test_a_letter_that_cannot_be_sent_is_named_with_code_1(relayctl: CommandLine
 @pytest.mark.parametrize("key", ["plain", "猫/😀", "..", "a\x07b", "x" * 1023])
 def test_records_of_a_key_are_found(relayctl: CommandLine, key: str) -> None:
     record = {"key": key, "outcome": "accepted", "posted_at": "2026-09-22T10:00:00.000+00:00"}
-    from worker.record import record_name
 
     def put(cloud: LocalCloud) -> None:
         assert cloud.prepared is not None
@@ -284,6 +289,42 @@ def test_status_tells_which_part_could_not_be_read(relayctl: CommandLine) -> Non
     assert "0 waiting" in result.stdout
     assert "ShowSyncTask answered 404" in result.stdout
     assert "does not answer: Connection refused" in result.stdout
+
+
+def test_a_worker_is_told_with_its_rates_and_reasons() -> None:
+    sample = Sample(
+        "http://10.0.0.1:8080",
+        0.0,
+        is_ready=False,
+        reasons=("oms ShowSyncTask answered 404; check SYNC_URL",),
+        services={"mns": "closed", "oms": "open"},
+        in_flight=7,
+        keys_waiting=3.0,
+        oldest_in_hand_seconds=75.0,
+    )
+    queue = QueueStatus("q", 5, 6, 7, 86_400, 80_000.0)
+    board = Status(
+        0.0,
+        queue,
+        None,
+        {"rejected": 100_000},
+        None,
+        (WorkerStatus(sample, Rates(2.0, 84.0, 83.5, 84.0, 0.0, 1.25)),),
+        {"task": "no"},
+    )
+    out = Console(width=100, record=True, file=io.StringIO())
+    out.print(drawn(board))
+    plain(out.export_text(clear=False))
+    text = " ".join(out.export_text().split())
+    for each in (
+        "5 waiting, 6 in hand, 7 delayed (q)",
+        "22 h 13 min, 93% of the 1 d",
+        "100000+ rejected",
+        "http://10.0.0.1:8080 NOT READY (mns closed, oms open)",
+        "in 84.0/s, out 83.5/s, lag 1.2 s, in flight 7, keys waiting 3, oldest in hand 1 min 15 s",
+        "oms ShowSyncTask answered 404; check SYNC_URL",
+    ):
+        assert each in text
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
-from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from worker.commands import frame, terminal
@@ -27,7 +27,9 @@ from worker.ops.status import (
     WorkerStatus,
 )
 
-Line = tuple[str, str, str]
+NAME_WIDTH = 14
+
+Line: TypeAlias = tuple[str, str, str]
 
 
 def status(
@@ -84,7 +86,7 @@ async def _keep_watching(
         return
     with Live(console=out, auto_refresh=False) as live:
         while not clients.stop.is_set():
-            live.update(_drawn(await board.look()), refresh=True)
+            live.update(drawn(await board.look()), refresh=True)
             await _pause(clients, seconds)
 
 
@@ -100,16 +102,18 @@ def _print(found: Status, *, as_json: bool) -> None:
     if as_json:
         terminal.line(as_object(found))
         return
-    console().print(_drawn(found))
+    console().print(drawn(found))
 
 
-def _drawn(found: Status) -> Group:
-    lines = [Text(f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC", style="bold")]
+def drawn(found: Status) -> Table:
+    """Return the status as lines for people."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=NAME_WIDTH)
+    grid.add_column(overflow="fold")
+    grid.add_row("", Text(f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC"))
     for name, text, style in _lines(found):
-        lines.append(
-            Text(f"{name:<14} ", style="bold").append(shown(text), style=style or "not bold")
-        )
-    return Group(*lines)
+        grid.add_row(Text(name, style="bold"), Text(shown(text), style=style))
+    return grid
 
 
 def _lines(found: Status) -> Iterator[Line]:
