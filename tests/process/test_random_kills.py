@@ -39,7 +39,7 @@ async def test_random_kills_lose_nothing(
 ) -> None:
     cloud.prepare(attributes=Attributes(visibility_timeout=2))
     early = deletes.watch(cloud, monkeypatch)
-    rounds = 60 if is_long else 4
+    rounds = 60 if is_long else 3
     # A failure names its seed by the parameters; the moments also depend on the machine.
     rng = random.Random(f"{layout} {rounds}")
     for fault in STORM:

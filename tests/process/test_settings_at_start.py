@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 COMMAND = (sys.executable, "-W", "error::ResourceWarning", "-m", "worker", "run")
 SECRET = "a-secret-nobody-may-see"
 RIGHT = {
@@ -65,22 +63,22 @@ def test_all_that_is_wrong_is_told_at_once_with_what_is_accepted(tmp_path: Path)
         "LOG_BUCKET": "UPPER",
         "OSS_ENDPOINT": "http://oss-cn-hangzhou.aliyuncs.com",
         "SYNC_URL": BEYOND_LOOPBACK,
-        "HW_SK": f"{SECRET} ",
         "RELAY_BATCH_KEYS": "1000",
         "RELAY_POLLER": "4",
         "RELAY_RECORD_LAYOUT": "parquet",
     }
     told = refusal(tmp_path, RIGHT | wrong)
     named = [line for line in told.splitlines() if line.startswith("  - ")]
-    assert {line.split()[1] for line in named} >= set(wrong) - {"HW_SK"}
+    assert {line.split()[1] for line in named} >= set(wrong)
     assert all("accepted: " in line for line in named)
     assert "plain http, which is refused beyond loopback" in told
     assert "RELAY_POLLERS comes nearest" in told
 
 
-@pytest.mark.parametrize("name", ["HW_SK", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"])
-def test_a_secret_with_a_blank_in_it_is_refused_and_not_shown(tmp_path: Path, name: str) -> None:
-    assert name in refusal(tmp_path, RIGHT | {name: f"{SECRET} {SECRET}"})
+def test_a_secret_with_a_blank_in_it_is_refused_and_not_shown(tmp_path: Path) -> None:
+    wrong = dict.fromkeys(("HW_SK", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"), f"{SECRET} {SECRET}")
+    told = refusal(tmp_path, RIGHT | wrong)
+    assert all(name in told for name in wrong)
 
 
 def test_a_port_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:
