@@ -174,7 +174,7 @@ def test_a_denied_right_ends_a_redrive_with_the_account_and_code_1(relayctl: Com
     assert result.exit_code == 1
     assert "1 kept as they are" in result.stdout
     assert "AccessDenied" in result.stderr
-    assert "Next: " in result.stderr
+    assert "Next: grant mns:SendMessage on acs:mns:*:*:/queues/oss-events/messages" in result.stderr
     assert "Traceback" not in result.output
 
 

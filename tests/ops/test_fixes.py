@@ -33,7 +33,7 @@ def settings(cloud: LocalCloud) -> Settings:
         ),
         ("oms", 405, "APIGW.0802", Blame.SERVICE, "", "the state of the Huawei account"),
         ("oms", 0, "", Blame.PASSING, "timed out", "check the network"),
-        ("oms", 503, "", Blame.PASSING, "", "run the doctor again"),
+        ("oms", 503, "", Blame.PASSING, "", "try again in a while"),
     ],
 )
 def test_each_failure_has_its_fix(

@@ -12,7 +12,6 @@ import typer
 from worker.commands import frame, terminal
 from worker.commands.terminal import Rows, console, progress
 from worker.errors import CallFailed
-from worker.journal import hint
 from worker.ops.connect import Clients
 from worker.ops.letter import Place
 from worker.ops.letters import Group, Letters, Wanted
@@ -31,7 +30,7 @@ class Job:
         self._verb, self._done, self._place, self._start = verb, done, place, start
         self._counts: Counter[Outcome] = Counter()
         self._troubles: list[Move] = []
-        self._failed: CallFailed | None = None
+        self._failed = ""
         self._is_stopped = False
 
     def run(self, wanted: Wanted, limits: Limits, *, is_sure: bool, as_json: bool) -> None:
@@ -51,9 +50,8 @@ class Job:
                 self._tell(limits, as_json=as_json)
             raise
         self._tell(limits, as_json=as_json)
-        if self._failed is not None:
-            failed = self._failed
-            frame.stop_because(f"{failed}. Next: {hint(failed.failure)}.", frame.EXIT_FAILED)
+        if self._failed:
+            frame.stop_because(self._failed, frame.EXIT_FAILED)
         if self._is_stopped:
             raise typer.Exit(frame.EXIT_STOPPED)
         if self._counts[Outcome.KEPT] or self._counts[Outcome.SENT]:
@@ -94,7 +92,7 @@ class Job:
                     if bar is not None:
                         bar.advance(bar.tasks[0].id)
             except CallFailed as failed:
-                self._failed = failed
+                self._failed = frame.told(failed, clients.settings)
         self._is_stopped = clients.stop.is_set()
 
     def _count(self, move: Move) -> None:

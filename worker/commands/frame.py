@@ -18,8 +18,8 @@ from settings import Settings, load_settings
 from worker import logs
 from worker.clock import SystemClock
 from worker.errors import CallFailed, Fatal, RelayError
-from worker.journal import hint
 from worker.ops.connect import Clients, connect
+from worker.ops.fixes import fix
 from worker.ops.moment import UNIT_SECONDS
 from worker.ops.moment import moment as moment_before
 
@@ -45,7 +45,7 @@ def run(
     except Fatal as error:
         stop_because(str(error), EXIT_TO_MEND)
     except CallFailed as failed:
-        stop_because(f"{failed}. Next: {hint(failed.failure)}.", EXIT_FAILED)
+        stop_because(told(failed, settings), EXIT_FAILED)
     except RelayError as error:
         stop_because(str(error), EXIT_TO_MEND)
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -60,6 +60,11 @@ def read_settings() -> Settings:
         stop_because(str(error), EXIT_TO_MEND)
     logs.configure("auto", "warning")
     return settings
+
+
+def told(failed: CallFailed, settings: Settings) -> str:
+    """Say what happened and what to do next."""
+    return f"{str(failed).removesuffix('.')}. Next: {fix(failed.failure, settings)}."
 
 
 def stop_because(why: str, code: int) -> NoReturn:

@@ -10,5 +10,5 @@
 There is no database: MNS, the log bucket and OMS hold everything. Listings are read page by page, so
 memory is flat however many there are. Every call is repeated while it fails in passing, until
 `Clients.stop` is set; what still fails is raised as `CallFailed`, whose text says what happened, while
-`worker.journal.hint` says what to look at next.
+`worker.ops.fixes.fix` says what to do next.
 """

@@ -12,7 +12,7 @@ from worker.record import ROOT
 from worker.rights import action as action_of
 
 CLOCK = "set the clock: sudo chronyc makestep, and keep chronyd or systemd-timesyncd running"
-_AGAIN = "it passes by itself: run the doctor again"
+_AGAIN = "it passes by itself: try again in a while"
 _ALIBABA_KEY = {
     "InvalidAccessKeyId": (
         "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key of this account, or lacks its security token: "
