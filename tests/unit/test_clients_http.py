@@ -233,3 +233,17 @@ def test_an_excerpt_of_any_bytes_is_one_bounded_line(body: bytes) -> None:
     excerpt = Answer(502, {}, body).excerpt()
     assert len(excerpt) <= TEXT_CHARS_MAX
     assert excerpt.isprintable()
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        "verify aksk signature fail,canonicalRequest:POST|/v2/|host:h|X-Security-Token:S3CRET+/=|",
+        "x-oss-security-token:S3CRET\nhost",
+        "GET /?security-token=S3CRET&x=1",
+    ],
+)
+def test_a_token_that_a_gateway_echoes_is_blotted_out(echo: str) -> None:
+    line = one_line(echo)
+    assert "S3CRET" not in line
+    assert "***" in line

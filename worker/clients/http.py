@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,7 @@ from worker.errors import Blame, CallFailed, Failure, Outcome
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 TEXT_CHARS_MAX = 300
+_TOKEN = re.compile(r"(security-token[:=])[^|\s&<]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,11 @@ class Answer:
 
 
 def one_line(text: str) -> str:
-    """Return `text` without line breaks and control characters, at most 300 characters long."""
+    """Return `text` without line breaks and control characters, at most 300 characters long.
+
+    Gateways echo the request that they could not verify: a session token in it is blotted out.
+    """
+    text = _TOKEN.sub(r"\1***", text)
     flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return flat if len(flat) <= TEXT_CHARS_MAX else flat[: TEXT_CHARS_MAX - 1] + "…"
 
