@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from typing import Any
 from unittest import mock
 
@@ -168,6 +169,17 @@ def merged_into_a_started_post(stack: ExitStack) -> None:
         _patch(stack, Dedupe, name, value)
 
 
+def log_numbered_from_one(stack: ExitStack) -> None:
+    """Name log records by a number that begins again with every process."""
+    init = LogRecords.__init__
+
+    def from_one(self: LogRecords, *args: Any, **more: Any) -> None:
+        init(self, *args, **more)
+        self._numbers = count(1)
+
+    _patch(stack, LogRecords, "__init__", from_one)
+
+
 def undecodable_dropped(stack: ExitStack) -> None:
     """Delete what cannot be read, without a dead letter."""
 
@@ -191,6 +203,7 @@ MUTANTS: dict[str, Mutant] = {
         deduped_by_key,
         deduped_by_key_and_time,
         merged_into_a_started_post,
+        log_numbered_from_one,
         undecodable_dropped,
         *LIFE_MUTANTS,
     )

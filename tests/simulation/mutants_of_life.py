@@ -29,6 +29,11 @@ def no_renewal(stack: ExitStack) -> None:
     _patch(stack, Leases, "_due", lambda _: [])
 
 
+def renewals_in_single_file(stack: ExitStack) -> None:
+    """Let one renewal that hangs hold up all the others."""
+    stack.enter_context(mock.patch("worker.assembly.LEASES_MAX", 1))
+
+
 def no_renewal_while_draining(stack: ExitStack) -> None:
     """Stop renewing when the stop comes."""
     due = Leases._due
@@ -90,6 +95,7 @@ def _patch(stack: ExitStack, owner: type, name: str, value: Any) -> None:
 LIFE_MUTANTS = (
     stale_handle,
     no_renewal,
+    renewals_in_single_file,
     no_renewal_while_draining,
     nothing_released_at_a_stop,
     refused_credentials_repeated,
