@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from worker.commands.console import console
 from worker.commands.dead import groups, list_letters
 from worker.commands.dead_moves import archive, redrive, unarchive
 from worker.commands.dead_show import show
@@ -19,6 +20,7 @@ def register(commands: typer.Typer) -> None:
     """Add the operators' commands to the program's."""
     commands.command("doctor")(doctor)
     commands.command("status")(status)
+    commands.command("console")(console)
     dead = typer.Typer(help=DEAD, no_args_is_help=True)
     dead.command("groups")(groups)
     dead.command("list")(list_letters)

@@ -23,7 +23,7 @@ from worker.commands.options import (
 from worker.commands.terminal import Rows, console, shown, time_shown
 from worker.ops.connect import Clients
 from worker.ops.letter import Letter, Place
-from worker.ops.letters import Letters
+from worker.ops.letters import Group, Letters
 
 LIMIT = 50
 
@@ -52,25 +52,7 @@ def groups(
         for each in found:
             terminal.line(asdict(each))
         return
-    out = console()
-    if not found:
-        out.print(f"No {_named(archived)} match. Nothing to do.")
-        return
-    rows = Rows({"GROUP": 6, "COUNT": 7, "CAUSE": 14, "FIRST - LAST (UTC)": 19, "ERROR": 0}, out)
-    for each in found:
-        times = f"{time_shown(each.first_seen)}\n{time_shown(each.last_seen)}"
-        sample = f"{each.sample_id[:12]} {shown(each.sample_key)}"
-        error = Text(f"{shown(each.error)}\n").append(f"e.g. {sample}", style="dim")
-        rows.add(each.group, str(each.count), each.cause, Text(times), error)
-    rows.flush()
-    first = found[0]
-    count = sum(each.count for each in found)
-    out.print(f"\n{_counted(count, 'letter')} in {_counted(len(found), 'group')}.")
-    if not archived:
-        out.print(
-            f"Next: oms-relay dead show {first.sample_id[:12]}, or "
-            f"oms-relay dead redrive --group {first.group} --dry-run"
-        )
+    _print_groups(found, archived=archived)
 
 
 def list_letters(
@@ -113,6 +95,28 @@ def list_letters(
             out.print(f"No {_named(archived)} match.")
 
     frame.run(list_them)
+
+
+def _print_groups(found: list[Group], *, archived: bool) -> None:
+    out = console()
+    if not found:
+        out.print(f"No {_named(archived)} match. Nothing to do.")
+        return
+    rows = Rows({"GROUP": 6, "COUNT": 7, "CAUSE": 14, "FIRST - LAST (UTC)": 19, "ERROR": 0}, out)
+    for each in found:
+        times = f"{time_shown(each.first_seen)}\n{time_shown(each.last_seen)}"
+        sample = f"{each.sample_id[:12]} {shown(each.sample_key)}"
+        error = Text(f"{shown(each.error)}\n").append(f"e.g. {sample}", style="dim")
+        rows.add(each.group, str(each.count), each.cause, Text(times), error)
+    rows.flush()
+    first = found[0]
+    count = sum(each.count for each in found)
+    out.print(f"\n{_counted(count, 'letter')} in {_counted(len(found), 'group')}.")
+    if not archived:
+        out.print(
+            f"Next: oms-relay dead show {first.sample_id[:12]}, or "
+            f"oms-relay dead redrive --group {first.group} --dry-run"
+        )
 
 
 def as_object(letter: Letter) -> dict[str, Any]:

@@ -60,14 +60,15 @@ def doctor(
                 _print(check, out)
 
     frame.run(print_checks)
-    counts = Counter(check.verdict for check in found)
-    if as_json:
-        _print_object(found)
-    else:
-        told = ", ".join(_counted(each, counts[each]) for each in Verdict if counts[each])
-        console().print(f"\n{told}.")
-    if counts[Verdict.FAILURE]:
+    _print_object(found) if as_json else _print_counts(found)
+    if any(check.verdict is Verdict.FAILURE for check in found):
         raise typer.Exit(frame.EXIT_FAILED)
+
+
+def _print_counts(found: list[Check]) -> None:
+    counts = Counter(check.verdict for check in found)
+    told = ", ".join(_counted(each, counts[each]) for each in Verdict if counts[each])
+    console().print(f"\n{told}.")
 
 
 def _counted(verdict: Verdict, count: int) -> str:

@@ -17,10 +17,17 @@ from worker.clients.mns import MnsClient
 from worker.clients.oms import OmsClient
 from worker.clients.oss import OssClient
 from worker.clock import Clock, SystemClock
-from worker.credentials import Chain, Credentials, alibaba_from, huawei_from
+from worker.credentials import (
+    AlibabaCredentials,
+    Chain,
+    Credentials,
+    alibaba_from,
+    huawei_from,
+)
 from worker.journal import Journal
 from worker.metrics import Metrics
 from worker.retry import Backoff, Retry
+from worker.signer import HuaweiCredentials
 
 T = TypeVar("T")
 
@@ -62,25 +69,14 @@ async def connect(
     `reload` reads the settings again where secrets come from files. Raises `Fatal` if there are no
     credentials.
     """
-    clock, chain = clock or SystemClock(), Chain()
-    journal = Journal(Metrics(CollectorRegistry()))
-
-    def fresh() -> Settings:
-        return reload() if reload and settings.secret_files else settings
-
-    alibaba = Credentials(lambda: alibaba_from(fresh()) or chain.fetch(), clock, journal)
-    huawei = Credentials(lambda: huawei_from(fresh()), clock, journal)
-    await alibaba.refresh()
-    await huawei.refresh()
+    clock = clock or SystemClock()
+    alibaba, huawei = await _fetched(settings, reload, clock)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(_kept_fresh(alibaba))
         await stack.enter_async_context(_kept_fresh(huawei))
-        session = await stack.enter_async_context(
-            open_session(
-                connections=CONNECTIONS,
-                total_seconds=max(settings.request_timeout_seconds, MNS_CALL_SECONDS),
-            )
-        )
+        seconds = max(settings.request_timeout_seconds, MNS_CALL_SECONDS)
+        opened = open_session(connections=CONNECTIONS, total_seconds=seconds)
+        session = await stack.enter_async_context(opened)
 
         def queue(name: str) -> MnsClient:
             return MnsClient(
@@ -99,6 +95,21 @@ async def connect(
             clock=clock,
             retry=Retry(clock, Backoff(rng or random.Random())),  # noqa: S311  jitter, not secrecy
         )
+
+
+async def _fetched(
+    settings: Settings, reload: Callable[[], Settings] | None, clock: Clock
+) -> tuple[Credentials[AlibabaCredentials], Credentials[HuaweiCredentials]]:
+    chain, journal = Chain(), Journal(Metrics(CollectorRegistry()))
+
+    def fresh() -> Settings:
+        return reload() if reload and settings.secret_files else settings
+
+    alibaba = Credentials(lambda: alibaba_from(fresh()) or chain.fetch(), clock, journal)
+    huawei = Credentials(lambda: huawei_from(fresh()), clock, journal)
+    await alibaba.refresh()
+    await huawei.refresh()
+    return alibaba, huawei
 
 
 @asynccontextmanager

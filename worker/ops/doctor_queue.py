@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from worker.clients.mns import MnsClient
 from worker.clients.mns_wire import QueueAttributes
 from worker.events import Message
-from worker.ops.examiner import Examiner
+from worker.ops.examiner import Examiner, always
 from worker.ops.verdict import Check, Verdict
 
 VISIBILITY_SECONDS = range(10, 3601)
@@ -31,15 +31,14 @@ class Receiving:
 async def queue_checks(
     examiner: Examiner, label: str, queue: MnsClient, name: str, receiving: Receiving
 ) -> AsyncIterator[Check]:
-    """Yield the checks of one queue, the attributes first; `label` tells a second queue's checks apart."""
-    seen: list[list[Message]] = []
+    """Yield the checks of one queue; `label` tells a second queue's apart."""
+    seen: list[int] = []
 
     def judge_peek(messages: list[Message]) -> Check:
-        seen.append(messages)
-        shown = (
-            f"{len(messages)} of the visible messages seen" if messages else "no message is visible"
+        seen.append(len(messages))
+        return Check(
+            f"mns.{label}peek", Verdict.OK, f"{len(messages) or 'no'} visible messages seen"
         )
-        return Check(f"mns.{label}peek", Verdict.OK, shown)
 
     yield await examiner.ask(
         f"mns.{label}queue",
@@ -55,20 +54,16 @@ async def queue_checks(
         judge_peek,
         queue=name,
         otherwise=Verdict.WARNING,
-        note="the relay does without this right, `status` cannot tell the oldest message",
+        note="the relay does without this right, nobody can tell the oldest message",
     )
     yield await _receive(examiner, f"mns.{label}receive", queue, name, receiving, seen)
+    renew = Check(f"mns.{label}renew", Verdict.OK, "leases may be renewed")
     yield await examiner.ask(
-        f"mns.{label}renew",
-        lambda: queue.change_visibility(NO_MESSAGE, 1),
-        lambda _: Check(f"mns.{label}renew", Verdict.OK, "leases may be renewed"),
-        queue=name,
+        renew.name, lambda: queue.change_visibility(NO_MESSAGE, 1), always(renew), queue=name
     )
+    delete = Check(f"mns.{label}delete", Verdict.OK, "messages may be deleted")
     yield await examiner.ask(
-        f"mns.{label}delete",
-        lambda: queue.delete([NO_MESSAGE]),
-        lambda _: Check(f"mns.{label}delete", Verdict.OK, "messages may be deleted"),
-        queue=name,
+        delete.name, lambda: queue.delete([NO_MESSAGE]), always(delete), queue=name
     )
 
 
@@ -78,9 +73,9 @@ async def _receive(
     queue: MnsClient,
     name: str,
     receiving: Receiving,
-    seen: list[list[Message]],
+    seen: list[int],
 ) -> Check:
-    is_empty = bool(seen) and not seen[0]
+    is_empty = seen == [0]
 
     async def take() -> int:
         messages = await queue.receive(0, 1)
@@ -103,7 +98,7 @@ async def _receive(
         "--receive takes one and gives it back"
     )
     return await examiner.ask(
-        check, nothing, lambda _: Check(check, Verdict.SKIPPED, why), queue=name
+        check, nothing, always(Check(check, Verdict.SKIPPED, why)), queue=name
     )
 
 

@@ -6,10 +6,11 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from worker.clients.oss import Stored
-from worker.ops.examiner import Examiner
+from worker.ops.examiner import Examiner, always
 from worker.ops.verdict import Check, Verdict
 from worker.record import ROOT
+
+_DONE = {"read": "read", "list": "listed", "delete": "deleted"}
 
 NO_OBJECT = "oms-relay-doctor-looks-for-an-object-that-is-not-there"
 
@@ -23,16 +24,6 @@ async def store_checks(examiner: Examiner) -> AsyncIterator[Check]:
     at = datetime.fromtimestamp(clients.clock.wall(), UTC).isoformat()
     body = json.dumps({"probed_at": at}).encode()
 
-    def read(found: Stored | None) -> Check:
-        if found is not None and found.body != body:
-            return Check(
-                "oss.read",
-                Verdict.WARNING,
-                f"{name} holds something else",
-                "run the doctor again: did another one run?",
-            )
-        return Check("oss.read", Verdict.OK, "records can be read")
-
     async def look() -> bool:
         async for page in store.list(bucket, name):
             return bool(page.objects)
@@ -41,29 +32,21 @@ async def store_checks(examiner: Examiner) -> AsyncIterator[Check]:
     yield await examiner.ask(
         "oss.write",
         lambda: store.put(bucket, name, body, "application/json"),
-        lambda _: Check("oss.write", Verdict.OK, f"records can be written to {bucket}"),
+        always(Check("oss.write", Verdict.OK, f"records can be written to {bucket}")),
     )
-    yield await examiner.ask(
-        "oss.read",
-        lambda: store.get(bucket, name),
-        read,
-        otherwise=Verdict.WARNING,
-        note="the relay does without this right, `dead` and `records` do not",
-    )
-    yield await examiner.ask(
-        "oss.list",
-        look,
-        lambda _: Check("oss.list", Verdict.OK, "records can be listed"),
-        otherwise=Verdict.WARNING,
-        note="the relay does without this right, `dead` and `records` do not",
-    )
-    yield await examiner.ask(
-        "oss.delete",
-        lambda: store.delete(bucket, name),
-        lambda _: Check("oss.delete", Verdict.OK, "records can be deleted"),
-        otherwise=Verdict.WARNING,
-        note="the relay does without this right, `dead redrive` and `dead archive` do not",
-    )
+    for what, attempt, commands in (
+        ("read", lambda: store.get(bucket, name), "`dead` and `records`"),
+        ("list", look, "`dead` and `records`"),
+        ("delete", lambda: store.delete(bucket, name), "`dead redrive` and `dead archive`"),
+    ):
+        fine = Check(f"oss.{what}", Verdict.OK, f"records can be {_DONE[what]}")
+        yield await examiner.ask(
+            fine.name,
+            attempt,
+            always(fine),
+            otherwise=Verdict.WARNING,
+            note=f"the relay does without this right, {commands} do not",
+        )
 
 
 async def source_checks(examiner: Examiner, source_bucket: str) -> AsyncIterator[Check]:
