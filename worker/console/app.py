@@ -1,0 +1,134 @@
+"""The console's life: routes, and what starts and stops with the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from worker.console import letter_pages, operation_pages, pages
+from worker.console.audit import Audit
+from worker.console.context import CONTEXT, PAGE_SECONDS_MAX, Context
+from worker.console.frame import Frame
+from worker.console.guard import Guard
+from worker.console.operations import Operations
+from worker.console.options import Options
+from worker.console.sessions import Sessions
+from worker.console.survey import Surveys
+from worker.console.watch import Watch, brief
+from worker.errors import Fatal
+from worker.ops.connect import Clients
+from worker.ops.letters import Letters
+
+FORM_BYTES_MAX = 128 * 1024
+CLOSING_SECONDS_MAX = 5.0
+
+
+async def run(clients: Clients, options: Options) -> None:
+    """Serve until `Clients.stop` is set. Raises `Fatal` for what the user has to mend."""
+    options.check()
+    log = structlog.get_logger("console")
+    here = make(clients, options)
+    async with serving(here) as url:
+        log.info("the console has started", action="start", url=url, read_only=options.is_read_only)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(here.watch.run(), name="watch")
+            await clients.stop.wait()
+            watching.cancel()
+    log.info("the console has stopped", action="stop")
+
+
+def make(clients: Clients, options: Options) -> Context:
+    """Put everything together; nothing is sent and nothing runs yet."""
+    patient, hurried = clients, brief(clients)
+    sessions = Sessions(options.token, clients.clock)
+    audit, surveys = Audit(patient), Surveys(patient)
+    return Context(
+        options=options,
+        clients=hurried,
+        # Cookies know no ports: consoles of two relays on one machine must not share one.
+        frame=Frame(options, sessions, f"relay_console_{options.port}"),
+        sessions=sessions,
+        audit=audit,
+        watch=Watch(clients, options.workers),
+        surveys=surveys,
+        operations=Operations(patient, audit, surveys.forget),
+        letters=Letters(hurried),
+    )
+
+
+@asynccontextmanager
+async def serving(here: Context) -> AsyncIterator[str]:
+    """Serve while the context lasts; yields the address. Ends what runs before the port closes."""
+    runner = web.AppRunner(
+        application(here),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=CLOSING_SECONDS_MAX,
+    )
+    await runner.setup()
+    host, port = here.options.host, here.options.port
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise Fatal(
+            f"the console cannot listen on {host}:{port} ({error.strerror or error}). Nothing was served. "
+            "Stop whatever uses the port, or choose another with --port."
+        ) from error
+    bound = runner.addresses[0]
+    try:
+        yield f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}/"
+    finally:
+        await here.operations.close()
+        await here.surveys.close()
+        await runner.cleanup()
+
+
+def application(here: Context) -> web.Application:
+    """Return the application with its routes."""
+    guard = Guard(here.options, here.sessions)
+    app = web.Application(
+        middlewares=[here.frame.middleware(), guard.middleware(), _in_time()],
+        client_max_size=FORM_BYTES_MAX,
+    )
+    app[CONTEXT] = here
+    number = r"/operations/{number:\d{1,9}}"
+    app.add_routes(
+        [
+            web.get("/", pages.show_overview),
+            web.get("/api/overview", pages.overview_json),
+            web.get("/search", pages.show_search),
+            web.get("/login", pages.show_login),
+            web.post("/login", pages.login),
+            web.post("/logout", pages.logout),
+            web.post("/language", pages.choose_language),
+            web.get("/static/{mark}/{name}", pages.show_static),
+            web.get("/letters", letter_pages.show_groups),
+            web.get("/api/letters", letter_pages.groups_json),
+            web.get("/letters/list", letter_pages.show_items),
+            web.get("/letters/{place}/{cause}/{day}/{id}", letter_pages.show_item),
+            web.get("/operations", operation_pages.show_operations),
+            web.post("/operations", operation_pages.dry_run),
+            web.get(number, operation_pages.show_operation),
+            web.get(f"/api{number}", operation_pages.operation_json),
+            web.post(f"{number}/act", operation_pages.act),
+            web.post(f"{number}/stop", operation_pages.stop),
+        ]
+    )
+    return app
+
+
+def _in_time() -> Any:
+    @web.middleware
+    async def in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async with asyncio.timeout(PAGE_SECONDS_MAX):
+            return await handler(request)
+
+    return in_time

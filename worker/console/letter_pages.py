@@ -1,0 +1,148 @@
+"""Dead letters as pages: groups, the items of a filter, one item with its whole story."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from worker.console.browse import cursor, leaf, place_of
+from worker.console.context import Context, context, words
+from worker.console.filters import BadFilter, Filter
+from worker.console.frame import Refused
+from worker.console.operations import Action
+from worker.console.survey import Survey
+from worker.console.words import Words
+from worker.dead import Cause
+from worker.ops.letter import Letter, Place, Ref
+from worker.ops.log_bucket import side_by_side
+from worker.ops.records import BadKey, Record, RecordsOf
+
+KEYS_SHOWN_MAX = 200
+KEYS_LOOKED_UP_MAX = 5
+DECODED_CHARS_MAX = 200_000
+
+
+async def show_groups(request: web.Request) -> web.Response:
+    """Show the letters by cause and kind of error."""
+    here, about = context(request), Filter.read(request.query)
+    survey = await _survey(here, about, is_new="new" in request.query)
+    if survey.failed is not None:
+        raise survey.failed
+    values: dict[str, Any] = {
+        "about": about,
+        "survey": survey,
+        "groups": survey.groups(),
+        "progress": _progress(survey, words(request)),
+    }
+    return here.frame.page(request, "groups.html", **_common(here, about), **values)
+
+
+async def groups_json(request: web.Request) -> web.Response:
+    """Answer how far the reading has come."""
+    here, about = context(request), Filter.read(request.query)
+    survey = await _survey(here, about)
+    view = {
+        "is_running": survey.is_running,
+        "progress": _progress(survey, words(request)),
+    }
+    return web.json_response(view)
+
+
+async def show_items(request: web.Request) -> web.Response:
+    """Show the letters of a filter, a page at a time."""
+    here, about = context(request), Filter.read(request.query)
+    wanted = _wanted(here, about)
+    after = place_of(about.place, request.query.get("after", ""))
+    found = await leaf(here.letters, wanted, about.place, after, here.clients.clock)
+    values: dict[str, Any] = {
+        "about": about,
+        "leaf": found,
+        "is_first": after is None,
+        "next_query": about.query(after=cursor(found.last)) if found.last else "",
+    }
+    return here.frame.page(request, "items.html", **_common(here, about), **values)
+
+
+async def show_item(request: web.Request) -> web.Response:
+    """Show one letter: its story, its keys, its body decoded and raw, and what may be done with it."""
+    here, ref = context(request), _ref(request)
+    letter = await here.letters.get(ref)
+    if letter is None:
+        other = ref.at(Place.DEAD if ref.place is Place.ARCHIVED else Place.ARCHIVED)
+        if await here.letters.get(other) is None:
+            raise Refused(404, "letter")
+        raise Refused(404, "moved", path=f"/letters/{other.place}/{cursor(other)}")
+    about = Filter(place=ref.place)
+    values: dict[str, Any] = {
+        "letter": letter,
+        "keys": letter.keys[:KEYS_SHOWN_MAX],
+        "decoded": _decoded(letter),
+        "name": here.letters.bucket.root + ref.name,
+        "bucket": here.clients.settings.log_bucket,
+        "records": await _records(here, letter),
+        "ids": [cursor(ref)],
+    }
+    return here.frame.page(request, "item.html", **_common(here, about), **values)
+
+
+def _common(here: Context, about: Filter) -> dict[str, Any]:
+    actions = [each for each in Action if each.place is about.place]
+    return {
+        "running": here.running,
+        "is_archive": about.place is Place.ARCHIVED,
+        "actions": [] if here.options.is_read_only else actions,
+        "causes": list(Cause),
+        "cursor": cursor,
+    }
+
+
+async def _survey(here: Context, about: Filter, *, is_new: bool = False) -> Survey:
+    try:
+        return await here.surveys.of(about, is_new=is_new)
+    except BadFilter as error:
+        raise Refused(400, "filter", field=f"filter.{error.field}") from error
+
+
+def _wanted(here: Context, about: Filter) -> Any:
+    try:
+        return about.wanted(here.now)
+    except BadFilter as error:
+        raise Refused(400, "filter", field=f"filter.{error.field}") from error
+
+
+def _progress(survey: Survey, t: Words) -> str:
+    key = "groups.reading" if survey.is_running else "groups.read"
+    return t.count(key, survey.grouping.count)
+
+
+def _ref(request: web.Request) -> Ref:
+    parts = request.match_info
+    ref = Ref.parse(f"{parts['place']}/{parts['cause']}/{parts['day']}/{parts['id']}.json")
+    if ref is None:
+        raise Refused(404, "not_found")
+    return ref
+
+
+async def _records(here: Context, letter: Letter) -> list[tuple[str, list[Record]]]:
+    """Look up what became of the first keys since: nothing need be done for one that was accepted later."""
+    records = RecordsOf(here.clients)
+
+    async def of(key: str) -> tuple[str, list[Record]]:
+        try:
+            return key, await records.of_key(key)
+        except BadKey:
+            return key, []
+
+    return [each async for each in side_by_side(letter.keys[:KEYS_LOOKED_UP_MAX], of)]
+
+
+def _decoded(letter: Letter) -> str:
+    """Return the body as a person reads it: indented JSON, or the text that Base64 wrapped."""
+    if letter.body is None:
+        return ""
+    content = letter.content()
+    if isinstance(content, str):
+        return content[:DECODED_CHARS_MAX]
+    return json.dumps(content, indent=2, ensure_ascii=False, default=str)[:DECODED_CHARS_MAX]

@@ -1,0 +1,204 @@
+"""The overview as values and words: the page is made of them, and so is the JSON that keeps it alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from worker.clients.http import one_line
+from worker.console.charts import Chart, Point, chart
+from worker.console.filters import Filter
+from worker.console.watch import Moment, Watch, oms_rates
+from worker.console.words import Words
+from worker.journal import bounded
+from worker.ops.status import DEAD_COUNT_MAX, RETENTION_SHARE_WARNING, QueueStatus, WorkerStatus
+
+WORKERS_SHOWN_MAX = 100
+OK, WARN, BAD, UNKNOWN = "ok", "warn", "bad", "unknown"
+
+
+def overview(watch: Watch, t: Words, now: float) -> dict[str, Any]:
+    """Return all that the overview shows."""
+    status = watch.status
+    return {
+        "headline": _headline(watch, t),
+        "looked": t("overview.looked", time=t.time(status.at)) if status else t("overview.looking"),
+        "tiles": list(_tiles(watch, t)),
+        "charts": list(_charts(watch, t, now)),
+        "workers": [_worker(each, t) for each in islice(watch.workers, WORKERS_SHOWN_MAX)],
+        "causes": _causes(watch, t),
+        "problems": [_problem(name, text, t) for name, text in _errors(watch).items()],
+    }
+
+
+def _headline(watch: Watch, t: Words) -> dict[str, str]:
+    """Say in one sentence how things stand, worst first, and what to do."""
+    state, key, values = next(_verdicts(watch, t))
+    return {
+        "state": state,
+        "text": t(f"headline.{key}.text", **values),
+        "next": t(f"headline.{key}.next", **values),
+    }
+
+
+def _verdicts(watch: Watch, t: Words) -> Iterator[tuple[str, str, dict[str, object]]]:
+    workers, status = watch.workers, watch.status
+    silent = [each for each in workers if each.sample.error]
+    if not workers or status is None:
+        yield UNKNOWN, "looking", {}
+        return
+    if len(silent) == len(workers):
+        yield BAD, "silent", {"urls": ", ".join(each.sample.url for each in silent[:5])}
+    for each in workers:
+        if not each.sample.error and not each.sample.is_ready:
+            what, step = t.reason("; ".join(each.sample.reasons[:1]))
+            yield BAD, "not_ready", {"url": each.sample.url, "what": bounded(what), "step": step}
+    if status.queue is not None and status.queue.retention_share >= RETENTION_SHARE_WARNING:
+        oldest = t.span(status.queue.oldest_seconds or 0.0)
+        yield BAD, "old", {"oldest": oldest, "keeps": t.span(status.queue.retention_seconds)}
+    if status.task is not None and status.task.status not in ("SYNCHRONIZING", ""):
+        yield BAD, "task", {"status": status.task.status}
+    if silent:
+        yield WARN, "some_silent", {"url": silent[0].sample.url}
+    if status.errors:
+        yield WARN, "parts", {}
+    dead = sum((status.dead_letters or {}).values())
+    if dead:
+        yield WARN, "dead", {"count": t.count("letters", dead)}
+    yield OK, "well", {}
+
+
+def _tiles(watch: Watch, t: Words) -> Iterator[dict[str, str]]:
+    status = watch.status
+    moment = watch.moments[-1] if watch.moments else Moment(0.0)
+    yield _tile(t, "in", _shown(moment.rate_in, t.rate))
+    yield _tile(t, "out", _shown(moment.rate_out, t.rate))
+    lag = next((each.lag_seconds for each in reversed(watch.moments) if each.lag_seconds), None)
+    yield _tile(t, "lag", _shown(lag, t.span))
+    yield _tile(t, "in_flight", _shown(moment.in_flight, t.number))
+    yield from _queue_tiles(status.queue if status else None, t)
+    task = status.task if status else None
+    note = t("tile.oms.note", failed=t.number(task.failed)) if task else ""
+    state = BAD if task and task.status == "STOPPED" else ""
+    yield _tile(t, "oms", _shown(task.accepted if task else None, t.number), note, state)
+    dead = status.dead_letters if status else None
+    count = sum(dead.values()) if dead is not None else None
+    yield _tile(t, "dead", _shown(count, t.number), "", WARN if count else "")
+
+
+def _queue_tiles(queue: QueueStatus | None, t: Words) -> Iterator[dict[str, str]]:
+    if queue is None:
+        yield _tile(t, "depth", t("none"))
+        yield _tile(t, "oldest", t("none"))
+        return
+    note = t("tile.depth.note", in_hand=t.number(queue.inactive), delayed=t.number(queue.delayed))
+    yield _tile(t, "depth", t.number(queue.active), note)
+    keeps = t("tile.oldest.note", keeps=t.span(queue.retention_seconds))
+    state = BAD if queue.retention_share >= RETENTION_SHARE_WARNING else ""
+    yield _tile(t, "oldest", _shown(queue.oldest_seconds, t.span), keeps, state)
+
+
+def _tile(t: Words, name: str, value: str, note: str = "", state: str = "") -> dict[str, str]:
+    return {"label": t(f"tile.{name}"), "value": value, "note": note, "state": state}
+
+
+def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
+    moments, depths = tuple(watch.moments), tuple(watch.depths)
+    flow: list[list[Point]] = [
+        [(each.at, each.rate_in) for each in moments],
+        [(each.at, each.rate_out) for each in moments],
+    ]
+    yield _chart(t, "flow", ("in", "out"), chart(flow, now), t.rate)
+    lags = [(each.at, each.lag_seconds) for each in moments if each.lag_seconds is not None]
+    yield _chart(t, "lag", ("lag",), chart([lags], now), t.span)
+    depth = [(each.at, each.waiting) for each in depths]
+    yield _chart(t, "depth", ("depth",), chart([depth], now), t.number)
+    in_flight = [(each.at, each.in_flight) for each in moments]
+    yield _chart(t, "in_flight", ("in_flight",), chart([in_flight], now), t.number)
+    oms = chart([oms_rates(depths, "accepted"), oms_rates(depths, "failed")], now)
+    yield _chart(t, "oms", ("accepted", "failed"), oms, t.rate)
+
+
+def _chart(t: Words, name: str, lines: tuple[str, ...], drawn: Chart, write: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "label": t(f"chart.{name}"),
+        "top": write(drawn.top),
+        "empty": t("chart.empty") if drawn.is_empty else "",
+        "lines": [
+            {
+                "name": str(number),
+                "label": t(f"line.{line}"),
+                "latest": _shown(each.latest, write),
+                "path": each.path,
+            }
+            for number, (line, each) in enumerate(zip(lines, drawn.lines, strict=True))
+        ],
+    }
+
+
+def _worker(worker: WorkerStatus, t: Words) -> dict[str, Any]:
+    sample, rates = worker.sample, worker.rates
+    if sample.error:
+        state, facts = BAD, one_line(sample.error)
+        reasons = [{"what": t("worker.silent.what"), "next": t("worker.silent.next")}]
+    else:
+        state = OK if sample.is_ready else BAD
+        facts = t(
+            "worker.facts",
+            rate_in=_shown(rates.received if rates else None, t.rate),
+            rate_out=_shown(rates.done if rates else None, t.rate),
+            in_flight=t.number(sample.in_flight),
+            waiting=t.number(sample.keys_waiting),
+            oldest=t.span(sample.oldest_in_hand_seconds),
+        )
+        split = [t.reason(bounded(each)) for each in sample.reasons[:10]]
+        reasons = [{"what": what, "next": step} for what, step in split]
+    key = "silent" if sample.error else "ready" if sample.is_ready else "not_ready"
+    return {
+        "url": sample.url,
+        "state": state,
+        "state_text": t(f"worker.{key}"),
+        "facts": facts,
+        "services": [_service(name, value, t) for name, value in list(sample.services.items())[:8]],
+        "reasons": reasons,
+    }
+
+
+def _service(name: str, value: str, t: Words) -> dict[str, str]:
+    states = {"closed": OK, "trial": WARN, "open": BAD}
+    key = f"breaker.{value}" if value in states else "breaker.unknown"
+    return {"name": name.upper(), "state": states.get(value, UNKNOWN), "text": t(key)}
+
+
+def _causes(watch: Watch, t: Words) -> list[dict[str, str]]:
+    counts = (watch.status.dead_letters or {}) if watch.status else {}
+    return [
+        {
+            "cause": cause,
+            "text": t(f"cause.{cause}") if t.has(f"cause.{cause}") else "",
+            "count": t.number(count) + ("+" if count >= DEAD_COUNT_MAX else ""),
+            "href": f"/letters?{Filter(cause=cause).query()}",
+        }
+        for cause, count in sorted(counts.items(), key=lambda each: -each[1])
+        if count
+    ]
+
+
+def _errors(watch: Watch) -> dict[str, str]:
+    return dict(watch.status.errors) if watch.status else {}
+
+
+def _problem(name: str, text: str, t: Words) -> dict[str, str]:
+    what, _, step = text.rpartition(". Next: ")
+    _, translated = t.reason(f"; {step}")
+    return {
+        "part": t(f"part.{name}"),
+        "what": bounded(what or text),
+        "next": translated or step,
+    }
+
+
+def _shown(value: float | None, write: Any) -> str:
+    return "–" if value is None else str(write(value))  # noqa: RUF001  a dash means not known

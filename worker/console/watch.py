@@ -1,0 +1,161 @@
+"""Looks at workers, queue, task and dead letters: often while someone watches, else rarely."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import aiohttp
+
+from worker.clients.http import open_session
+from worker.console.charts import Point
+from worker.ops.connect import Clients
+from worker.ops.status import Status, StatusBoard, TaskStatus, WorkerStatus
+from worker.ops.workers import Sample, look, rates
+from worker.retry import Backoff, Retry
+
+WATCHED_SECONDS = 20.0
+WORKERS_EVERY_SECONDS = (2.0, 15.0)
+SERVICES_EVERY_SECONDS = (5.0, 60.0)
+# Counting dead letters lists them: with very many of them, looking must not become the console's whole work.
+LOOKING_SHARE = 0.1
+POINTS_MAX = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What all workers together did at one moment; None where none answered."""
+
+    at: float
+    rate_in: float | None = None
+    rate_out: float | None = None
+    lag_seconds: float | None = None
+    in_flight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What waited in the queue at one moment, and what OMS had counted by then."""
+
+    at: float
+    waiting: float | None = None
+    accepted: float | None = None
+    failed: float | None = None
+
+
+class Watch:
+    """The last look and a short history. `run` looks for ever; `asked` keeps it looking often."""
+
+    def __init__(self, clients: Clients, workers: Iterable[str]) -> None:
+        self.workers: tuple[WorkerStatus, ...] = ()
+        self.status: Status | None = None
+        self.moments: deque[Moment] = deque(maxlen=POINTS_MAX)
+        self.depths: deque[Depth] = deque(maxlen=POINTS_MAX)
+        self.has_looked = asyncio.Event()
+        self._clients = clients
+        self._clock = clients.clock
+        self._board = StatusBoard(brief(clients, 1))
+        self._urls = tuple(workers)
+        self._before: dict[str, Sample] = {}
+        self._asked_at = float("-inf")
+        self._asked = asyncio.Event()
+
+    def asked(self) -> None:
+        """Note that someone watches."""
+        self._asked_at = self._clock.monotonic()
+        self._asked.set()
+        self._asked.clear()
+
+    async def run(self) -> None:
+        """Look again and again, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_workers(), name="watch workers")
+            group.create_task(self._watch_services(), name="watch services")
+
+    async def _watch_workers(self) -> None:
+        async with open_session(connections=16, total_seconds=10) as session:
+            while True:
+                await self._look_at_workers(session)
+                await self._pause(WORKERS_EVERY_SECONDS)
+
+    async def _watch_services(self) -> None:
+        while True:
+            started = self._clock.monotonic()
+            self.status = await self._board.look()
+            self.depths.append(_depth(self.status))
+            self.has_looked.set()
+            took = self._clock.monotonic() - started
+            await self._pause(SERVICES_EVERY_SECONDS, took / LOOKING_SHARE)
+
+    async def _look_at_workers(self, session: aiohttp.ClientSession) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                url: group.create_task(look(session, url, self._clock), name=f"look {url}")
+                for url in self._urls
+            }
+        now = {url: task.result() for url, task in tasks.items()}
+        self.workers = tuple(
+            WorkerStatus(sample, rates(self._before[url], sample) if url in self._before else None)
+            for url, sample in now.items()
+        )
+        self._before = now
+        self.moments.append(_moment(self._clock.wall(), self.workers))
+
+    async def _pause(self, seconds: tuple[float, float], seconds_min: float = 0.0) -> None:
+        """Wait: shortly while someone watches; a long wait ends when someone comes."""
+        often, rarely = seconds
+        is_watched = self._clock.monotonic() - self._asked_at < WATCHED_SECONDS
+        await self._clock.sleep(max(often, seconds_min))
+        if is_watched or seconds_min >= rarely:
+            return
+        try:
+            async with asyncio.timeout(rarely - often):
+                await self._asked.wait()
+        except TimeoutError:
+            pass
+
+
+def brief(clients: Clients, attempts_max: int = 2) -> Clients:
+    """Return the clients with less patience: a person waits for the page."""
+    backoff = Backoff(random.Random())  # noqa: S311  jitter, not secrecy
+    return replace(clients, retry=Retry(clients.clock, backoff, attempts_max))
+
+
+def oms_rates(depths: Iterable[Depth], name: str) -> list[Point]:
+    """Return what OMS counted by the second between one look and the next; a new month begins at 0."""
+    points: list[Point] = []
+    for before, each in pairwise(depths):
+        now, last, seconds = getattr(each, name), getattr(before, name), each.at - before.at
+        is_known = now is not None and last is not None and now >= last and seconds > 0
+        points.append((each.at, (now - last) / seconds if is_known else None))
+    return points
+
+
+def _moment(at: float, workers: Iterable[WorkerStatus]) -> Moment:
+    found = [each for each in workers if not each.sample.error]
+    known = [each.rates for each in found if each.rates is not None]
+    if not found:
+        return Moment(at)
+    lags = [each.lag_seconds for each in known if each.lag_seconds is not None]
+    return Moment(
+        at,
+        rate_in=sum(each.received for each in known) if known else None,
+        rate_out=sum(each.done for each in known) if known else None,
+        lag_seconds=max(lags, default=None),
+        in_flight=sum(each.sample.in_flight for each in found),
+    )
+
+
+def _depth(status: Status) -> Depth:
+    queue = status.queue
+    task = status.task or TaskStatus("", 0, 0, 0, 0)
+    return Depth(
+        status.at,
+        waiting=None if queue is None else queue.active + queue.inactive + queue.delayed,
+        accepted=None if status.task is None else task.accepted,
+        failed=None if status.task is None else task.failed,
+    )
