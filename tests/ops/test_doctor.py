@@ -231,6 +231,8 @@ async def test_the_log_bucket_must_not_be_the_source_bucket(cloud: LocalCloud) -
     checks = await examined(cloud, settings={"LOG_BUCKET": "source"})
     assert ill(checks) == {"oms.log_bucket": Verdict.FAILURE}
     assert "set LOG_BUCKET to another bucket" in checks["oms.log_bucket"].fix
+    assert "announce itself" in checks["oss.write"].detail
+    assert (calls(cloud, "oss"), bodies(cloud)) == (0, [])
 
 
 async def test_another_region_and_another_cloud_are_told(cloud: LocalCloud) -> None:

@@ -56,9 +56,10 @@ async def examine(
         queue, name = clients.dead_letter_queue, settings.mns_dead_letter_queue
         async for check in queue_checks(examiner, "dead_letter_queue.", queue, name, receiving):
             yield check
-    async for check in store_checks(examiner):
-        yield check
+    # The task first: a probe in a log bucket that is the source bucket would announce itself.
     async for check in task_checks(examiner, task):
+        yield check
+    async for check in store_checks(examiner):
         yield check
     async for check in source_checks(examiner, task.source_bucket):
         yield check

@@ -39,6 +39,10 @@ async def task_checks(examiner: Examiner, task: Task) -> AsyncIterator[Check]:
         yield _judge_month(state, settings.sync_task.task_id)
         if _text(state, "src_cloud_type") in ("", "Aliyun"):
             task.source_bucket = _text(state, "src_bucket")
+            if task.source_bucket == settings.log_bucket:
+                examiner.close(
+                    "oss", "not tried: in the source bucket a probe would announce itself"
+                )
             yield _judge_log_bucket(task.source_bucket, settings)
             yield _judge_regions(state, settings)
         else:
