@@ -9,8 +9,9 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import aiohttp
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -28,6 +29,7 @@ from worker.errors import Fatal
 from worker.health import Health, serving
 from worker.journal import Journal
 from worker.metrics import Metrics
+from worker.notify import Notifier
 from worker.relay import Capacity, Stops
 
 # Tells this process from every other, also from one before it with the same host name and process id:
@@ -65,20 +67,31 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
             journal.log.info(
                 "the relay has started", action="start", version=__version__, worker=WORKER
             )
-            is_sound = await _run(assembled, keys, stops, journal)
+            notifier = Notifier.from_environment(os.environ, os.getpid())
+            beside = {
+                "refresh credentials": keys.keep_fresh(assembled),
+                "notify systemd": notifier.run(stops.taking, health.reasons, health.stuck),
+            }
+            is_sound = await _run(assembled, beside, stops, journal)
     in_hand = len(assembled.flow.leases.in_hand)
     journal.log.info("the relay has stopped", action="stop", in_hand=in_hand)
     return signals.exit_code if is_sound else EXIT_DIED
 
 
-async def _run(assembled: Assembled, keys: _Keys, stops: Stops, journal: Journal) -> bool:
+async def _run(
+    assembled: Assembled,
+    beside: dict[str, Coroutine[Any, Any, None]],
+    stops: Stops,
+    journal: Journal,
+) -> bool:
     """Run until a stop; return False if a task died, which only a restart can mend."""
     is_sound = True
     try:
         async with asyncio.TaskGroup() as group:
-            fresh = group.create_task(keys.keep_fresh(assembled), name="refresh credentials")
+            tasks = [group.create_task(each, name=name) for name, each in beside.items()]
             await assembled.relay.run(stops)
-            fresh.cancel()
+            for task in tasks:
+                task.cancel()
     except* Fatal:
         raise
     except* Exception as errors:
