@@ -6,11 +6,19 @@ import pytest
 
 from localcloud.cloud import LocalCloud
 
+LONG_SECONDS_MAX = 1800
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="run the long form of the tests that kill processes"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS_MAX))
 
 
 @pytest.fixture

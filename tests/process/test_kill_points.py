@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness import account, deletes
-from harness.processes import supervising
+from harness.processes import Worker, supervising
+from harness.until import until
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.mns import Attributes
@@ -42,7 +43,8 @@ def test_every_verb_has_its_points() -> None:
 async def test_a_kill_at_any_point_loses_nothing(
     monkeypatch: pytest.MonkeyPatch, layout: str, is_long: bool
 ) -> None:
-    points = POINTS if is_long or layout == "object" else ("before_record", "after_record")
+    names = POINTS if is_long or layout == "object" else ("before_record", "after_record")
+    points = [f"{name} {time}" for time in ((1, 2, 3) if is_long else (1,)) for name in names]
     async with asyncio.TaskGroup() as side_by_side:
         for first in range(min(CHAINS, len(points))):
             side_by_side.create_task(_chain(points[first::CHAINS], layout, monkeypatch))
@@ -55,10 +57,10 @@ async def _chain(points: Sequence[str], layout: str, monkeypatch: pytest.MonkeyP
         early = deletes.watch(cloud, monkeypatch)
         sent: set[str] = set()
         async with supervising(cloud, RELAY_RECORD_LAYOUT=layout) as supervisor:
+            killer = await supervisor.start(str(SCRIPT))
             for point in points:
                 sent |= _send(cloud, point)
-                worker = await supervisor.start(str(SCRIPT), point, "1")
-                assert await worker.ended() == KILLED, point
+                assert await _run_to(point, killer) == KILLED, point
                 cloud.faults.clear()
             await supervisor.finish()
         account.check(cloud, sent)
@@ -68,12 +70,26 @@ async def _chain(points: Sequence[str], layout: str, monkeypatch: pytest.MonkeyP
         assert max(account.posted(cloud).values()) <= 1 + len(points)
 
 
+async def _run_to(point: str, killer: Worker) -> int:
+    """Run a relay that dies at a point; return its exit code."""
+    assert killer.process.stdin is not None
+    killer.process.stdin.write(f"{point}\n".encode())
+
+    def told() -> list[int]:
+        return [line["code"] for line in killer.lines if line.get("point") == point]
+
+    await until(lambda: bool(told()), f"the end at {point}")
+    return told()[0]
+
+
 def _send(cloud: LocalCloud, point: str) -> set[str]:
-    keys = {f"{point}/键 {number}" for number in range(6)}
+    time = int(point.partition(" ")[2])
+    keys = {f"{point}/键 {number}" for number in range(6 if time == 1 else 30 * time)}
     for key in keys:
         cloud.oss.put("source", key, point.encode())
-    cloud.mns.publish("oss-events", f"no event, {point}")
-    if point.endswith("renew"):
+    for _ in range(time):
+        cloud.mns.publish("oss-events", f"no event, {point}")
+    if "renew" in point:
         # Half of the visibility passes meanwhile, so that the leases are due for renewal.
         latency = Fault("oms", "CreateSyncEvents", Action.LATENCY, seconds=1.5, times=1)
         cloud.faults.add(latency)

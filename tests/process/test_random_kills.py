@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import signal
@@ -54,11 +55,8 @@ async def test_random_kills_lose_nothing(
             await _kill_one(supervisor, rng)
         cloud.faults.clear()
         await supervisor.drained()
-        for worker in supervisor.workers:
-            if worker.is_alive:
-                # One that was just restarted may not hear signals yet: then they end it as any process.
-                await worker.ready()
-                assert await worker.stop() == 0
+        left = [worker for worker in supervisor.workers if worker.is_alive]
+        assert await asyncio.gather(*(worker.stop() for worker in left)) == [0] * len(left)
     account.check(cloud, sent)
     assert not early
     assert not account.log_objects(cloud, "dead_letter")

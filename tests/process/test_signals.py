@@ -124,6 +124,7 @@ async def test_a_process_that_was_stopped_beyond_its_leases_does_no_harm(
     async with supervising(cloud) as supervisor:
         sleeper = await with_work_in_hand(supervisor, BUSY)
         sleeper.send(signal.SIGSTOP)
+        cloud.faults.clear()
         await supervisor.until(lambda: supervisor.counts().inactive == 0, "the leases to end")
         other = await supervisor.start()
         await supervisor.drained()
