@@ -129,11 +129,12 @@ class _Keys:
 
     async def keep_fresh(self, assembled: Assembled) -> None:
         """Other credentials are worth a probe at once (G5)."""
-        mns, oss, oms = assembled.breakers
+        mns, oss, oms, acks = assembled.breakers
 
         def both() -> None:
             mns.probe_now()
             oss.probe_now()
+            acks.probe_now()
 
         async with asyncio.TaskGroup() as group:
             group.create_task(self.alibaba.keep_fresh(both), name="refresh Alibaba credentials")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from worker.breaker import Breaker
 from worker.clients.mns_wire import QueueAttributes
@@ -88,23 +88,29 @@ class Plan:
     wait_seconds: int = 15
 
 
+class Breakers(NamedTuple):
+    """The state of each service; `acks` is MNS as deletes find it."""
+
+    mns: Breaker
+    oss: Breaker
+    oms: Breaker
+    acks: Breaker
+
+
 @dataclass(frozen=True, slots=True)
 class Assembled:
     """A relay ready to run, and the parts that the admin server looks at."""
 
     relay: Relay
     flow: Flow
-    breakers: tuple[Breaker, Breaker, Breaker]
+    breakers: Breakers
 
 
 def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     """Wire the six verbs. Nothing is sent before the relay runs."""
     clock = ports.clock
-    mns, oss, oms = breakers = (
-        Breaker("mns", clock, journal),
-        Breaker("oss", clock, journal),
-        Breaker("oms", clock, journal),
-    )
+    names = ("mns", "oss", "oms", "mns-acks")
+    breakers = Breakers(*(Breaker(name, clock, journal) for name in names))
     services = _services(ports, plan, breakers, journal)
     leases = Leases(
         _Leased(ports.queue, services.leases),
@@ -131,9 +137,10 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     probes = Probes(clock, journal)
     probed: tuple[tuple[Breaker, Probe], ...] = (
-        (mns, lambda: probes.queue(ports.queue, leases)),
-        (oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id)),
-        (oms, lambda: probes.sink(ports.sink)),
+        (breakers.mns, lambda: probes.queue(ports.queue, leases)),
+        (breakers.oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id)),
+        (breakers.oms, lambda: probes.sink(ports.sink)),
+        (breakers.acks, lambda: probes.queue(ports.queue, leases)),
     )
     sides = _sides(ports, breakers, dead_letters, journal)
     return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
@@ -141,17 +148,18 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
 
 def _sides(
     ports: Ports,
-    breakers: tuple[Breaker, Breaker, Breaker],
+    breakers: Breakers,
     dead_letters: DeadLetters,
     journal: Journal,
 ) -> list[Side]:
-    mns, oss, _ = breakers
     sides: list[Side] = []
     if ports.dead_letter_queue is not None:
         common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
-        sides.append(Undelivered(*common, may_keep=lambda: not oss.is_open).run)
+        sides.append(Undelivered(*common, may_keep=lambda: not breakers.oss.is_open).run)
     if ports.observed is not None:
-        depth = Depth(ports.observed, ports.clock, ports.rng, journal, lambda: not mns.is_open)
+        depth = Depth(
+            ports.observed, ports.clock, ports.rng, journal, lambda: not breakers.mns.is_open
+        )
         sides.append(depth.run)
     return sides
 
@@ -186,15 +194,14 @@ class _Services:
     posts: Service
 
 
-def _services(
-    ports: Ports, plan: Plan, breakers: tuple[Breaker, Breaker, Breaker], journal: Journal
-) -> _Services:
-    """Polls, acknowledgements and leases share the breaker of MNS, but no limit.
+def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) -> _Services:
+    """Polls, acknowledgements and leases have a limit each, and acknowledgements a breaker of their own.
 
-    Polls are long by design; and a delete that hangs must cost no lease, nor a stop the time to release all.
+    Polls are long by design; a delete that hangs must cost no lease, nor a stop the time to release all; and
+    where messages may be received but not deleted, receiving has to stop.
     """
     clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
-    mns, oss, oms = breakers
+    mns, oss, oms, acks = breakers
     polls = plan.capacity.pollers
 
     def service(
@@ -205,7 +212,7 @@ def _services(
 
     return _Services(
         polls=service("polls", mns, AdaptiveLimit(polls, polls)),
-        acknowledgements=service("acknowledgements", mns, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
+        acknowledgements=service("acknowledgements", acks, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
         leases=service("leases", mns, AdaptiveLimit(LEASES_MAX, LEASES_MAX)),
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),

@@ -48,11 +48,18 @@ class Breaker:
         self._failing_since: float | None = None
         self._probe_seconds = 0.0
         self._probe_now = asyncio.Event()
+        self._is_passable = asyncio.Event()
+        self._is_stopping = False
 
     @property
     def is_open(self) -> bool:
         """Whether calls must not be made."""
         return self.state is State.OPEN
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it is not open, nor on its way there: the last calls did not fail one after the other."""
+        return not self.is_open and self._failing_since is None
 
     def succeeded(self) -> None:
         """Note a real call that worked."""
@@ -85,6 +92,16 @@ class Breaker:
         """Bring the next probe forward, as when credentials have changed."""
         if self.is_open:
             self._probe_now.set()
+
+    async def next_trial(self) -> bool:
+        """Wait while it is open; return False if the relay stops meanwhile."""
+        await self._is_passable.wait()
+        return not self._is_stopping
+
+    def stop(self) -> None:
+        """Hold no call any longer: the relay is stopping."""
+        self._is_stopping = True
+        self._is_passable.set()
 
     async def keep_probing(self, probe: Callable[[], Awaitable[None]]) -> None:
         """While open, call `probe` again and again until it succeeds; run for ever. Never two at a time."""
@@ -126,6 +143,9 @@ class Breaker:
         self.state, self.failure = state, failure
         if not self.is_open:
             self._probe_now.clear()
+            self._is_passable.set()
+        elif not self._is_stopping:
+            self._is_passable.clear()
         self._changed.set()
         if is_news:
             self._journal.breaker(self.service, state, failure)

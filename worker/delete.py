@@ -80,7 +80,9 @@ class Deleter:
         """Return what could not be deleted after all."""
         for _ in range(ROUNDS_MAX):
             try:
-                batch = await self._service.call("BatchDeleteMessage", partial(self._once, batch))
+                batch = await self._service.persist(
+                    "BatchDeleteMessage", partial(self._once, batch)
+                )
             except CallFailed:
                 break
             if not batch:

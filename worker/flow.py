@@ -71,10 +71,15 @@ class Flow:
             self.deleter.delete(held)
         elif held.undone is None:
             await self._bury(held, Cause.REJECTED, str(held.rejected[0][1]))
-        elif held.message.dequeue_count >= self.deliveries_max and self.receiver.is_open:
+        elif self._is_hopeless(held):
             await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
         else:
             await self.leases.give_back(held, str(held.undone))
+
+    def _is_hopeless(self, held: Held) -> bool:
+        """Whether it was delivered often enough, and it is not for an outage that it cannot be finished."""
+        is_often = held.message.dequeue_count >= self.deliveries_max
+        return is_often and self.receiver.is_steady
 
     async def _bury(self, held: Held, cause: Cause, error: str) -> None:
         """Keep a message as a dead letter, and only then delete it."""

@@ -51,7 +51,9 @@ class Health:
         return web.json_response(body, status=503 if stuck else 200)
 
     def stuck(self) -> list[str]:
-        """Return what has not moved for half an hour; an outage is not among it, since probing goes on."""
+        """Return what has not moved for half an hour; in an outage nothing has to, since probing goes on."""
+        if not self._flow.receiver.is_open:
+            return []
         idle = self._now() - self._flow.receiver.alive_at
         oldest = self._oldest_seconds()
         stuck = []

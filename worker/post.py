@@ -117,7 +117,7 @@ class Poster:
             return await self._sink.post(keys)
 
         try:
-            post.request_id = await self._service.call("CreateSyncEvents", attempt)
+            post.request_id = await self._service.persist("CreateSyncEvents", attempt)
         except CallFailed as failed:
             post.failure = failed.failure
             post.request_id = failed.failure.request_id

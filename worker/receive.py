@@ -82,6 +82,11 @@ class Receiver:
         """Whether every service works, as far as is known."""
         return not any(breaker.is_open for breaker in self._breakers)
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether every service works, and none has begun to fail."""
+        return all(breaker.is_steady for breaker in self._breakers)
+
     async def _may_poll(self) -> bool:
         while not self.is_stopping:
             self.alive_at = self._service.clock.monotonic()

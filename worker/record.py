@@ -120,7 +120,7 @@ class Records:
     async def put(self, name: str, body: bytes, content_type: str) -> Failure | None:
         """Write one object under the record prefix; None means confirmed."""
         try:
-            await self._service.call(
+            await self._service.persist(
                 "PutObject", lambda: self._store.put(self._bucket, name, body, content_type)
             )
         except CallFailed as failed:

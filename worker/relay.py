@@ -117,6 +117,8 @@ class Relay:
         """Return when the work is done, the grace time is used up, or the second stop comes."""
         await _first(work, stops.taking)
         self.flow.receiver.stop()
+        for breaker, _ in self._probes:
+            breaker.stop()
         self._log.info(
             "stopping: no new polls; open polls return by themselves, what is in hand is finished. "
             "Signal again to release it and leave at once",

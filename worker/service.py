@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from worker.breaker import Breaker
+from worker.breaker import Breaker, State
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.journal import Journal
@@ -61,6 +61,20 @@ class Service:
         return await self._retry.call(
             lambda: self.once(operation, attempt), may_retry=lambda: not self.breaker.is_open
         )
+
+    async def persist(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Like `call`, but a call on trial is held through failed trials until one succeeds or a stop comes.
+
+        Its messages stay in hand: released and received for every trial, they would burn a dequeue count
+        each time (G3).
+        """
+        is_on_trial = self.breaker.state is State.TRIAL
+        while True:
+            try:
+                return await self.call(operation, attempt)
+            except CallFailed:
+                if not (is_on_trial and self.breaker.is_open and await self.breaker.next_trial()):
+                    raise
 
     async def once(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Like `call`, without repeating: for callers that come back by themselves."""

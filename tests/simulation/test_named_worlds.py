@@ -60,6 +60,14 @@ def test_an_outage_costs_no_message_and_few_deliveries(name: str) -> None:
     assert lived.report.drained_seconds < 60
 
 
+@pytest.mark.parametrize(
+    ("name", "deliveries"),
+    [("posts-refused-while-the-task-answers", 3), ("deletes-refused-while-polls-work", 3)],
+)
+def test_a_right_that_is_missing_burns_few_deliveries(name: str, deliveries: int) -> None:
+    assert _live(name).deliveries_max <= deliveries
+
+
 def test_each_layout_writes_its_own_records() -> None:
     assert _live("calm", "log").counts["success_object"] == 0
     assert _live("calm", "log").counts["log"] > 0

@@ -262,3 +262,13 @@ async def test_an_error_that_is_no_failed_call_ends_the_probing(breaker: Breaker
 
     with pytest.raises(ZeroDivisionError):
         await breaker.keep_probing(broken)
+
+
+def test_it_is_steady_only_while_the_last_calls_did_not_fail(breaker: Breaker) -> None:
+    assert not breaker.is_steady
+    breaker._become(State.CLOSED, None)
+    assert breaker.is_steady
+    breaker.failed(failure(Blame.PASSING))
+    assert not breaker.is_steady
+    breaker.succeeded()
+    assert breaker.is_steady

@@ -73,6 +73,7 @@ async def test_it_is_healthy_while_messages_can_move(bench: Bench) -> None:
 
 
 async def test_it_is_not_healthy_when_no_poll_has_begun_for_half_an_hour(bench: Bench) -> None:
+    bench.close_breakers()
     bench.clock.now = STUCK_SECONDS
     assert (await bench.get("/healthz"))[0] == 200
     bench.clock.now += 1
@@ -82,6 +83,7 @@ async def test_it_is_not_healthy_when_no_poll_has_begun_for_half_an_hour(bench: 
 
 
 async def test_it_is_not_healthy_with_a_message_that_hangs(bench: Bench) -> None:
+    bench.close_breakers()
     (kept,) = bench.assembled.flow.leases.hold([message()])
     bench.clock.now = STUCK_SECONDS + 1
     assert "a message has been in hand for 1801 s" in (await bench.get("/healthz"))[1]
@@ -95,8 +97,13 @@ async def test_before_the_first_probes_it_is_not_ready_and_says_so(bench: Bench)
     assert status == 503
     assert body == {
         "status": "not ready",
-        "reasons": ["mns: not probed yet", "oss: not probed yet", "oms: not probed yet"],
-        "services": {"mns": "open", "oss": "open", "oms": "open"},
+        "reasons": [
+            "mns: not probed yet",
+            "oss: not probed yet",
+            "oms: not probed yet",
+            "mns-acks: not probed yet",
+        ],
+        "services": {"mns": "open", "oss": "open", "oms": "open", "mns-acks": "open"},
         "in_flight": 0,
     }
 

@@ -166,3 +166,39 @@ async def test_without_a_ceiling_nothing_waits(clock: QuickClock) -> None:
     for _ in range(100):
         await pace.wait()
     assert clock.slept == []
+
+
+async def test_a_call_on_trial_is_held_through_failed_trials(called: Service) -> None:
+    called.breaker.open(failure(Blame.SERVICE))
+    called.breaker._become(State.TRIAL, None)
+    calls = Calls(failure(Blame.SERVICE), failure(Blame.SERVICE))
+    held = asyncio.ensure_future(called.persist("Post", calls))
+    for trials in (1, 2):
+        await settle()
+        assert (calls.made, called.breaker.state) == (trials, State.OPEN)
+        called.breaker._become(State.TRIAL, None)
+    assert await held == "done"
+    assert called.breaker.state is State.CLOSED
+
+
+async def test_a_call_that_was_not_on_trial_is_not_held(called: Service) -> None:
+    with pytest.raises(CallFailed):
+        await called.persist("Post", Calls(failure(Blame.SERVICE)))
+    assert called.breaker.is_open
+
+
+async def test_a_bad_item_on_trial_is_not_held(called: Service) -> None:
+    called.breaker._become(State.TRIAL, None)
+    with pytest.raises(CallFailed):
+        await called.persist("Post", Calls(failure(Blame.ITEM)))
+
+
+async def test_a_stop_lets_held_calls_go(called: Service) -> None:
+    called.breaker._become(State.TRIAL, None)
+    held = asyncio.ensure_future(called.persist("Post", Calls(failure(Blame.SERVICE))))
+    await settle()
+    called.breaker.stop()
+    with pytest.raises(CallFailed):
+        await held
+    called.breaker.open(failure(Blame.SERVICE))
+    assert await called.breaker.next_trial() is False
