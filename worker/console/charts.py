@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 600, 120
-WINDOW_SECONDS = 900.0
+# The shortest that holds what was seen: a console that has just started shows more than a speck.
+WINDOWS_SECONDS = (60.0, 300.0, 900.0)
 # A gap longer than this many usual steps is shown as one: nothing is drawn over what nobody saw.
 GAP_SECONDS = 45.0
 
@@ -23,21 +24,27 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Lines over the last quarter of an hour, on one scale from 0 to `top`."""
+    """Lines over the last `seconds`, on one scale from 0 to `top`."""
 
     lines: tuple[Line, ...]
     top: float
     is_empty: bool
+    seconds: float
 
 
-def chart(series: Sequence[Iterable[Point]], now: float) -> Chart:
-    """Draw each series of (time, value); a value of None is a gap."""
-    since = now - WINDOW_SECONDS
+def window(first: float, now: float) -> float:
+    """Return how many seconds to show of what was first seen at `first`."""
+    return next((each for each in WINDOWS_SECONDS if now - first <= each), WINDOWS_SECONDS[-1])
+
+
+def chart(series: Sequence[Iterable[Point]], now: float, seconds: float) -> Chart:
+    """Draw each series of (time, value) of the last `seconds`; a value of None is a gap."""
+    since = now - seconds
     seen = [[point for point in each if point[0] >= since] for each in series]
     values = [value for each in seen for _, value in each if value is not None]
     top = nice(max(values, default=0.0))
-    lines = tuple(Line(_path(each, since, top), _latest(each)) for each in seen)
-    return Chart(lines, top, not values)
+    lines = tuple(Line(_path(each, since, seconds, top), _latest(each)) for each in seen)
+    return Chart(lines, top, not values, seconds)
 
 
 def nice(value: float) -> float:
@@ -54,14 +61,14 @@ def _latest(points: Sequence[Point]) -> float | None:
     return points[-1][1] if points else None
 
 
-def _path(points: Sequence[Point], since: float, top: float) -> str:
+def _path(points: Sequence[Point], since: float, seconds: float, top: float) -> str:
     parts: list[str] = []
     before: float | None = None
     for at, value in points:
         if value is None:
             before = None
             continue
-        x = (at - since) / WINDOW_SECONDS * WIDTH
+        x = (at - since) / seconds * WIDTH
         y = HEIGHT - min(value / top, 1.0) * HEIGHT
         is_start = before is None or at - before > GAP_SECONDS
         # A lone point is drawn as a dot: a line of no length with round ends.

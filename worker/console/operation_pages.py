@@ -156,7 +156,8 @@ def _movable(operation: Operation) -> int:
 def _progress(operation: Operation, t: Words) -> str:
     total = operation.total
     if total is None or operation.handled > total:
-        return t.count("operation.progress", operation.handled)
+        key = "operation.progress" if operation.is_running else "operation.handled"
+        return t.count(key, operation.handled)
     return t("operation.progress_of", handled=t.number(operation.handled), total=t.number(total))
 
 

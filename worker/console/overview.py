@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from worker.clients.http import one_line
-from worker.console.charts import Chart, Point, chart
+from worker.console.charts import Chart, Point, chart, window
 from worker.console.filters import Filter
 from worker.console.watch import Moment, Watch, oms_rates
 from worker.console.words import Words
@@ -105,19 +105,23 @@ def _tile(t: Words, name: str, value: str, note: str = "", state: str = "") -> d
 
 def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
     moments, depths = tuple(watch.moments), tuple(watch.depths)
-    flow: list[list[Point]] = [
-        [(each.at, each.rate_in) for each in moments],
-        [(each.at, each.rate_out) for each in moments],
-    ]
-    yield _chart(t, "flow", ("in", "out"), chart(flow, now), t.rate)
+    seconds = window(moments[0].at if moments else now, now)
+
+    def drawn(name: str, write: Any, **lines: Iterable[Point]) -> dict[str, Any]:
+        return _chart(t, name, tuple(lines), chart(tuple(lines.values()), now, seconds), write)
+
+    flow = {
+        "in": [(each.at, each.rate_in) for each in moments],
+        "out": [(each.at, each.rate_out) for each in moments],
+    }
+    yield drawn("flow", t.rate, **flow)
     lags = [(each.at, each.lag_seconds) for each in moments if each.lag_seconds is not None]
-    yield _chart(t, "lag", ("lag",), chart([lags], now), t.span)
-    depth = [(each.at, each.waiting) for each in depths]
-    yield _chart(t, "depth", ("depth",), chart([depth], now), t.number)
-    in_flight = [(each.at, each.in_flight) for each in moments]
-    yield _chart(t, "in_flight", ("in_flight",), chart([in_flight], now), t.number)
-    oms = chart([oms_rates(depths, "accepted"), oms_rates(depths, "failed")], now)
-    yield _chart(t, "oms", ("accepted", "failed"), oms, t.rate)
+    yield drawn("lag", t.span, lag=lags)
+    yield drawn("depth", t.number, depth=[(each.at, each.waiting) for each in depths])
+    yield drawn("in_flight", t.number, in_flight=[(each.at, each.in_flight) for each in moments])
+    accepted, failed = oms_rates(depths, "accepted"), oms_rates(depths, "failed")
+    yield drawn("oms", t.rate, accepted=accepted, failed=failed)
+    yield drawn("dead", t.number, dead=[(each.at, each.dead) for each in depths])
 
 
 def _chart(t: Words, name: str, lines: tuple[str, ...], drawn: Chart, write: Any) -> dict[str, Any]:
@@ -125,6 +129,7 @@ def _chart(t: Words, name: str, lines: tuple[str, ...], drawn: Chart, write: Any
         "name": name,
         "label": t(f"chart.{name}"),
         "top": write(drawn.top),
+        "since": t("chart.from", span=t.span(drawn.seconds)),
         "empty": t("chart.empty") if drawn.is_empty else "",
         "lines": [
             {

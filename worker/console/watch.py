@@ -39,12 +39,13 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What waited in the queue at one moment, and what OMS had counted by then."""
+    """What waited in the queue at one moment, and what OMS and the dead letters came to by then."""
 
     at: float
     waiting: float | None = None
     accepted: float | None = None
     failed: float | None = None
+    dead: float | None = None
 
 
 class Watch:
@@ -108,8 +109,8 @@ class Watch:
     async def _pause(self, seconds: tuple[float, float], seconds_min: float = 0.0) -> None:
         """Wait: shortly while someone watches; a long wait ends when someone comes."""
         often, rarely = seconds
-        is_watched = self._clock.monotonic() - self._asked_at < WATCHED_SECONDS
         await self._clock.sleep(max(often, seconds_min))
+        is_watched = self._clock.monotonic() - self._asked_at < WATCHED_SECONDS
         if is_watched or seconds_min >= rarely:
             return
         try:
@@ -158,4 +159,5 @@ def _depth(status: Status) -> Depth:
         waiting=None if queue is None else queue.active + queue.inactive + queue.delayed,
         accepted=None if status.task is None else task.accepted,
         failed=None if status.task is None else task.failed,
+        dead=None if status.dead_letters is None else sum(status.dead_letters.values()),
     )

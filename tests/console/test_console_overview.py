@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from harness.ops import put_letter
+from harness.relay import Running, relaying
+from harness.site import Site, site
+from harness.until import until
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+from worker.clock import SystemClock
+
+CHINESE = {"Accept_Language": "zh-CN,zh;q=0.9,en;q=0.5"}
+
+
+@pytest.fixture
+def cloud(cloud: LocalCloud) -> LocalCloud:
+    cloud.prepare()
+    return cloud
+
+
+async def test_the_overview_tells_that_no_worker_answers(cloud: LocalCloud) -> None:
+    async with site(cloud, watches=True) as console:
+        await looked(console)
+        page = await console.get("/")
+        assert "No worker answers at http://127.0.0.1:9." in page.text
+        assert "Nothing is lost" in page.text
+
+
+async def test_the_overview_is_alive_with_a_relay_at_work(cloud: LocalCloud) -> None:
+    put_letter(cloud, 1)
+    async with relaying(cloud) as relay, watching(cloud, relay) as console:
+        await looked(console)
+        cloud.oss.put("source", "a", b"x")
+        await until(lambda: bool(flow(console)), "a second look at the worker")
+        view = await console.json("/api/overview")
+        assert view["headline"]["text"] == "The relay works. Waiting for a decision: 1 dead letter."
+        assert [each["name"] for each in view["charts"]] == [
+            "flow", "lag", "depth", "in_flight", "oms", "dead",
+        ]  # fmt: skip
+        assert view["charts"][0]["lines"][0]["path"].startswith("M")
+        assert view["workers"][0]["state"] == "ok"
+        assert {each["name"] for each in view["workers"][0]["services"]} >= {"MNS", "OSS", "OMS"}
+        assert view["causes"][0]["href"] == "/letters?cause=rejected"
+
+
+async def test_an_open_breaker_is_shown_with_its_reason_and_the_next_step(
+    cloud: LocalCloud,
+) -> None:
+    async with relaying(cloud) as relay, watching(cloud, relay) as console:
+        assert cloud.prepared is not None
+        cloud.oms.tasks[cloud.prepared.task_id].stop()
+        cloud.oss.put("source", "a", b"x")
+        await relay.not_ready("oms")
+        await console.get("/")
+        await until(
+            lambda: any(not each.sample.is_ready for each in console.here.watch.workers),
+            "a look at the worker that is not ready",
+        )
+        await looked(console)
+        view = await console.json("/api/overview")
+        assert view["headline"]["state"] == "bad"
+        assert "STOPPED" in view["headline"]["text"]
+        page = await console.get("/", **CHINESE)
+        assert "不可用" in page.text
+        assert "请检查 SYNC_URL" in page.text, "the hint in the reader's language"
+
+
+async def test_parts_that_cannot_be_read_are_named_with_the_next_step(cloud: LocalCloud) -> None:
+    cloud.faults.add(Fault("mns", "*", Action.STATUS, 403))
+    async with site(cloud, watches=True) as console:
+        await looked(console)
+        view = await console.json("/api/overview")
+        assert [each["part"] for each in view["problems"]] == ["Queue"]
+        assert view["problems"][0]["next"].startswith("Check ")
+
+
+def watching(cloud: LocalCloud, relay: Running) -> AbstractAsyncContextManager[Site]:
+    # On the machine's own clock: a look every 50 ms would keep the relay's queue from being quiet.
+    return site(cloud, clock=SystemClock(), watches=True, workers=(relay.admin_url,))
+
+
+def flow(console: Site) -> list[float]:
+    return [each.rate_in for each in console.here.watch.moments if each.rate_in is not None]
+
+
+async def looked(console: Site) -> None:
+    watch = console.here.watch
+    await console.get("/")
+    await until(lambda: watch.status is not None and bool(watch.workers), "a first look")
