@@ -27,8 +27,8 @@ from worker import __version__
 VERSION = "1.37"
 UNACKNOWLEDGED_MAX = 5000
 # Fields and their types by the CRDs of KEDA (keda.sh_scaledobjects.yaml, 2026-08) and of the Prometheus
-# operator 0.93 (monitoring.coreos.com_podmonitors.yaml), as far as these manifests use them; the trigger's
-# metadata by KEDA's "Prometheus" scaler page, where all values are strings.
+# operator 0.93 (monitoring.coreos.com_podmonitors.yaml, _prometheusrules.yaml), as far as these manifests use
+# them; the trigger's metadata by KEDA's "Prometheus" scaler page, where all values are strings.
 CUSTOM: dict[str, dict[str, Any]] = {
     "ScaledObject": {
         "scaleTargetRef": {"name": str},
@@ -52,6 +52,22 @@ CUSTOM: dict[str, dict[str, Any]] = {
                 },
             }
         ],
+    },
+    "PrometheusRule": {
+        "groups": [
+            {
+                "name": str,
+                "rules": [
+                    {
+                        "alert": str,
+                        "expr": str,
+                        "for": str,
+                        "labels": {"severity": str},
+                        "annotations": {"summary": str, "description": str},
+                    }
+                ],
+            }
+        ]
     },
     "PodMonitor": {
         "selector": {"matchLabels": {"app.kubernetes.io/name": str}},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import promql_parser
 
+from worker.errors import Blame, Outcome
 from worker.metrics import metrics_table
 
 _PARTS = ("expr", "lhs", "rhs", "vector_selector", "args")
@@ -18,14 +20,40 @@ def selected(query: str) -> set[str]:
     return {str(each.name) for each in _walk(promql_parser.parse(query)) if hasattr(each, "name")}
 
 
+def matched(query: str) -> set[tuple[str, str, str]]:
+    """Every metric that is asked for with a certain label and value."""
+    return {
+        (str(each.name), matcher.name, matcher.value)
+        for each in _walk(promql_parser.parse(query))
+        for matcher in each.matchers.matchers
+    }
+
+
 def known() -> set[str]:
     """The names of all metrics and series of the relay."""
-    names = set()
+    return set(labels())
+
+
+def labels() -> dict[str, set[str]]:
+    """The labels of every series of the relay."""
+    found = {}
     for row in metrics_table().splitlines()[2:]:
-        name, kind = (cell.strip(" `") for cell in row.split("|")[1:3])
-        suffixes = _SUFFIXES if kind == "histogram" else ("",)
-        names |= {name + suffix for suffix in suffixes}
-    return names
+        name, kind, names = (cell.strip(" `") for cell in row.split("|")[1:4])
+        own = set(re.findall(r"\w+", names))
+        for suffix in _SUFFIXES if kind == "histogram" else ("",):
+            found[name + suffix] = own | ({"le"} if suffix == "_bucket" else set())
+    return found
+
+
+def values(label: str) -> set[str]:
+    """The values that a label can have."""
+    return {
+        "end": {"deleted", "released", "dead_letter"},
+        "state": {"active", "inactive", "delayed"},
+        "result": {"ok", "renewed", "failed", "lost", *Blame},
+        "outcome": {*Outcome},
+        "operation": {"BatchReceiveMessage", "BatchDeleteMessage", "CreateSyncEvents", "PutObject"},
+    }[label]
 
 
 def _walk(node: Any) -> Iterator[Any]:

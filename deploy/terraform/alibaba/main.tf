@@ -1,0 +1,137 @@
+data "alicloud_account" "current" {}
+
+locals {
+  records = "oms_source_record/${var.task_id}"
+
+  # Not ObjectCreated:*, which also announces every part of a multipart upload.
+  events = [
+    "ObjectCreated:PutObject",
+    "ObjectCreated:PostObject",
+    "ObjectCreated:CopyObject",
+    "ObjectCreated:AppendObject",
+    "ObjectCreated:CompleteMultipartUpload",
+  ]
+}
+
+resource "alicloud_message_service_queue" "dead" {
+  queue_name               = "${var.queue}-dead"
+  message_retention_period = var.retention_seconds
+  visibility_timeout       = var.visibility_seconds
+}
+
+resource "alicloud_message_service_queue" "events" {
+  queue_name               = var.queue
+  message_retention_period = var.retention_seconds
+  visibility_timeout       = var.visibility_seconds
+  polling_wait_seconds     = 30
+
+  dlq_policy {
+    enabled                  = true
+    dead_letter_target_queue = alicloud_message_service_queue.dead.queue_name
+    max_receive_count        = var.max_receive_count
+  }
+}
+
+# Works about ten minutes after it is made. A rule cannot be changed: every change makes another one.
+resource "alicloud_message_service_event_rule" "changes" {
+  rule_name   = "${var.queue}-rule"
+  event_types = local.events
+
+  match_rules = [
+    [
+      {
+        match_state = "true"
+        prefix      = "acs:oss:${var.region}:${data.alicloud_account.current.id}:${var.source_bucket}/${var.source_prefix}"
+        suffix      = ""
+        name        = ""
+      }
+    ]
+  ]
+
+  endpoint {
+    endpoint_type  = "queue"
+    endpoint_value = alicloud_message_service_queue.events.queue_name
+  }
+}
+
+resource "alicloud_oss_bucket" "log" {
+  bucket = var.log_bucket
+  # Infrequent access would bill 64 KB for each record.
+  storage_class = "Standard"
+
+  lifecycle_rule {
+    id      = "accepted-keys"
+    prefix  = "${local.records}/success_object/"
+    enabled = true
+
+    expiration {
+      days = var.record_days
+    }
+  }
+
+  lifecycle_rule {
+    id      = "log-objects"
+    prefix  = "${local.records}/log/"
+    enabled = true
+
+    expiration {
+      days = var.record_days
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = var.log_bucket != var.source_bucket
+      error_message = "The log bucket is the source bucket: every record would announce itself."
+    }
+  }
+}
+
+resource "alicloud_oss_bucket_public_access_block" "log" {
+  bucket              = alicloud_oss_bucket.log.bucket
+  block_public_access = true
+}
+
+resource "alicloud_ram_policy" "relay" {
+  policy_name = "oms-relay-${var.queue}"
+  description = "What oms-relay needs, and nothing else."
+  policy_document = templatefile("${path.module}/../../policies/ram-policy.json", {
+    queue             = alicloud_message_service_queue.events.queue_name
+    dead_letter_queue = alicloud_message_service_queue.dead.queue_name
+    log_bucket        = alicloud_oss_bucket.log.bucket
+    source_bucket     = var.source_bucket
+  })
+}
+
+resource "alicloud_ram_policy" "operator" {
+  policy_name = "oms-relay-${var.queue}-operator"
+  description = "What the commands of oms-relay need."
+  policy_document = templatefile("${path.module}/../../policies/ram-policy-operator.json", {
+    queue             = alicloud_message_service_queue.events.queue_name
+    dead_letter_queue = alicloud_message_service_queue.dead.queue_name
+    log_bucket        = alicloud_oss_bucket.log.bucket
+    source_bucket     = var.source_bucket
+  })
+}
+
+# Attach the policy to what runs the relay: this role for ECS, or your own for RRSA.
+resource "alicloud_ram_role" "relay" {
+  role_name   = "oms-relay-${var.queue}"
+  description = "The role of machines that run oms-relay."
+  assume_role_policy_document = jsonencode({
+    Version = "1"
+    Statement = [
+      {
+        Action    = "sts:AssumeRole"
+        Effect    = "Allow"
+        Principal = { Service = ["ecs.aliyuncs.com"] }
+      }
+    ]
+  })
+}
+
+resource "alicloud_ram_role_policy_attachment" "relay" {
+  role_name   = alicloud_ram_role.relay.role_name
+  policy_name = alicloud_ram_policy.relay.policy_name
+  policy_type = "Custom"
+}
