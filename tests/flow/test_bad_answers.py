@@ -60,7 +60,8 @@ async def _outlive(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
             await _struck(relay, fault)
             cloud.faults.clear()
             # A 403 that MNS or OSS did not word may be about the key: the next probe is far off.
-            relay.breaker(fault.service).probe_now()
+            for breaker in relay.assembled.breakers:
+                breaker.probe_now()
             await relay.settle()
         account.check(cloud, KEYS)
         assert not early
@@ -69,11 +70,11 @@ async def _outlive(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _struck(relay: Running, fault: Fault) -> None:
     """Wait until the fault has struck a few times, closed the service for long, or done no harm."""
-    breaker = relay.breaker(fault.service)
+    breakers = relay.assembled.breakers
     await relay.until(
         lambda: (
             relay.count(fault.service, fault.operation) >= STRIKES
-            or (breaker.failure is not None and breaker.failure.blame == "credentials")
+            or any(each.failure and each.failure.blame == "credentials" for each in breakers)
             or account.waiting(relay.cloud) == 0
         ),
         f"{fault.operation} struck",

@@ -87,8 +87,9 @@ async def test_a_message_that_cannot_be_read_is_kept_as_it_came(
 
 async def test_a_dead_letter_that_cannot_be_written_keeps_its_message(cloud: LocalCloud) -> None:
     cloud.prepare()
+    cloud.oss.put("source", "first", b"x")
     async with relaying(cloud) as relay:
-        await relay.until(lambda: relay.assembled.flow.receiver.is_open, "the probes")
+        await relay.settle()
         del cloud.oss.buckets["relay-log"]
         cloud.mns.publish("oss-events", "no event")
         await relay.until(lambda: relay.logged("released"), "the message given back")

@@ -132,8 +132,15 @@ class Supervisor:
 
     async def drained(self) -> None:
         """Wait until the queue is empty and all that OMS accepted is copied."""
-        await self.until(lambda: account.waiting(self.cloud) == 0, "an empty queue")
+        await self.until(
+            lambda: account.waiting(self.cloud) == 0 or not self._is_any_alive(), "an empty queue"
+        )
+        last = "\n".join(self.workers[-1].printed[-3:])
+        assert account.waiting(self.cloud) == 0, f"all workers have ended: {last}"
         await self.cloud.oms.drained()
+
+    def _is_any_alive(self) -> bool:
+        return any(worker.is_alive for worker in self.workers)
 
     def counts(self) -> Counts:
         """How many messages of the queue stand where."""
