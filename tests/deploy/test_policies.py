@@ -8,16 +8,13 @@ from dataclasses import replace
 import pytest
 
 from harness import account
-from harness.ops import connected
+from harness.ops import command_line, message_id, put_letter, put_object
 from harness.policies import POLICIES, Right, actions, rights, used
-from harness.relay import HurriedClock, Running, relaying
+from harness.relay import Running, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.identity import ALIBABA, HUAWEI
 from localcloud.mns.message import Attributes
-from worker.ops.doctor import Wish, examine
-from worker.ops.network import Network
-from worker.ops.verdict import Verdict
 
 RELAY, OPERATOR, HUAWEI_POLICY = "ram-policy.json", "ram-policy-operator.json", "iam-policy.json"
 OBJECTS = 200
@@ -129,19 +126,35 @@ def test_every_right_of_the_relay_is_missed_by_a_test(cloud: LocalCloud) -> None
     assert set(actions(granted(cloud))) == tested
 
 
-async def test_the_operators_policy_passes_the_doctor(cloud: LocalCloud) -> None:
-    prepare(cloud)
-    allow(cloud, policy=OPERATOR)
-    async with connected(cloud) as clients:
-        network = Network(HurriedClock())
-        checks = [
-            each async for each in examine(clients, network, Wish("photos/1.jpg", may_receive=True))
-        ]
-    bad = [each for each in checks if each.verdict in {Verdict.FAILURE, Verdict.SKIPPED}]
-    assert not bad
-    for right in sorted(set(used(cloud))):
-        grants = granted(cloud, OPERATOR)
+COMMANDS = [
+    ("doctor", "--post", "photos/1.jpg", "--receive"),
+    ("status",),
+    ("dead", "groups"),
+    ("dead", "list"),
+    ("dead", "show", message_id(1)),
+    ("dead", "redrive", "--yes", message_id(1)),
+    ("dead", "archive", "--yes", "--reason", "known", message_id(2)),
+    ("dead", "unarchive", "--yes", message_id(2)),
+    ("records", "find", "photos/1.jpg"),
+    ("records", "failed"),
+]
+
+
+def test_the_commands_need_every_right_of_the_operators_policy_and_no_other() -> None:
+    with command_line(dead_letter_queue="dead-events") as run:
+        allow(run.cloud, policy=OPERATOR)
+        for number in (1, 2):
+            put_letter(run.cloud, number)
+        put_object(run.cloud, "failed_object/photos/1.jpg", b"")
+        for command in COMMANDS:
+            result = run(*command)
+            assert result.exit_code == 0, (command, result.output)
+        needed = set(used(run.cloud))
+        grants = granted(run.cloud, OPERATOR)
+    for right in sorted(needed):
         assert any(grant.covers(right) for grant in grants), f"not granted: {right}"
+    for grant in grants:
+        assert any(grant.covers(right) for right in needed), f"granted for nothing: {grant}"
 
 
 @pytest.mark.parametrize("name", [RELAY, OPERATOR, HUAWEI_POLICY])
