@@ -47,6 +47,10 @@ soak: $(STAMP) ## random worlds by the thousand on a virtual clock: WORLDS=10000
 	PYTHONPATH=tests $(BIN)/python -m simulation --first $(or $(FIRST),0) \
 	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(WORLDS),--worlds $(WORLDS))
 
+.PHONY: proof
+proof: $(STAMP) ## the table of the promise that nothing is lost: WORLDS=2000 by default
+	@PYTHONPATH=tests $(BIN)/python -m simulation --worlds $(or $(WORLDS),2000) | tail -9
+
 .PHONY: replay
 replay: $(STAMP) ## one random world with its whole story: SEED=n, or SCENARIO=name LAYOUT=object|log
 	PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEED),--seed $(SEED)) \

@@ -68,10 +68,27 @@ def _soak(first: int, worlds: int | None, minutes: float | None, jobs: int) -> i
         f"{counts['handed out']} deliveries, {counts['kill']} kills, {counts['freeze']} freezes, "
         f"{counts['stop']} stops, {counts['post']} posts; {len(sums.failures)} worlds with violations"
     )
+    _say(_table(first, sums))
     if sums.worlds >= 500 and sums.not_exercised:
         _say(f"not exercised at all: {', '.join(sums.not_exercised)}")
         return 1
     return 1 if sums.failures else 0
+
+
+def _table(first: int, sums: Sums) -> str:
+    """Lay out the proof as Markdown."""
+    counts, last = sums.counts, first + sums.worlds - 1
+    again = counts["keys accepted again"]
+    rows = {
+        "worlds": f"{sums.worlds:,} (seeds {first:,} to {last:,}), {sums.seconds / 3600:,.0f} virtual hours",
+        "messages": f"{counts['sent']:,}, delivered {counts['handed out']:,} times",
+        "kill -9": f"{counts['kill']:,}",
+        "stops, hard stops, freezes": f"{counts['stop']:,}, {counts['leave']:,}, {counts['freeze']:,}",
+        "changes lost": f"{len(sums.failures)}",
+        "keys posted again": f"{again:,} of {counts['keys accepted']:,}",
+        "longest drain after the last fault": f"{sums.drained_seconds_max:.0f} s",
+    }
+    return "\n".join(["| proof | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
 
 
 def _say(text: str) -> None:

@@ -30,6 +30,7 @@ class Archive:
         self.dead: dict[str, str] = {}
         self.logs: dict[str, bytes] = {}
         self.accepted_at: dict[str, int] = {}
+        self.last_sent: Counter[str] = Counter()
         self.recorded_keys: set[str] = set()
         self.known_accepts: Counter[str] = Counter()
         self.deliveries: Counter[str] = Counter()

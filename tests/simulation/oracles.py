@@ -35,6 +35,7 @@ class Oracles(Archive):
         for event in stored.letter.changes:
             if not event.sent:
                 event.sent = number
+                self.last_sent[event.key] = number
                 self.events.append(event)
             self.expected.add(event.key)
             self.expected.update(spellings(event, is_url_encoded=self.scenario.mix.is_url_encoded))
@@ -160,6 +161,10 @@ class Oracles(Archive):
         self.ledger.note("oms", "accepted", post.request_id)
         post.is_accepted = True
         for key in post.keys:
+            self.ledger.counts["keys accepted"] += 1
+            if 0 < self.last_sent[key] <= self.accepted_at.get(key, 0):
+                # Harmless, and what a kill or a lost answer costs: no change of the key is new to OMS.
+                self.ledger.counts["keys accepted again"] += 1
             self.accepted_at[key] = max(self.accepted_at.get(key, 0), post.started)
 
     def accept_known(self, post: Post) -> None:

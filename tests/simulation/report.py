@@ -28,6 +28,7 @@ class Sums:
 
     worlds: int = 0
     seconds: float = 0.0
+    drained_seconds_max: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[Report] = field(default_factory=list)
 
@@ -35,6 +36,7 @@ class Sums:
         """Add one world."""
         self.worlds += 1
         self.seconds += report.seconds
+        self.drained_seconds_max = max(self.drained_seconds_max, report.drained_seconds)
         self.counts.update(report.counts)
         if report.violations:
             self.failures.append(report)
