@@ -91,12 +91,16 @@ def test_numbers_and_times_are_written_for_people() -> None:
 
 @pytest.mark.parametrize("service", ["mns", "oss", "oms"])
 @pytest.mark.parametrize("blame", list(Blame))
-def test_the_hints_of_workers_are_told_in_the_readers_language(service: str, blame: Blame) -> None:
-    failure = Failure(service, "Call", Outcome.RETRY_LATER, blame, 500)
+@pytest.mark.parametrize("status", [403, 500])
+def test_the_hints_of_workers_are_told_in_the_readers_language(
+    service: str, blame: Blame, status: int
+) -> None:
+    failure = Failure(service, "Call", Outcome.RETRY_LATER, blame, status, "AccessDenied")
     what, step = CHINESE.reason(f"{failure}; {hint(failure)}")
     assert what == str(failure)
     assert re.search(r"[\u4e00-\u9fff]", step)
     assert CHINESE.next_step(failure) == step
+    assert (f"{service}:" in step) is ("grant" in hint(failure) or "synctask" in hint(failure))
     assert CHINESE.reason("something else") == ("something else", "")
 
 

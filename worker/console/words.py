@@ -11,12 +11,15 @@ from importlib import resources
 
 from worker.errors import Blame, Failure, Outcome
 from worker.journal import hint
+from worker.rights import missing
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 TAGS: Mapping[str, str] = {"en": "en", "zh": "zh-Hans"}
 DEFAULT = "en"
 ACCEPT_CHARS_MAX = 500
 
+# As `worker.journal.hint` begins where a right may be missing.
+_GRANT = r"(?:grant (\S+) if this key lacks it; else )?"
 _WANTED = re.compile(r"\s*([A-Za-z*]{1,8})(?:-[\w-]*)?\s*(?:;\s*q=([\d.]{1,5}))?\s*")
 
 
@@ -74,14 +77,18 @@ class Words:
     def next_step(self, failure: Failure) -> str:
         """Say what to look at after a failed call."""
         key = f"hint.{failure.service}.{failure.blame}"
-        return self(key) if self.has(key) else self("hint.passing")
+        return self._granting(missing(failure), self(key if self.has(key) else "hint.passing"))
 
     def reason(self, text: str) -> tuple[str, str]:
         """Split a worker's reason into what happened and, in this language, what to do next."""
         for known, key in _HINTS.items():
-            if text.endswith(f"; {known}"):
-                return text.removesuffix(f"; {known}"), self(key)
+            match = re.fullmatch(rf"(.*); {_GRANT}{re.escape(known)}", text, re.DOTALL)
+            if match:
+                return match[1], self._granting(match[2], self(key))
         return text, ""
+
+    def _granting(self, action: str | None, step: str) -> str:
+        return self("hint.grant", action=action, step=step) if action else step
 
 
 def load() -> Mapping[str, Words]:
