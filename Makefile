@@ -43,9 +43,10 @@ bench: $(STAMP) ## CPU and calls per event against bare aiohttp and the rivals (
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: soak
-soak: $(STAMP) ## random worlds by the thousand on a virtual clock: WORLDS=10000, MINUTES=n, FIRST=seed
+soak: $(STAMP) ## worlds by the thousand (WORLDS=10000, MINUTES=n, FIRST=seed), then real processes killed for minutes
 	PYTHONPATH=tests $(BIN)/python -m simulation --first $(or $(FIRST),0) \
 	  $(if $(MINUTES),--minutes $(MINUTES)) $(if $(WORLDS),--worlds $(WORLDS))
+	$(BIN)/pytest tests/process --long --log-cli-level=info
 
 .PHONY: proof
 proof: $(STAMP) ## the table of the promise that nothing is lost: WORLDS=2000 by default
