@@ -81,7 +81,8 @@ class Process:
     @property
     def is_cut_off(self) -> bool:
         """Whether it makes no calls to MNS at present, because the last ones failed."""
-        return self.assembled.breakers[0].is_open
+        breakers = self.assembled.breakers
+        return breakers.mns.is_open or breakers.acks.is_open
 
     def start(self) -> None:
         """Run the relay."""
