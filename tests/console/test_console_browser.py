@@ -212,9 +212,9 @@ def test_everything_can_be_read_and_done_without_scripts(stage: Stage, browser: 
         browser.open(f"{stage.url}/letters/list?cause=rejected")
         browser.find("tbody input[type=checkbox]").click()
         browser.find(".panel button[value=archive]").click()
-        assert "1 letter would be moved" in browser.text()
+        browser.until(lambda: "1 letter would be moved" in browser.text(), "the dry run")
         browser.find("form.act button").click()
-        assert "No letter is left." in browser.text()
+        browser.until(lambda: "No letter is left." in browser.text(), "the account")
     finally:
         browser.command("Emulation.setScriptExecutionDisabled", value=False)
 

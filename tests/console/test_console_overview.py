@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,10 @@ from harness.until import until
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from worker.clock import SystemClock
+from worker.console.overview import overview
+from worker.console.words import load
+from worker.ops.status import QueueStatus, Status, TaskStatus, WorkerStatus
+from worker.ops.workers import Sample
 
 CHINESE = {"Accept_Language": "zh-CN,zh;q=0.9,en;q=0.5"}
 
@@ -75,6 +81,41 @@ async def test_parts_that_cannot_be_read_are_named_with_the_next_step(cloud: Loc
         view = await console.json("/api/overview")
         assert [each["part"] for each in view["problems"]] == ["Queue"]
         assert view["problems"][0]["next"].startswith("Check ")
+
+
+WELL = Sample("http://w", 1.0, is_ready=True, services={"mns": "closed", "new": "odd"})
+QUEUE = QueueStatus("q", 5, 1, 0, 1000, 10.0)
+TASK = TaskStatus("SYNCHRONIZING", 7, 6, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("workers", "changes", "state", "text"),
+    [
+        ([WELL], {}, "ok", "Everything works."),
+        ([], {}, "unknown", "Looking at"),
+        ([WELL], {"dead_letters": {"rejected": 2}}, "warn", "2 dead letters"),
+        ([WELL], {"errors": {"queue": "mns X gave no answer. Next: y"}}, "warn", "Not everything"),
+        ([WELL, Sample("http://b", 1.0, "refused")], {}, "warn", "http://b does not answer"),
+        ([WELL], {"task": replace(TASK, status="STOPPED")}, "bad", "OMS task is STOPPED"),
+        ([WELL], {"queue": replace(QUEUE, oldest_seconds=600.0)}, "bad", "waited 10 min"),
+        ([replace(WELL, is_ready=False, reasons=("stopping",))], {}, "bad", "stopping"),
+        ([Sample("http://b", 1.0, "refused")], {}, "bad", "No worker answers"),
+    ],
+)
+async def test_the_worst_comes_first_in_one_sentence(
+    cloud: LocalCloud, workers: list[Sample], changes: dict[str, Any], state: str, text: str
+) -> None:
+    async with site(cloud) as console:
+        watch = console.here.watch
+        watch.workers = tuple(WorkerStatus(each, None) for each in workers)
+        watch.status = replace(Status(0.0, QUEUE, None, {}, TASK, ()), **changes)
+        for language in ("en", "zh"):
+            view = overview(watch, load()[language], 0.0)
+            assert view["headline"]["state"] == state
+            assert view["headline"]["next"]
+            if language == "en":
+                assert text in view["headline"]["text"]
+        assert (await console.get("/")).status == 200
 
 
 def watching(cloud: LocalCloud, relay: Running) -> AbstractAsyncContextManager[Site]:

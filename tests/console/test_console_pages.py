@@ -5,12 +5,13 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from harness.ops import DAY, put_letter, put_object
 from harness.site import site
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
-from worker.console import browse
+from worker.console import app, browse, pages
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 PAGES = ("/", "/letters", "/letters/list", "/letters?place=archived", "/operations", "/search")
@@ -203,6 +204,34 @@ async def test_a_service_that_is_down_makes_a_page_that_says_what_to_do(
             assert "Next: Check LOG_BUCKET" in page.text
         page = await console.get("/letters", **CHINESE)
         assert "请检查 LOG_BUCKET" in page.text
+
+
+async def test_a_service_that_hangs_is_told_as_one(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "PAGE_SECONDS_MAX", 0.2)
+    cloud.faults.add(Fault("oss", "*", Action.LATENCY, seconds=30))
+    async with site(cloud) as console:
+        page = await console.get("/letters/list")
+        assert page.status == 504
+        assert "It took too long" in page.text
+
+
+async def test_a_fault_of_one_page_is_told_and_leaves_the_others(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(pages, "overview", fails)
+    async with site(cloud) as console:
+        with capture_logs() as lines:
+            page = await console.get("/")
+        assert page.status == 500
+        assert "A fault of the console" in page.text
+        assert "secret detail" not in page.html
+        assert lines[0]["log_level"] == "critical"
+        assert (await console.get("/letters")).status == 200
 
 
 async def test_the_chosen_language_is_remembered(cloud: LocalCloud) -> None:

@@ -174,7 +174,8 @@ def _worker(worker: WorkerStatus, t: Words) -> dict[str, Any]:
 def _service(name: str, value: str, t: Words) -> dict[str, str]:
     states = {"closed": OK, "trial": WARN, "open": BAD}
     key = f"breaker.{value}" if value in states else "breaker.unknown"
-    return {"name": name.upper(), "state": states.get(value, UNKNOWN), "text": t(key)}
+    label = t(f"service.{name}") if t.has(f"service.{name}") else name.upper()
+    return {"name": label, "state": states.get(value, UNKNOWN), "text": t(key)}
 
 
 def _causes(watch: Watch, t: Words) -> list[dict[str, str]]:
