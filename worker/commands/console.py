@@ -8,7 +8,6 @@ import typer
 
 from worker import logs
 from worker.commands import frame
-from worker.console import app
 from worker.console.options import HOST, PORT, WORKER_URL, Options
 from worker.ops.connect import Clients
 
@@ -24,7 +23,7 @@ def console(
         typer.Option(
             "--worker",
             metavar="URL",
-            help=f"A worker's admin server; may be repeated.  [default: {WORKER_URL}]",
+            help=f"A worker's admin server; may be repeated (default: {WORKER_URL}).",
         ),
     ] = None,
     name: Annotated[
@@ -48,6 +47,9 @@ def console(
         RELAY_CONSOLE_TOKEN_FILE=/run/secrets/console oms-relay console --host 0.0.0.0 --name relay.example
 
     """
+
+    # Here, so that the daemon, which is started by the same program, need not load what makes pages.
+    from worker.console import app  # noqa: PLC0415
 
     async def serve(clients: Clients) -> None:
         settings = clients.settings
