@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.ops import put_letter
+from harness.ops import calls, put_letter
 from harness.relay import Running, relaying
 from harness.site import Site, site
 from harness.until import until
@@ -81,6 +81,17 @@ async def test_parts_that_cannot_be_read_are_named_with_the_next_step(cloud: Loc
         view = await console.json("/api/overview")
         assert [each["part"] for each in view["problems"]] == ["Queue"]
         assert view["problems"][0]["next"].startswith("Check ")
+
+
+async def test_watching_never_locks_a_key_that_oms_refuses(cloud: LocalCloud) -> None:
+    cloud.faults.add(Fault("oms", "ShowSyncTask", Action.STATUS, 401))
+    async with site(cloud, watches=True) as console:
+        await looked(console)
+        await until(lambda: len(console.here.watch.depths) > 3, "several looks")
+        view = await console.json("/api/overview")
+    assert calls(cloud, "oms", "ShowSyncTask") == 1
+    assert view["problems"][0]["part"] == "OMS task"
+    assert "Huawei locks a key" in view["problems"][0]["next"]
 
 
 WELL = Sample("http://w", 1.0, is_ready=True, services={"mns": "closed", "new": "odd"})

@@ -47,7 +47,6 @@ def console(
         RELAY_CONSOLE_TOKEN_FILE=/run/secrets/console oms-relay console --host 0.0.0.0 --name relay.example
 
     """
-
     # Here, so that the daemon, which is started by the same program, need not load what makes pages.
     from worker.console import app  # noqa: PLC0415
 
