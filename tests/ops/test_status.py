@@ -79,7 +79,7 @@ async def test_workers_are_asked_how_fast_and_how_well_they_work(cloud: LocalClo
         found = await board.look()
         alive, dead = found.workers
         assert alive.sample.is_ready
-        assert alive.sample.services.keys() == {"mns", "oss", "oms"}
+        assert alive.sample.services.keys() == {"mns", "mns-acks", "oss", "oms"}
         assert alive.rates is not None
         assert alive.rates.recorded * alive.rates.over_seconds == pytest.approx(20)
         assert alive.rates.lag_seconds is not None
