@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -11,10 +10,12 @@ import yaml
 
 from harness import promql
 from harness.manifests import (
+    CUSTOM,
     OVERLAYS,
     ROOT,
     Manifest,
     built,
+    conforms,
     container,
     of_kind,
     overlay,
@@ -26,64 +27,6 @@ from worker import __version__
 
 VERSION = "1.37"
 UNACKNOWLEDGED_MAX = 5000
-# Fields and their types by the CRDs of KEDA (keda.sh_scaledobjects.yaml, 2026-08) and of the Prometheus
-# operator 0.93 (monitoring.coreos.com_podmonitors.yaml, _prometheusrules.yaml), as far as these manifests use
-# them; the trigger's metadata by KEDA's "Prometheus" scaler page, where all values are strings.
-CUSTOM: dict[str, dict[str, Any]] = {
-    "ScaledObject": {
-        "scaleTargetRef": {"name": str},
-        "pollingInterval": int,
-        "minReplicaCount": int,
-        "maxReplicaCount": int,
-        "fallback": {"failureThreshold": int, "replicas": int},
-        "advanced": {
-            "horizontalPodAutoscalerConfig": {
-                "behavior": {"scaleDown": {"stabilizationWindowSeconds": int}}
-            }
-        },
-        "triggers": [
-            {
-                "type": str,
-                "metadata": {
-                    "serverAddress": str,
-                    "query": str,
-                    "threshold": str,
-                    "ignoreNullValues": str,
-                },
-            }
-        ],
-    },
-    "PrometheusRule": {
-        "groups": [
-            {
-                "name": str,
-                "rules": [
-                    {
-                        "alert": str,
-                        "expr": str,
-                        "for": str,
-                        "labels": {"severity": str},
-                        "annotations": {"summary": str, "description": str},
-                    }
-                ],
-            }
-        ]
-    },
-    "PodMonitor": {
-        "selector": {"matchLabels": {"app.kubernetes.io/name": str}},
-        "podMetricsEndpoints": [{"port": str, "path": str, "interval": str}],
-    },
-}
-
-
-def conforms(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            name in wanted and conforms(value, wanted[name]) for name, value in found.items()
-        )
-    if isinstance(wanted, list):
-        return isinstance(found, list) and all(conforms(each, wanted[0]) for each in found)
-    return isinstance(found, wanted)
 
 
 @pytest.fixture(params=OVERLAYS)

@@ -14,6 +14,54 @@ import yaml
 ROOT = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (ROOT / "overlays").iterdir())
 Manifest = dict[str, Any]
+# Fields and their types by the CRDs of KEDA (keda.sh_scaledobjects.yaml, 2026-08) and of the Prometheus
+# operator 0.93 (monitoring.coreos.com_podmonitors.yaml, _prometheusrules.yaml), as far as these manifests use
+# them; the trigger's metadata by KEDA's "Prometheus" scaler page, where all values are strings.
+CUSTOM: dict[str, dict[str, Any]] = {
+    "ScaledObject": {
+        "scaleTargetRef": {"name": str},
+        "pollingInterval": int,
+        "minReplicaCount": int,
+        "maxReplicaCount": int,
+        "fallback": {"failureThreshold": int, "replicas": int},
+        "advanced": {
+            "horizontalPodAutoscalerConfig": {
+                "behavior": {"scaleDown": {"stabilizationWindowSeconds": int}}
+            }
+        },
+        "triggers": [
+            {
+                "type": str,
+                "metadata": {
+                    "serverAddress": str,
+                    "query": str,
+                    "threshold": str,
+                    "ignoreNullValues": str,
+                },
+            }
+        ],
+    },
+    "PrometheusRule": {
+        "groups": [
+            {
+                "name": str,
+                "rules": [
+                    {
+                        "alert": str,
+                        "expr": str,
+                        "for": str,
+                        "labels": {"severity": str},
+                        "annotations": {"summary": str, "description": str},
+                    }
+                ],
+            }
+        ]
+    },
+    "PodMonitor": {
+        "selector": {"matchLabels": {"app.kubernetes.io/name": str}},
+        "podMetricsEndpoints": [{"port": str, "path": str, "interval": str}],
+    },
+}
 
 
 @cache
@@ -67,3 +115,14 @@ def settings(manifests: list[Manifest]) -> dict[str, str]:
     relay = container(manifests)
     assert relay["envFrom"] == [{"configMapRef": {"name": config["metadata"]["name"]}}]
     return {**config["data"], **{each["name"]: each["value"] for each in relay["env"]}}
+
+
+def conforms(found: Any, wanted: Any) -> bool:
+    """Whether a tree has no other fields and types than wanted."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            name in wanted and conforms(value, wanted[name]) for name, value in found.items()
+        )
+    if isinstance(wanted, list):
+        return isinstance(found, list) and all(conforms(each, wanted[0]) for each in found)
+    return isinstance(found, wanted)
