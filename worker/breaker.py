@@ -50,6 +50,7 @@ class Breaker:
         self._probe_now = asyncio.Event()
         self._is_passable = asyncio.Event()
         self._is_stopping = False
+        self.listeners: list[Callable[[], None]] = []
 
     @property
     def is_open(self) -> bool:
@@ -147,5 +148,7 @@ class Breaker:
         elif not self._is_stopping:
             self._is_passable.clear()
         self._changed.set()
+        for hear in self.listeners:
+            hear()
         if is_news:
             self._journal.breaker(self.service, state, failure)

@@ -18,6 +18,8 @@ from worker.retry import Backoff
 from worker.service import Service
 
 GATE_SECONDS = 0.25
+# A change of a breaker ends this wait; its own end only shows that the poller lives.
+OPEN_SECONDS = 30.0
 
 
 class Receiver:
@@ -41,17 +43,21 @@ class Receiver:
         self._wait_seconds = wait_seconds
         self._early = 0
         self._polls = 0
-        self._stopping = asyncio.Event()
+        self._is_stopping = False
+        self._nudge = asyncio.Event()
         self.alive_at = service.clock.monotonic()
+        for breaker in self._breakers:
+            breaker.listeners.append(self._nudge.set)
 
     @property
     def is_stopping(self) -> bool:
         """Whether `stop` was called."""
-        return self._stopping.is_set()
+        return self._is_stopping
 
     def stop(self) -> None:
         """Take no more: polls under way return by themselves, no new one starts."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._nudge.set()
 
     async def receive(self) -> list[Held]:
         """Wait until there is room and every service works, poll once, and return what is new in hand.
@@ -92,9 +98,9 @@ class Receiver:
             self.alive_at = self._service.clock.monotonic()
             if not self._leases.has_room(BATCH):
                 await self._leases.changed()
-            elif not self.is_open or (
-                self._is_on_trial() and (self._polls or self._leases.in_hand)
-            ):
+            elif not self.is_open:
+                await self._pause(OPEN_SECONDS)
+            elif self._is_on_trial() and (self._polls or self._leases.in_hand):
                 await self._pause(GATE_SECONDS)
             else:
                 return True
@@ -112,9 +118,12 @@ class Receiver:
         await self._pause(self._backoff.seconds(self._early))
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not beyond a stop."""
+        """Wait, but not beyond a stop or a change of a breaker."""
+        if self._is_stopping:
+            return
+        self._nudge.clear()
         try:
             async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await self._nudge.wait()
         except TimeoutError:
             pass

@@ -106,10 +106,10 @@ NAMED: dict[str, Scenario] = {
     ),
     "slow-drain-short-visibility": Scenario(
         1,
-        mix=_mix(60, 30.0, keys=60),
+        mix=_mix(60, 40.0, keys=60),
         habits=Habits(visibility_seconds=10, is_short=False),
         work_seconds=8.0,
-        blows=(Blow(30.0, "stop"), Blow(80.0, "stop")),
+        blows=(Blow(40.0, "stop"), Blow(100.0, "stop")),
         workers=2,
         clears_at=90.0,
     ),
