@@ -159,6 +159,9 @@ class Server:
         self, method: str, path: str, query: dict[str, list[str]], content: bytes
     ) -> Answer:
         state = self.state
+        if "peekonly" in query:
+            state.calls["mns peek"] += 1
+            return (200, messages([state.waiting[0]])) if state.waiting else (404, EMPTY)
         if method == "GET" and path.endswith("/messages"):
             return await self._receive(
                 int(query.get("numOfMessages", ["1"])[0]), float(query.get("waitseconds", ["0"])[0])
