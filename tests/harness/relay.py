@@ -13,7 +13,6 @@ from itertools import count, cycle
 from typing import Any, cast
 
 import aiohttp
-import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
@@ -183,12 +182,25 @@ async def relaying(
                 await task
 
 
+_gate_seconds = receive.GATE_SECONDS
+_running = 0
+
+
 @asynccontextmanager
 async def _hurried() -> AsyncIterator[None]:
-    """Let pollers look more often whether they may poll; this wait is no parameter of the relay."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(receive, "GATE_SECONDS", receive.GATE_SECONDS / HURRY)
+    """Let pollers look more often whether they may poll; this wait is no parameter of the relay.
+
+    Relays run side by side here: the first one sets the wait, the last one sets it back.
+    """
+    global _running  # noqa: PLW0603  one constant of one module, for all relays of the process
+    _running += 1
+    receive.GATE_SECONDS = _gate_seconds / HURRY
+    try:
         yield
+    finally:
+        _running -= 1
+        if not _running:
+            receive.GATE_SECONDS = _gate_seconds
 
 
 def free_port() -> int:

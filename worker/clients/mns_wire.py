@@ -19,6 +19,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _PARKED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\udc80-\udcff\ufffe\uffff]")
 _FORBIDDEN_REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,4})|0*([0-9]{1,5}));")
 # Private blocks of 256 characters, to park what XML forbids while parsing; one that no body uses is taken.
+_REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,6})|0*([0-9]{1,7}));")
 _PARKINGS = range(0x10FE00, 0xF0000, -0x100)
 _HEAD = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<Messages[ >]")
 _FIELD = re.compile(r"<(\w+)>([^<]*)</\1>")
@@ -185,7 +186,9 @@ class _Parking:
     """Puts forbidden characters aside in a block of characters that the text does not use."""
 
     def __init__(self, text: str) -> None:
-        used = {ord(each) & ~0xFF for each in re.findall("[\U000f0000-\U0010ffff]", text)}
+        written = {ord(each) for each in re.findall("[\U000f0000-\U0010ffff]", text)}
+        referred = {int(a, 16) if a else int(b) for a, b in _REFERENCE.findall(text)}
+        used = {code & ~0xFF for code in written | referred}
         self._base = next((base for base in _PARKINGS if base not in used), _PARKINGS[0])
         self._parked = re.compile(f"[{chr(self._base)}-{chr(self._base + 0xFF)}]")
 
