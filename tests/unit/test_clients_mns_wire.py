@@ -4,7 +4,7 @@ from contextlib import suppress
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.clients.mns_wire import (
@@ -104,6 +104,7 @@ def test_a_body_that_is_not_utf8_costs_its_neighbours_nothing_and_is_not_taken_f
     assert found[1].body == "bad \udcff\udc80 end"
 
 
+@example(["\x1f", "\U0010fe00"], False, True)
 @given(st.lists(st.text(), min_size=1, max_size=4), st.booleans(), st.booleans())
 def test_any_text_that_can_be_escaped_is_read_back(
     bodies: list[str], indent: bool, references: bool
