@@ -23,7 +23,9 @@ from localcloud.cloud import LocalCloud
 from worker import __version__
 
 ROOT = dockerfile.ROOT
-PIN = re.compile(r"^([a-z0-9-]+)==([^ ;\\]+)(?: ; ([^\\]+?))? ?\\?$", re.MULTILINE)
+PIN = re.compile(
+    r"^([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==([^ ;\\]+)(?: ; ([^\\]+?))? ?\\?$", re.MULTILINE
+)
 HEALTHCHECK = ROOT / "deploy" / "container" / "healthcheck.py"
 
 
@@ -33,7 +35,7 @@ def pins(name: str) -> set[tuple[str, str, str]]:
 
 def hashes(name: str) -> dict[str, list[str]]:
     blocks = re.split(r"\n(?=\S)", (ROOT / name).read_text())
-    return {each.split("==")[0]: re.findall(r"sha256:\w{64}", each) for each in blocks}
+    return {re.split(r"\[|==", each)[0]: re.findall(r"sha256:\w{64}", each) for each in blocks}
 
 
 @pytest.mark.parametrize("name", ["constraints-runtime.txt", "constraints-build.txt"])
