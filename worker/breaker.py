@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
-from worker.clock import Clock
+from worker.clock import Clock, is_set_within
 from worker.errors import Blame, CallFailed, Failure
 from worker.journal import Journal
 
@@ -126,15 +126,11 @@ class Breaker:
         self._probe_seconds = min(
             PROBE_SECONDS_MAX, max(PROBE_SECONDS_FIRST, self._probe_seconds * 2)
         )
-        while not self._probe_now.is_set():
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._probe_now.wait()
-            except TimeoutError:
-                # A call that was still under way may have been refused in the meantime.
-                if not self._is_refused() or seconds == PROBE_SECONDS_CREDENTIALS:
-                    break
-                seconds = PROBE_SECONDS_CREDENTIALS
+        while not await is_set_within(self._probe_now, seconds):
+            # A call that was still under way may have been refused in the meantime.
+            if not self._is_refused() or seconds == PROBE_SECONDS_CREDENTIALS:
+                break
+            seconds = PROBE_SECONDS_CREDENTIALS
 
     def _is_refused(self) -> bool:
         return self.failure is not None and self.failure.blame is Blame.CREDENTIALS

@@ -23,6 +23,15 @@ class Clock(Protocol):
         ...
 
 
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, at most so long; return whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
 class SystemClock:
     """The machine's own clock."""
 

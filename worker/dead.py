@@ -1,6 +1,6 @@
 """Dead letters: messages that cannot be finished, kept whole in the log bucket until an operator looks.
 
-They are kept in OSS because MNS forgets every message after at most 15 days and can only peek at 16.
+They are kept in OSS because MNS forgets every message after at most 7 days and can only peek at 16.
 A listing of `oms_source_record/<task id>/dead_letter/<cause>/<day>/<message id>.json` alone gives the groups.
 """
 

@@ -68,9 +68,7 @@ def _event(raw: Any) -> ObjectEvent:
         key=_key(thing.get("key")),
         time=_optional(event.get("eventTime"), "eventTime"),
         etag=_optional(thing.get("eTag"), "oss.object.eTag"),
-        size=_size(thing.get("size")),
         request_id=_optional(answer.get("requestId"), "responseElements.requestId"),
-        region=_optional(event.get("region", oss.get("region")), "region"),
     )
 
 
@@ -110,9 +108,3 @@ def _bucket(value: Any) -> str:
     if not _BUCKET.fullmatch(bucket):
         raise Undecodable(f"oss.bucket.name is no bucket name: {shown(bucket)}")
     return bucket
-
-
-def _size(value: Any) -> int | None:
-    if value is None or (type(value) is int and 0 <= value < 2**63):
-        return value
-    raise Undecodable("oss.object.size is not a whole number of bytes")

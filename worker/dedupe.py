@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 
+from worker.clock import is_set_within
 from worker.errors import Failure
 from worker.events import ObjectEvent
 from worker.journal import Journal
@@ -109,16 +110,9 @@ class Dedupe:
             self._arrived.clear()
             await self._arrived.wait()
         if len(self._waiting) < keys_max and not self._is_closed:
-            await self._linger(linger_seconds)
+            self._is_full.clear()
+            await is_set_within(self._is_full, linger_seconds)
         return [self._waiting.pop(key) for key in list(islice(self._waiting, keys_max))]
-
-    async def _linger(self, seconds: float) -> None:
-        self._is_full.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._is_full.wait()
-        except TimeoutError:
-            pass
 
     def close(self) -> None:
         """Say that no more will be admitted: batches leave at once, and `batch` ends when all are taken."""

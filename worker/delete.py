@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeAlias
 
 from worker.clients.mns import BATCH
-from worker.clock import Clock
+from worker.clock import Clock, is_set_within
 from worker.errors import CallFailed
 from worker.journal import Journal
 from worker.lease import Held, Leases, Queue
@@ -58,11 +58,7 @@ class Deleter:
             await self._arrived.wait()
         if len(self._finished) < BATCH:
             self._is_full.clear()
-            try:
-                async with asyncio.timeout(LINGER_SECONDS):
-                    await self._is_full.wait()
-            except TimeoutError:
-                pass
+            await is_set_within(self._is_full, LINGER_SECONDS)
         batch, self._finished = self._finished[:BATCH], self._finished[BATCH:]
         return batch
 

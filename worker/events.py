@@ -40,7 +40,6 @@ class Message:
     receipt_handle: str
     dequeue_count: int
     enqueue_time_ms: int
-    next_visible_time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +56,7 @@ class ObjectEvent:
     key: str
     time: str = ""
     etag: str = ""
-    size: int | None = None
     request_id: str = ""
-    region: str = ""
 
 
 class Undecodable(Exception):  # noqa: N818  a verdict about a message, not a fault of the relay

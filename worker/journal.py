@@ -54,9 +54,9 @@ class Journal:
         """Note the verdict on some keys."""
         self.metrics.posted(outcome, keys)
 
-    def recorded(self, folder: str, count: int, lag_seconds: float | None) -> None:
-        """Note confirmed records and the time since the event of the last one."""
-        self.metrics.recorded(folder, count)
+    def recorded(self, folder: str, lag_seconds: float | None) -> None:
+        """Note a confirmed record and the time since its event."""
+        self.metrics.recorded(folder)
         if lag_seconds is not None:
             self.metrics.lag.observe(lag_seconds)
 

@@ -88,9 +88,9 @@ class Metrics:
         """Count keys by the outcome of their post."""
         self._posted_as(outcome).inc(keys)
 
-    def recorded(self, folder: str, count: int) -> None:
-        """Count confirmed records."""
-        self._recorded_in(folder).inc(count)
+    def recorded(self, folder: str) -> None:
+        """Count a confirmed record."""
+        self._recorded_in(folder).inc()
 
     def ended(self, end: str) -> None:
         """Count one message that left."""

@@ -9,6 +9,8 @@ import asyncio
 import socket
 from collections.abc import Callable, Mapping
 
+from worker.clock import is_set_within
+
 STATUS_SECONDS = 10.0
 # systemd advises half of the time; a third survives one late turn of the loop.
 WATCHDOG_SHARE = 1 / 3
@@ -42,7 +44,7 @@ class Notifier:
         if not self._address:
             return
         self.say("READY=1", _status(reasons()))
-        while not await self._is_set(stopping):
+        while not await is_set_within(stopping, self._seconds):
             self._be_alive(reasons, stuck)
         self.say("STOPPING=1", _status(reasons()))
         while True:
@@ -58,13 +60,6 @@ class Notifier:
             except OSError:
                 # systemd is not there to be told; its watchdog, if it waits, draws its own conclusion.
                 return
-
-    async def _is_set(self, stopping: asyncio.Event) -> bool:
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await stopping.wait()
-        except TimeoutError:
-            return False
 
     def _be_alive(self, reasons: Callable[[], list[str]], stuck: Callable[[], list[str]]) -> None:
         why = stuck()

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from worker.breaker import Breaker, State
 from worker.clients.mns import BATCH
+from worker.clock import is_set_within
 from worker.errors import CallFailed
 from worker.lease import Held, Leases, Queue
 from worker.retry import Backoff
@@ -122,8 +123,4 @@ class Receiver:
         if self._is_stopping:
             return
         self._nudge.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._nudge.wait()
-        except TimeoutError:
-            pass
+        await is_set_within(self._nudge, seconds)

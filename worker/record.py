@@ -115,7 +115,7 @@ class Records:
         return failure
 
     def _note(self, folder: str, verdict: Verdict) -> None:
-        self._journal.recorded(folder, 1, lag_seconds(verdict, self._clock.wall()))
+        self._journal.recorded(folder, lag_seconds(verdict, self._clock.wall()))
 
     async def put(self, name: str, body: bytes, content_type: str) -> Failure | None:
         """Write one object under the record prefix; None means confirmed."""

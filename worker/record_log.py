@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from itertools import count
 
-from worker.clock import Clock
+from worker.clock import Clock, is_set_within
 from worker.errors import Blame, Failure, Outcome
 from worker.journal import Journal
 from worker.post import Verdict
@@ -94,20 +94,13 @@ class GroupCommit:
         # Until it is known better: if the leader is cancelled, those who joined must hear that it failed.
         failure: Failure | None = _INTERRUPTED
         try:
-            await self._linger(group)
+            await is_set_within(group.is_full, self._linger_seconds)
+            self._close(group)
             failure = await self._write(group.body())
         finally:
             self._close(group)
             group.result.set_result(failure)
         return failure
-
-    async def _linger(self, group: _Group) -> None:
-        try:
-            async with asyncio.timeout(self._linger_seconds):
-                await group.is_full.wait()
-        except TimeoutError:
-            pass
-        self._close(group)
 
     def _close(self, group: _Group) -> None:
         """Let nobody join any more."""

@@ -25,19 +25,12 @@ class Backoff:
     Full jitter draws from 0 to the bound, so that many workers that failed together do not return together.
     """
 
-    def __init__(
-        self,
-        rng: random.Random,
-        base_seconds: float = BASE_SECONDS,
-        cap_seconds: float = CAP_SECONDS,
-    ) -> None:
+    def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._base_seconds = base_seconds
-        self._cap_seconds = cap_seconds
 
     def seconds(self, attempt: int, retry_after_seconds: float | None = None) -> float:
         """Return the wait after the given attempt (1 for the first)."""
-        bound = min(self._cap_seconds, self._base_seconds * 2.0 ** min(attempt - 1, 30))
+        bound = min(CAP_SECONDS, BASE_SECONDS * 2.0 ** min(attempt - 1, 30))
         jitter = self._rng.uniform(0.0, bound)
         if retry_after_seconds is None:
             return jitter

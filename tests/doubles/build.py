@@ -59,7 +59,7 @@ def failure(blame: Blame = Blame.PASSING, outcome: Outcome | None = None, **more
 def message(
     message_id: str = "M1", body: str = "", *, handle: str = "H", deliveries: int = 1
 ) -> Message:
-    return Message(message_id, body, handle, deliveries, 1_790_000_000_000, 1_790_000_030_000)
+    return Message(message_id, body, handle, deliveries, 1_790_000_000_000)
 
 
 def held(message_id: str = "M1", body: str = "", **more: Any) -> Held:

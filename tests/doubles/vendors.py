@@ -85,7 +85,7 @@ class ModelQueue(Script):
         found.handle = self._new_handle()
         found.dequeue_count += 1
         found.visible_at = self.clock.monotonic() + self.visibility_seconds
-        return Message(message_id, found.body, found.handle, found.dequeue_count, 0, 0)
+        return Message(message_id, found.body, found.handle, found.dequeue_count, 0)
 
     def _new_handle(self) -> str:
         self._handles += 1

@@ -191,7 +191,6 @@ class QueueModel:
             stored.handle,
             stored.dequeue_count,
             int((EPOCH + stored.sent_at) * 1000),
-            int((EPOCH + stored.visible_at) * 1000),
         )
 
     def _end_poll(self, exchange: Exchange[list[Message]], process: Process) -> None:

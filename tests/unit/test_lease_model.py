@@ -83,7 +83,7 @@ class LeaseMachine(RuleBasedStateMachine):
         return handle
 
     def delivered(self, message_id: str) -> Message:
-        return Message(message_id, "", self.new_handle(message_id), 1, 0, 0)
+        return Message(message_id, "", self.new_handle(message_id), 1, 0)
 
     @rule(count=st.integers(0, BATCH))
     def receive(self, count: int) -> None:

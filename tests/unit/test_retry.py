@@ -42,10 +42,10 @@ def test_a_wait_lies_between_nothing_and_the_doubling_bound(attempt: int, seed: 
 
 
 def test_waits_use_the_whole_range_so_that_workers_spread() -> None:
-    backoff = Backoff(random.Random(3), base_seconds=8.0, cap_seconds=8.0)
-    waits = [backoff.seconds(1) for _ in range(1000)]
-    assert min(waits) < 0.5
-    assert max(waits) > 7.5
+    backoff = Backoff(random.Random(3))
+    waits = [backoff.seconds(40) for _ in range(1000)]
+    assert min(waits) < CAP_SECONDS / 16
+    assert max(waits) > CAP_SECONDS * 15 / 16
 
 
 @given(st.floats(0, 1e9), st.integers(1, 40), st.integers())

@@ -158,7 +158,6 @@ def _message(fields: dict[str, str]) -> Message:
             receipt_handle=fields["ReceiptHandle"],
             dequeue_count=int(fields.get("DequeueCount", "1")),
             enqueue_time_ms=int(fields.get("EnqueueTime", "0")),
-            next_visible_time_ms=int(fields.get("NextVisibleTime", "0")),
         )
     except (KeyError, ValueError) as error:
         raise Damaged(f"a message lacks a usable {error}") from error

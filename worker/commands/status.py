@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
 from worker.ops.connect import Clients
@@ -82,20 +82,12 @@ async def _keep_watching(
         while not clients.stop.is_set():
             _print(await board.look(), as_json=as_json)
             sys.stdout.flush()
-            await _pause(clients, seconds)
+            await is_set_within(clients.stop, seconds)
         return
     with Live(console=out, auto_refresh=False) as live:
         while not clients.stop.is_set():
             live.update(drawn(await board.look()), refresh=True)
-            await _pause(clients, seconds)
-
-
-async def _pause(clients: Clients, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await clients.stop.wait()
-    except TimeoutError:
-        pass
+            await is_set_within(clients.stop, seconds)
 
 
 def _print(found: Status, *, as_json: bool) -> None:

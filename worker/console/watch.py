@@ -12,6 +12,7 @@ from itertools import pairwise
 import aiohttp
 
 from worker.clients.http import open_session
+from worker.clock import is_set_within
 from worker.console.charts import Point
 from worker.ops.connect import Clients
 from worker.ops.status import Status, StatusBoard, TaskStatus, WorkerStatus
@@ -113,11 +114,7 @@ class Watch:
         is_watched = self._clock.monotonic() - self._asked_at < WATCHED_SECONDS
         if is_watched or seconds_min >= rarely:
             return
-        try:
-            async with asyncio.timeout(rarely - often):
-                await self._asked.wait()
-        except TimeoutError:
-            pass
+        await is_set_within(self._asked, rarely - often)
 
 
 def brief(clients: Clients, attempts_max: int = 2) -> Clients:
