@@ -19,18 +19,12 @@ from aiohttp import web
 
 from harness import dockerfile
 from harness.relay import free_port
+from harness.wheel import installed, pins, wanted
 from localcloud.cloud import LocalCloud
 from worker import __version__
 
 ROOT = dockerfile.ROOT
-PIN = re.compile(
-    r"^([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==([^ ;\\]+)(?: ; ([^\\]+?))? ?\\?$", re.MULTILINE
-)
 HEALTHCHECK = ROOT / "deploy" / "container" / "healthcheck.py"
-
-
-def pins(name: str) -> set[tuple[str, str, str]]:
-    return set(PIN.findall((ROOT / name).read_text()))
 
 
 def hashes(name: str) -> dict[str, list[str]]:
@@ -197,11 +191,7 @@ async def test_the_steps_of_the_image_make_a_relay_that_runs(
         pytest.skip("installs everything anew: only with --long")
     dockerfile.replay(tmp_path)
     python = tmp_path / "opt" / "relay" / "bin" / "python"
-    found = _installed(python)
-    wanted = {
-        name for name, _, marker in pins("constraints-runtime.txt") if "== 'win32'" not in marker
-    }
-    assert found == wanted | {"oms-relay"}
+    assert installed(python) == wanted()
     assert _version(python, tmp_path) == f"oms-relay {__version__}"
     cloud.prepare()
     cloud.oss.put("source", "a.jpg", b"a")
@@ -212,15 +202,6 @@ def _version(python: Path, folder: Path) -> str:
     command = [str(python), "-m", "worker", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
     return done.stdout.strip()
-
-
-def _installed(python: Path) -> set[str]:
-    code = (
-        "import importlib.metadata as m, json;"
-        "print(json.dumps([d.metadata['Name'] for d in m.distributions()]))"
-    )
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    return {re.sub(r"[-_.]+", "-", name).lower() for name in json.loads(done.stdout)}
 
 
 async def _runs(python: Path, cloud: LocalCloud, folder: Path) -> None:
