@@ -64,8 +64,8 @@ format: $(STAMP) ## format and mend what can be mended by machine
 
 .PHONY: lock
 lock: $(STAMP) ## pin the newest admissible dependencies, with hashes; the image installs the two smaller files
-	$(LOCK) --upgrade --group build --group dev pyproject.toml -o constraints.txt
-	$(LOCK) -c constraints.txt pyproject.toml -o constraints-runtime.txt
+	$(LOCK) --upgrade --group build --group dev --extra otel pyproject.toml -o constraints.txt
+	$(LOCK) -c constraints.txt --extra otel pyproject.toml -o constraints-runtime.txt
 	$(LOCK) -c constraints.txt --group build -o constraints-build.txt
 
 .PHONY: clean

@@ -42,7 +42,7 @@ if [ "$with_python" = yes ]; then
   mkdir -p "$root/opt"
   "${PYTHON:-python3.11}" -m venv --without-pip "$program.new"
   "$work/build/bin/python" -m pip --python "$program.new/bin/python" install -q --disable-pip-version-check \
-    --no-index --find-links "$work/wheels" oms-relay
+    --no-index --find-links "$work/wheels" "oms-relay[otel]"
   # Scripts start the Python of the place where they will stand.
   rm -f "$program.new"/bin/[aA]ctivate*
   for script in "$program.new"/bin/*; do
