@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,21 @@ async def test_a_sound_relay_has_nothing_to_mend_and_nothing_is_changed(cloud: L
     assert objects(cloud) == {}
     assert cloud.oms.posts_accepted == 0
     assert all(not each.fix for each in checks.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("HW_SK", "the environment or .env"), ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "files")],
+)
+async def test_it_says_where_the_alibaba_key_comes_from(
+    cloud: LocalCloud, tmp_path: Path, name: str, told: str
+) -> None:
+    cloud.prepare()
+    (tmp_path / name).write_text(cloud.settings()[name])
+    settings = {name: "", f"{name}_FILE": str(tmp_path / name)}
+    checks = await examined(cloud, settings=settings)
+    assert ill(checks) == {}
+    assert checks["settings"].detail.endswith(f"the Alibaba key comes from {told}")
 
 
 async def test_a_wrong_alibaba_secret_is_sent_once_and_never_again(cloud: LocalCloud) -> None:

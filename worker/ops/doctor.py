@@ -68,7 +68,8 @@ async def examine(
 
 def _settings(clients: Clients) -> list[Check]:
     settings = clients.settings
-    secrets = "files" if settings.secret_files else "the environment"
+    is_in_files = any(name.startswith("ALIBABA_CLOUD_") for name in settings.secret_files)
+    secrets = "files" if is_in_files else "the environment or .env"
     whose = (
         f"the Alibaba key comes from {secrets}"
         if settings.access_key_id
