@@ -42,6 +42,14 @@ test: check ## what CI runs (the same as check)
 bench: $(STAMP) ## CPU and calls per event against bare aiohttp and the rivals (ARGS="--remote --save FILE")
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: $(STAMP) ## two relays on two cores against one on one (ARGS="--rounds 5")
+	$(BIN)/python -m bench.scale $(ARGS)
+
+.PHONY: bench-footprint
+bench-footprint: $(STAMP) ## start, idle cost and memory over a million events (ARGS="--events 100000")
+	$(BIN)/python -m bench.footprint $(ARGS)
+
 .PHONY: soak
 soak: $(STAMP) ## worlds by the thousand (WORLDS=10000, MINUTES=n, FIRST=seed), then real processes killed for minutes
 	PYTHONPATH=tests $(BIN)/python -m simulation --first $(or $(FIRST),0) \

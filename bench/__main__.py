@@ -13,19 +13,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
-from urllib.request import urlopen
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
+from bench.harness import (
+    NEAR,
+    RELAY,
+    REMOTE,
+    Program,
+    StandIn,
+    child,
+    environment,
+    free_port,
+    seconds_until_ready,
+    stand_in,
+)
+
 WAIT_SECONDS_MAX = 300.0
 
 
@@ -46,88 +55,25 @@ class Result:
 
 @dataclass(frozen=True)
 class Client:
-    """A process that drains the queue: its command line, and its share of the events."""
+    """A process that drains the queue. `port`: of /readyz; without one it says `ready` and waits for `go`."""
 
     name: str
     command: tuple[str, ...]
     layout: str = "object"
     share: float = 1.0
-    reads_go: bool = True
+    port: int = 0
 
 
 def clients(url: str, count: int) -> Iterator[Client]:
     """All that is compared; the slow ones get fewer events."""
     python = sys.executable
-    for layout in ("object", "log"):
-        yield Client(
-            f"floor {layout}", (python, "-m", "bench.floor", url, layout, str(count)), layout
-        )
-        yield Client(
-            f"relay {layout}",
-            (python, "-m", "worker", "run"),
-            layout,
-            reads_go=False,
-        )
+    for layout, keys_per_record in (("object", 1), ("log", 80)):
+        floor = (python, "-m", "bench.floor", url, str(keys_per_record), str(count))
+        yield Client(f"floor {layout}", floor)
+        yield Client(f"relay {layout}", RELAY, layout, port=free_port())
     few = max(200, count // 10)
-    yield Client(
-        "SDKs, 16 threads", (python, "-m", "bench.rivals", "sdks", url, str(few)), share=few / count
-    )
-    yield Client(
-        "documented function",
-        (python, "-m", "bench.rivals", "function", url, str(few)),
-        share=few / count,
-    )
-
-
-class StandIn:
-    """The stand-in server as a child process, and its control path."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-
-    def ask(self, verb: str, **query: Any) -> dict[str, Any]:
-        asked = "&".join(f"{name}={value}" for name, value in query.items())
-        with urlopen(f"{self.url}/control/{verb}?{asked}", timeout=60) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-
-
-@contextmanager
-def stand_in() -> Iterator[StandIn]:
-    """Run the stand-in on the first core."""
-    command = pinned(0, (sys.executable, "-m", "bench.standin"))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield StandIn(process)
-        finally:
-            process.terminate()
-
-
-def pinned(core: int, command: tuple[str, ...]) -> tuple[str, ...]:
-    """Bind a command to one core, where there are at least two."""
-    return ("taskset", "-c", str(core), *command) if (os.cpu_count() or 1) > 1 else command
-
-
-def environment(url: str, layout: str) -> dict[str, str]:
-    """What the relay is configured with: ordinary settings, warnings only where a bench needs them."""
-    return {
-        **os.environ,
-        "MNS_ENDPOINT": url,
-        "MNS_QUEUE": "bench",
-        "OSS_ENDPOINT": url,
-        "OSS_REGION": "cn-hangzhou",
-        "LOG_BUCKET": "records",
-        "ALIBABA_CLOUD_ACCESS_KEY_ID": "bench",
-        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "bench-secret",
-        "SYNC_URL": f"{url}/v2/p/sync-tasks/t/events",
-        "HW_AK": "BENCHKEY",
-        "HW_SK": "bench-secret",
-        "RELAY_ADMIN_PORT": "0",
-        "RELAY_RECORD_LAYOUT": layout,
-        "RELAY_SHUTDOWN_GRACE_SECONDS": "6",
-        "RELAY_LOG_FORMAT": "json",
-    }
+    for name, rival in (("SDKs, 16 threads", "sdks"), ("documented function", "function")):
+        yield Client(name, (python, "-m", "bench.rivals", rival, url, str(few)), share=few / count)
 
 
 def measure(
@@ -136,79 +82,47 @@ def measure(
     """Run one client over `count` events and return what it took."""
     count = int(count * client.share)
     server.ask("reset", **latency)
-    with (
-        Path(os.devnull).open("w") as quiet,
-        subprocess.Popen(
-            pinned(1, client.command),
-            env=environment(server.url, client.layout),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=quiet,
-            text=True,
-        ) as process,
-    ):
-        try:
-            return _drain(server, client, process, count, rate)
-        finally:
-            process.kill()
+    env = environment(server.url, client.layout, RELAY_ADMIN_PORT=str(client.port))
+    with child(client.command, core=1, env=env) as process:
+        _until_ready(client, process)
+        return _drain(server, client, Program(process), count, rate)
 
 
-def _drain(
-    server: StandIn, client: Client, process: subprocess.Popen[str], count: int, rate: float
-) -> Result:
-    _until_ready(server, client, process)
+def _drain(server: StandIn, client: Client, program: Program, count: int, rate: float) -> Result:
     server.ask("mark")
-    if client.reads_go:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    started, cpu = time.perf_counter(), cpu_seconds(process.pid)
+    if not client.port:
+        assert program.process.stdin is not None
+        program.process.stdin.write("go\n")
+        program.process.stdin.flush()
+    started, cpu = time.perf_counter(), program.cpu_seconds()
     server.ask("load", count=count, per_second=rate)
     rss = 0.0
     while (report := server.ask("report"))["deleted"] < count:
-        if process.poll() not in (None, 0) or time.perf_counter() - started > WAIT_SECONDS_MAX:
+        took = time.perf_counter() - started
+        if program.process.poll() not in (None, 0) or took > WAIT_SECONDS_MAX:
             raise SystemExit(f"{client.name} stopped after {report['deleted']} of {count} events")
-        rss = max(rss, rss_mib(process.pid))
+        rss = max(rss, program.rss_mib())
         time.sleep(0.05)
     return Result(
         name=client.name,
         events=count,
         events_per_second=count
         / (report["last_delete_at"] - report["now"] + time.perf_counter() - started),
-        cpu_us_per_event=(cpu_seconds(process.pid) - cpu) / count * 1e6,
+        cpu_us_per_event=(program.cpu_seconds() - cpu) / count * 1e6,
         calls_per_event=sum(report["calls"].values()) / count,
-        connections=report["connections"] - 1,
+        connections=report["connections"],
         rss_mib=rss,
         p50_ms=report["p50_seconds"] * 1000,
         p99_ms=report["p99_seconds"] * 1000,
     )
 
 
-def _until_ready(server: StandIn, client: Client, process: subprocess.Popen[str]) -> None:
-    if client.reads_go:
+def _until_ready(client: Client, process: subprocess.Popen[str]) -> None:
+    if client.port:
+        seconds_until_ready(client.port)
+    else:
         assert process.stdout is not None
         process.stdout.readline()
-        return
-    while server.ask("report")["calls"].get("oms GET", 0) == 0:
-        time.sleep(0.02)
-    time.sleep(0.3)
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def rss_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_MIB
-    except (FileNotFoundError, IndexError):
-        return 0.0
 
 
 def table(results: list[Result], baseline: dict[str, Result]) -> Table:
@@ -265,11 +179,7 @@ def main(
     ] = None,
 ) -> None:
     """Measure CPU and calls per event against the floor of the same run."""
-    latency = (
-        {"mns": 0.010, "oss": 0.015, "oms": 0.080}
-        if remote
-        else {"mns": 0.0, "oss": 0.0, "oms": 0.0}
-    )
+    latency = REMOTE if remote else NEAR
     runs: dict[str, list[Result]] = {}
     with stand_in() as server:
         for _ in range(rounds):

@@ -1,7 +1,7 @@
 """The floor: bare aiohttp making the relay's calls for the same events, all signed, with no other logic.
 
-Receive 16, post keys by 10, one record PUT per key (layout `object`) or per 80 (layout `log`), delete 16.
-No dedupe, no leases, no retries, no logs, no metrics. Usage: python -m bench.floor URL LAYOUT COUNT
+Receive 16, post keys by 10, one record PUT per key (layout `object`) or for many (layout `log`), delete 16.
+No dedupe, no leases, no retries, no logs, no metrics. Usage: python -m bench.floor URL KEYS_PER_RECORD COUNT
 """
 
 from __future__ import annotations
@@ -115,9 +115,9 @@ def event(body: str) -> dict[str, str]:
     }
 
 
-async def main(url: str, layout: str, count: int) -> None:
+async def main(url: str, keys_per_record: int, count: int) -> None:
     """Carry `count` events, 4 pollers, 32 posts at once."""
-    done = 0
+    taken = 0
     places = asyncio.Semaphore(32)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=256), cookie_jar=aiohttp.DummyCookieJar()
@@ -126,36 +126,33 @@ async def main(url: str, layout: str, count: int) -> None:
         waiting: list[tuple[str, dict[str, str]]] = []
 
         async def carry(batch: list[tuple[str, dict[str, str]]], handles: list[str]) -> None:
-            nonlocal done
             events = [each for _, each in batch]
             for start in range(0, len(events), 10):
                 await calls.post([each["key"] for each in events[start : start + 10]])
-            if layout == "object":
-                await asyncio.gather(
-                    *(
-                        calls.put(f"r/t/success_object/{each['key']}", json.dumps(each).encode())
-                        for each in events
+            await asyncio.gather(
+                *(
+                    calls.put(
+                        f"r/t/{events[at]['key']}",
+                        "\n".join(map(json.dumps, events[at : at + keys_per_record])).encode(),
                     )
+                    for at in range(0, len(events), keys_per_record)
                 )
-            else:
-                lines = "\n".join(map(json.dumps, events))
-                await calls.put(f"r/t/log/{handles[0]}.jsonl", lines.encode())
+            )
             await asyncio.gather(
                 *(calls.delete(handles[at : at + 16]) for at in range(0, len(handles), 16))
             )
-            done += len(batch)
             places.release()
 
         async with asyncio.TaskGroup() as group:
 
             async def poll() -> None:
-                while done + len(waiting) < count:
+                nonlocal taken
+                while taken < count:
                     received = await calls.receive()
-                    if done >= count or (not received and done + len(waiting) >= count):
-                        return
+                    taken += len(received)
                     waiting.extend((handle, event(body)) for handle, body in received)
                     # 80 is the least that fills posts of 10 and deletes of 16: no call is wasted.
-                    while len(waiting) >= 80 or (waiting and not received):
+                    while len(waiting) >= 80 or (waiting and taken >= count):
                         batch, waiting[:] = waiting[:80], waiting[80:]
                         await places.acquire()
                         group.create_task(carry(batch, [handle for handle, _ in batch]))
@@ -168,4 +165,4 @@ if __name__ == "__main__":
     print("ready", flush=True)
     sys.stdin.readline()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+        runner.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

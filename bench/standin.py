@@ -43,8 +43,9 @@ ATTRIBUTES = "".join(
 class State:
     """What is waiting, what was handed out, and what came back."""
 
-    waiting: deque[tuple[int, str]] = field(default_factory=deque)
-    enqueued_at: dict[int, float] = field(default_factory=dict)
+    waiting: deque[int] = field(default_factory=deque)
+    loaded_at: float = 0.0
+    seconds_each: float = 0.0
     deleted_after: list[float] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     keys_posted: int = 0
@@ -54,23 +55,26 @@ class State:
     loading: asyncio.Task[None] | None = None
     last_delete_at: float = 0.0
 
-    def load(self, count: int, per_second: float) -> None:
-        """Enqueue events: all at once, or evenly paced."""
-        bodies = [body(number) for number in range(count)]
-        self.loading = asyncio.create_task(self._feed(bodies, per_second))
+    def load(self, count: int, per_second: float, first: int) -> None:
+        """Enqueue the events from number `first` on: all at once, or evenly paced."""
+        self.loaded_at = time.perf_counter()
+        self.seconds_each = 1 / per_second if per_second else 0.0
+        if per_second:
+            self.loading = asyncio.create_task(self._feed(count))
+        else:
+            self.waiting.extend(range(first, first + count))
+            self.arrived.set()
 
-    async def _feed(self, bodies: list[str], per_second: float) -> None:
-        start = time.perf_counter()
-        for number, text in enumerate(bodies):
-            if per_second:
-                wait = start + number / per_second - time.perf_counter()
-                if wait > 0.001:
-                    await asyncio.sleep(wait)
-            self.enqueued_at[number] = time.perf_counter()
-            self.waiting.append((number, text))
-            if number % BATCH == 0 or per_second:
-                self.arrived.set()
-        self.arrived.set()
+    async def _feed(self, count: int) -> None:
+        for number in range(count):
+            wait = self.enqueued_at(number) - time.perf_counter()
+            if wait > 0.001:
+                await asyncio.sleep(wait)
+            self.waiting.append(number)
+            self.arrived.set()
+
+    def enqueued_at(self, number: int) -> float:
+        return self.loaded_at + number * self.seconds_each
 
     def report(self) -> dict[str, object]:
         took = sorted(self.deleted_after)
@@ -87,44 +91,57 @@ class State:
         }
 
 
+EVENT = json.dumps(
+    {
+        "events": [
+            {
+                "eventName": "ObjectCreated:PutObject",
+                "eventSource": "acs:oss",
+                "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
+                "eventVersion": "1.0",
+                "oss": {
+                    "bucket": {
+                        "arn": "acs:oss:cn-hangzhou:1234567890:source-bucket",
+                        "name": "source-bucket",
+                        "ownerIdentity": "1234567890",
+                        "virtualBucket": "",
+                    },
+                    "object": {
+                        "deltaSize": 122_880,
+                        "eTag": "%032X",
+                        "key": "photos/2026/11/%02d/image-%08d.jpg",
+                        "size": 122_880,
+                    },
+                    "ossSchemaVersion": "1.0",
+                    "ruleId": "bench",
+                },
+                "region": "cn-hangzhou",
+                "requestParameters": {"sourceIPAddress": "192.0.2.7"},
+                "responseElements": {"requestId": "%024X"},
+                "userIdentity": {"principalId": "1234567890"},
+            }
+        ]
+    }
+).encode()
+
+
 def body(number: int) -> str:
     """Return a genuine event as MNS carries it."""
-    key = f"photos/2026/11/{number % 97:02d}/image-{number:08d}.jpg"
-    event = {
-        "eventName": "ObjectCreated:PutObject",
-        "eventSource": "acs:oss",
-        "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
-        "eventVersion": "1.0",
-        "oss": {
-            "bucket": {
-                "arn": "acs:oss:cn-hangzhou:1234567890:source-bucket",
-                "name": "source-bucket",
-                "ownerIdentity": "1234567890",
-                "virtualBucket": "",
-            },
-            "object": {"deltaSize": 122_880, "eTag": f"{number:032X}", "key": key, "size": 122_880},
-            "ossSchemaVersion": "1.0",
-            "ruleId": "bench",
-        },
-        "region": "cn-hangzhou",
-        "requestParameters": {"sourceIPAddress": "192.0.2.7"},
-        "responseElements": {"requestId": f"{number:024X}"},
-        "userIdentity": {"principalId": "1234567890"},
-    }
-    return base64.b64encode(json.dumps({"events": [event]}).encode()).decode()
+    return base64.b64encode(EVENT % (number, number % 97, number, number)).decode()
 
 
-def messages(batch: list[tuple[int, str]]) -> bytes:
+def messages(batch: list[int]) -> bytes:
     """Return the answer of a batch receive in the recorded live form."""
     now = int(time.time() * 1000)
     parts = [
         f"  <Message>\n    <MessageId>{number:032X}</MessageId>\n"
         f"    <MessageBodyMD5>{0:032X}</MessageBodyMD5>\n"
-        f"    <MessageBody>{text}</MessageBody>\n    <ReceiptHandle>{number:032X}-MQ==</ReceiptHandle>\n"
+        f"    <MessageBody>{body(number)}</MessageBody>\n"
+        f"    <ReceiptHandle>{number:032X}-MQ==</ReceiptHandle>\n"
         f"    <EnqueueTime>{now}</EnqueueTime>\n    <FirstDequeueTime>{now}</FirstDequeueTime>\n"
         f"    <NextVisibleTime>{now + 300_000}</NextVisibleTime>\n    <DequeueCount>1</DequeueCount>\n"
         f"    <Priority>8</Priority>\n  </Message>\n"
-        for number, text in batch
+        for number in batch
     ]
     head = '<?xml version="1.0" ?>\n<Messages xmlns="http://mns.aliyuncs.com/doc/v1">\n'
     return (head + "".join(parts) + "</Messages>").encode()
@@ -173,7 +190,7 @@ class Server:
                 part.partition(b"<")[0].decode() for part in content.split(b"<ReceiptHandle>")[1:]
             ]
             now = time.perf_counter()
-            state.deleted_after += [now - state.enqueued_at[int(each[:32], 16)] for each in handles]
+            state.deleted_after += [now - state.enqueued_at(int(each[:32], 16)) for each in handles]
             state.last_delete_at = now
             return 204, b""
         state.calls[f"mns {method}"] += 1
@@ -188,12 +205,10 @@ class Server:
                 await asyncio.wait_for(state.arrived.wait(), left)
             except TimeoutError:
                 break
-        await self._delay("mns")
         state.calls["mns receive"] += 1
-        if not state.waiting:
-            return 404, EMPTY
         batch = [state.waiting.popleft() for _ in range(min(count, BATCH, len(state.waiting)))]
-        return 200, messages(batch)
+        await self._delay("mns")
+        return (200, messages(batch)) if batch else (404, EMPTY)
 
     async def _oms(self, method: str, content: bytes) -> Answer:
         self.state.calls[f"oms {method}"] += 1
@@ -205,7 +220,8 @@ class Server:
 
     def _control(self, verb: str, query: dict[str, list[str]]) -> Answer:
         if verb == "load":
-            self.state.load(int(query["count"][0]), float(query["per_second"][0]))
+            first = int(query.get("first", ["0"])[0])
+            self.state.load(int(query["count"][0]), float(query["per_second"][0]), first)
         elif verb == "reset":
             latency = {name: float(query[name][0]) for name in ("mns", "oss", "oms")}
             connections = self.state.connections
@@ -223,11 +239,11 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.buffer = b""
         self.tasks: set[asyncio.Task[None]] = set()
+        self.is_counted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio.Transport, though they behave alike.
         self.transport = cast("asyncio.Transport", transport)
-        self.server.state.connections += 1
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -238,6 +254,9 @@ class Connection(asyncio.Protocol):
                 return
             content, self.buffer = rest[:length], rest[length:]
             method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
+            if not (self.is_counted or target.startswith("/control/")):
+                self.is_counted = True
+                self.server.state.connections += 1
             task = asyncio.ensure_future(self._serve(method, target, content))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)

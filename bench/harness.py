@@ -1,0 +1,143 @@
+"""What every measurement needs: the stand-in and the clients as processes, bound to cores, and their cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
+CORES = sorted(os.sched_getaffinity(0))
+READY_SECONDS_MAX = 30.0
+RELAY = (sys.executable, "-m", "worker", "run")
+
+NEAR = {"mns": 0.0, "oss": 0.0, "oms": 0.0}
+REMOTE = {"mns": 0.010, "oss": 0.015, "oms": 0.080}
+
+
+class Program:
+    """A child process: what it has cost so far, and where it may run."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    @property
+    def is_over(self) -> bool:
+        return self.process.poll() is not None
+
+    def cpu_seconds(self) -> float:
+        """User and system time so far."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def rss_mib(self) -> float:
+        """Resident memory."""
+        try:
+            return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * PAGE_MIB
+        except (FileNotFoundError, IndexError):
+            return 0.0
+
+    def bind(self, cores: Sequence[int]) -> None:
+        """Let it run on these cores only."""
+        os.sched_setaffinity(self.process.pid, cores)
+
+
+class StandIn(Program):
+    """The stand-in server, and its control path."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        super().__init__(process)
+        assert process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+
+    def ask(self, verb: str, **query: Any) -> dict[str, Any]:
+        asked = "&".join(f"{name}={value}" for name, value in query.items())
+        with urlopen(f"{self.url}/control/{verb}?{asked}", timeout=60) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+
+@contextmanager
+def child(
+    command: Sequence[str], core: int, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a command on one core (the last one, if there are fewer) and kill it at the end."""
+    bound = ("taskset", "-c", str(CORES[min(core, len(CORES) - 1)]), *command)
+    with (
+        Path(os.devnull).open("w") as quiet,
+        subprocess.Popen(
+            bound,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=quiet,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def stand_in() -> Iterator[StandIn]:
+    """Run the stand-in on the first core."""
+    with child((sys.executable, "-m", "bench.standin"), core=0) as process:
+        yield StandIn(process)
+
+
+def environment(url: str, layout: str, **more: str) -> dict[str, str]:
+    """What the relay is configured with: ordinary settings, and what the stand-in is reached by."""
+    return {
+        **os.environ,
+        "MNS_ENDPOINT": url,
+        "MNS_QUEUE": "bench",
+        "OSS_ENDPOINT": url,
+        "OSS_REGION": "cn-hangzhou",
+        "LOG_BUCKET": "records",
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": "bench",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "bench-secret",
+        "SYNC_URL": f"{url}/v2/p/sync-tasks/t/events",
+        "HW_AK": "BENCHKEY",
+        "HW_SK": "bench-secret",
+        "RELAY_RECORD_LAYOUT": layout,
+        "RELAY_SHUTDOWN_GRACE_SECONDS": "6",
+        "RELAY_LOG_FORMAT": "json",
+        **more,
+    }
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as line:
+        port: int = line.getsockname()[1]
+        return port
+
+
+def seconds_until_ready(port: int) -> float:
+    """Wait until /readyz answers 200; return how long it took."""
+    started = time.perf_counter()
+    while (took := time.perf_counter() - started) < READY_SECONDS_MAX:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+                return took
+        except HTTPError as error:
+            error.close()
+        except URLError:
+            pass
+        time.sleep(0.01)
+    raise SystemExit(f"the relay was not ready after {READY_SECONDS_MAX:.0f} s")
