@@ -6,6 +6,7 @@ POST   /faults                    {"service": "oms", "action": "status", "status
 DELETE /faults                    lift all faults
 POST   /clock                     {"service": "mns", "offset_seconds": 3600}
 POST   /switches                  {"short_batches": true}, or any other switch of MNS
+POST   /keys                      {"cloud": "alibaba", "denied": ["mns:DeleteMessage"]}, or {"secret": "..."}
 POST   /queues/<name>/messages    the body is stored as it is, as one message
 PUT    /queues/<name>/dead-letter {"target": "dead", "max_receive_count": 3}
 POST   /tasks/<id>/status         {"status": "STOPPED"} or {"status": "SYNCHRONIZING"}
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,6 +32,7 @@ from localcloud.admin_input import (
     DEAD_LETTER,
     FAULT,
     FAULT_ACCEPTED,
+    KEY,
     SWITCHES,
     TASK,
     BadRequestError,
@@ -40,6 +42,7 @@ from localcloud.admin_input import (
 )
 from localcloud.clock import Clock
 from localcloud.faults import Faults
+from localcloud.identity import Identities
 from localcloud.mns import MnsError, MnsService
 from localcloud.oms import Buckets, OmsService, Status
 from localcloud.oss import OssService
@@ -63,6 +66,7 @@ class AdminService(Service):
         oss: OssService,
         oms: OmsService,
         obs: Buckets,
+        keys: dict[str, Identities],
     ) -> None:
         super().__init__(clock, Faults(random.Random(0)))  # noqa: S311  decides nothing
         self._steered = faults
@@ -70,13 +74,15 @@ class AdminService(Service):
         self._oss = oss
         self._oms = oms
         self._obs = obs
+        self._keys = keys
         self._routes: dict[str, Callable[[Call, list[str]], Reply]] = {
             "GET state": lambda _call, _rest: answer(self.state()),
-            "GET faults": lambda _call, _rest: self._show_faults(),
+            "GET faults": lambda _call, _rest: answer({"faults": self.state()["faults"]}),
             "POST faults": self._add_fault,
             "DELETE faults": self._clear_faults,
             "POST clock": self._set_clock,
             "POST switches": self._set_switches,
+            "POST keys": self._set_keys,
             "POST queues": self._publish,
             "PUT queues": self._set_dead_letter,
             "POST tasks": self._set_task,
@@ -122,9 +128,6 @@ class AdminService(Service):
     def _services(self) -> tuple[Service, ...]:
         return (self._mns, self._oss, self._oms)
 
-    def _show_faults(self) -> Reply:
-        return answer({"faults": [fault.as_json() for fault in self._steered]})
-
     def _add_fault(self, call: Call, _rest: list[str]) -> Reply:
         fault = read(FAULT, call, FAULT_ACCEPTED)
         self._steered.add(fault)
@@ -141,6 +144,16 @@ class AdminService(Service):
             if setting.service in {"*", service.name}:
                 service.clock.offset_seconds = setting.offset_seconds
         return answer({service.name: service.clock.offset_seconds for service in self._services()})
+
+    def _set_keys(self, call: Call, _rest: list[str]) -> Reply:
+        accepted = {"cloud": list(self._keys), "secret": "a text", "denied": "patterns of actions"}
+        setting = read(KEY, call, accepted)
+        known = self._keys[setting.cloud]
+        for key in known:
+            secret = key.secret if setting.secret is None else setting.secret
+            denied = key.denied if setting.denied is None else setting.denied
+            known.add(replace(key, secret=secret, denied=denied))
+        return answer({key.access_key: {"denied": key.denied} for key in known})
 
     def _publish(self, call: Call, rest: list[str]) -> Reply:
         if len(rest) != 2 or rest[1] != "messages":

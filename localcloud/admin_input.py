@@ -43,9 +43,19 @@ class TaskSetting:
     status: Status
 
 
+@dataclass(frozen=True, slots=True, config=_STRICT)
+class KeySetting:
+    """The body of POST /keys. What is left out stays as it is; `denied` holds patterns of actions."""
+
+    cloud: Literal["alibaba", "huawei"]
+    secret: str | None = None
+    denied: tuple[str, ...] | None = None
+
+
 FAULT = TypeAdapter(Fault)
 CLOCK = TypeAdapter(ClockSetting)
 TASK = TypeAdapter(TaskSetting)
+KEY = TypeAdapter(KeySetting)
 SWITCHES = TypeAdapter(dict[str, Any])
 BEHAVIOUR = TypeAdapter(Behaviour)
 DEAD_LETTER = TypeAdapter(DeadLetterPolicy)

@@ -71,7 +71,13 @@ class LocalCloud:
             read_destination=self.obs.read,
         )
         self.admin = AdminService(
-            Clock(source), self.faults, mns=self.mns, oss=self.oss, oms=self.oms, obs=self.obs
+            Clock(source),
+            self.faults,
+            mns=self.mns,
+            oss=self.oss,
+            oms=self.oms,
+            obs=self.obs,
+            keys={"alibaba": self.alibaba, "huawei": self.huawei},
         )
 
     async def __aenter__(self) -> Self:

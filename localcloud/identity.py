@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 
 @dataclass(slots=True)
 class Identity:
-    """One access key; without a `security_token` it is long-lived. `allowed` holds patterns."""
+    """One access key; without a `security_token` it is long-lived.
+
+    `allowed` and `denied` hold patterns; as in both vendors' policies, a denial outweighs.
+    """
 
     access_key: str
     secret: str
     security_token: str = ""
     allowed: tuple[str, ...] = ("*",)
+    denied: tuple[str, ...] = ()
 
     def may(self, action: str) -> bool:
         """Whether the policy of this key allows an action such as `mns:ReceiveMessage`."""
-        return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in self.allowed)
+        return _is_among(action, self.allowed) and not self.is_denied(action)
+
+    def is_denied(self, action: str) -> bool:
+        """Whether the policy denies an action, whatever else it allows."""
+        return _is_among(action, self.denied)
 
 
 ALIBABA = Identity("LTAIlocalcloud0001", "local-alibaba-secret")
@@ -41,3 +50,10 @@ class Identities:
     def get(self, access_key: str) -> Identity | None:
         """Return the identity behind a key, or None."""
         return self._known.get(access_key)
+
+    def __iter__(self) -> Iterator[Identity]:
+        return iter(tuple(self._known.values()))
+
+
+def _is_among(action: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)

@@ -130,7 +130,7 @@ class MnsService(Service):
         handler = HANDLERS.get(asked.operation)
         if handler is None:
             raise MnsError("InvalidRequestURL")
-        _authorise(identity, asked.operation)
+        authorise(identity, asked.operation)
         return await handler(Desk(self.store, self.style, self._strikes), asked, call)
 
     def _strikes(self, operation: str, fault_name: str) -> bool:
@@ -140,9 +140,11 @@ class MnsService(Service):
         return f"{self._rng.getrandbits(96):024X}"
 
 
-def _authorise(identity: Identity, operation: str) -> None:
+def authorise(identity: Identity, operation: str) -> None:
+    """Raise MnsError AccessDenied unless this key may call the operation."""
     # Assumption: batch operations go by the single operation's action. Policies in the wild name
-    # either, so either will do.
-    single = operation.removeprefix("Batch")
-    if not identity.may(f"mns:{single}") and not identity.may(f"mns:{operation}"):
+    # either, so either will do to allow a call, and to deny it.
+    names = (f"mns:{operation.removeprefix('Batch')}", f"mns:{operation}")
+    is_denied = any(identity.is_denied(name) for name in names)
+    if is_denied or not any(identity.may(name) for name in names):
         raise MnsError("AccessDenied")

@@ -7,6 +7,7 @@ import base64
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,13 @@ import aiohttp
 import oss2
 import pytest
 from huaweicloudsdkcore.auth.credentials import BasicCredentials
+from huaweicloudsdkcore.exceptions.exceptions import ClientRequestException
 from huaweicloudsdkoms.v2 import CreateSyncEventsRequest, OmsClient, SyncObjectReq
 
 from localcloud.cloud import PROJECT_ID, LocalCloud, Ports
-from localcloud.mns import DeadLetterPolicy
+from localcloud.identity import ALIBABA, HUAWEI
+from localcloud.mns import DeadLetterPolicy, MnsError
+from localcloud.mns.service import authorise
 from settings import load_settings
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
@@ -213,6 +217,28 @@ async def test_tasks_are_stopped_and_started_and_copies_read(cloud: LocalCloud, 
     assert state["tasks"][cloud.prepared.task_id]["monthly_success_object"] == 1
 
 
+async def test_rights_are_denied_and_secrets_changed(cloud: LocalCloud, ask: Ask) -> None:
+    assert cloud.prepared is not None
+    send = partial(post, cloud.settings(), cloud.oms.url, cloud.prepared.task_id, "a")
+    denied = {"cloud": "huawei", "denied": ["oms:synctask:createEvent"]}
+    shown = {HUAWEI.access_key: {"denied": denied["denied"]}}
+    assert await ask("POST", "/keys", denied) == (200, shown)
+    with pytest.raises(ClientRequestException, match=r"oms:synctask:createEvent is not granted"):
+        await asyncio.to_thread(send)
+    await ask("POST", "/keys", {"cloud": "huawei", "denied": [], "secret": "another"})
+    with pytest.raises(ClientRequestException, match="verify aksk signature fail"):
+        await asyncio.to_thread(send)
+    await ask("POST", "/keys", {"cloud": "huawei", "secret": HUAWEI.secret})
+    await asyncio.to_thread(send)
+
+
+@pytest.mark.parametrize("denied", ["mns:DeleteMessage", "mns:BatchDeleteMessage"])
+def test_a_batch_call_is_denied_under_either_name(denied: str) -> None:
+    with pytest.raises(MnsError, match="AccessDenied"):
+        authorise(replace(ALIBABA, denied=(denied,)), "BatchDeleteMessage")
+    authorise(replace(ALIBABA, denied=(denied,)), "BatchReceiveMessage")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "told"),
     [
@@ -221,6 +247,8 @@ async def test_tasks_are_stopped_and_started_and_copies_read(cloud: LocalCloud, 
         ("POST", "/clock", b"{", 400, "offset_seconds"),
         ("POST", "/clock", {"service": "sqs", "offset_seconds": 1}, 400, "oms"),
         ("POST", "/clock", {"service": "mns"}, 400, "offset_seconds"),
+        ("POST", "/keys", {"cloud": "tencent"}, 400, "huawei"),
+        ("POST", "/keys", {"cloud": "huawei", "allowed": []}, 400, "allowed"),
         ("POST", "/faults", {"action": "explode"}, 400, "cut_before"),
         ("POST", "/faults", {"actoin": "status"}, 400, "actoin"),
         ("POST", "/faults", {"status": 42}, 400, "between 200 and 599"),
