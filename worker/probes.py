@@ -63,7 +63,7 @@ class Probes:
                     Outcome.RETRY_LATER,
                     Blame.SERVICE,
                     200,
-                    message=f"the sync task is {state.status or 'in an unknown state'}: start it in OMS",
+                    message=f"the sync task is {state.status or 'in an unknown state'}",
                 )
             )
 

@@ -71,7 +71,9 @@ async def test_an_open_breaker_is_shown_with_its_reason_and_the_next_step(
         assert "STOPPED" in view["headline"]["text"]
         page = await console.get("/", **CHINESE)
         assert "不可用" in page.text
-        assert "请检查 SYNC_URL" in page.text, "the hint in the reader's language"
+        assert "请检查 SYNC_URL" in page.text or "请在 OMS 控制台启动该任务" in page.text, (
+            "the hint in the reader's language"
+        )
 
 
 async def test_parts_that_cannot_be_read_are_named_with_the_next_step(cloud: LocalCloud) -> None:

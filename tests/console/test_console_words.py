@@ -10,6 +10,7 @@ import pytest
 from worker.console import words
 from worker.errors import Blame, Failure, Outcome
 from worker.journal import hint
+from worker.remedy import REMEDIES
 
 CONSOLE = Path(words.__file__).parent
 ENGLISH, CHINESE = words.load()["en"], words.load()["zh"]
@@ -108,3 +109,16 @@ def test_catalogues_hold_text_only() -> None:
     for language in words.LANGUAGES:
         texts = json.loads((CONSOLE / f"words/{language}.json").read_text())
         assert all(isinstance(text, str) and "<" not in text for text in texts.values())
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_every_remedy_is_told_in_the_readers_language(name: str) -> None:
+    what, step = CHINESE.reason(f"oms Call answered 401; {REMEDIES[name]}")
+    assert what == "oms Call answered 401"
+    assert step == CHINESE(f"hint.remedy.{name}")
+
+
+def test_a_failure_that_tells_its_remedy_is_told_so() -> None:
+    why = "the sync task is STOPPED"
+    stopped = Failure("oms", "Call", Outcome.RETRY_LATER, Blame.SERVICE, 200, message=why)
+    assert CHINESE.next_step(stopped) == CHINESE("hint.remedy.start_task")

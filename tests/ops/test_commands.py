@@ -55,6 +55,22 @@ def test_help_shows_examples(relayctl: CommandLine, command: list[str]) -> None:
     assert f"oms-relay {' '.join(command)}" in result.stdout
 
 
+def test_a_look_at_the_status_does_not_wait_for_a_service_that_is_down(
+    relayctl: CommandLine,
+) -> None:
+    wait = {"Retry-After": "60"}
+    relayctl.within(lambda cloud: cloud.faults.add(Fault("*", status=429, headers=wait)))
+    result = relayctl("status")
+    assert result.exit_code == 1
+    assert result.stdout.count("answered 429") == 3
+
+
+def test_the_next_step_for_what_cannot_be_read_is_the_archive(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: put_letter(cloud, 1, cause="undecodable"))
+    assert "oms-relay dead archive --group" in relayctl("dead", "groups").stdout
+    assert "oms-relay dead archive" in relayctl("dead", "show", message_id(1)).stdout
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_settings_that_cannot_be_read_are_listed_whole_with_code_2(
     relayctl: CommandLine, command: list[str]

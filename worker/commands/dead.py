@@ -21,6 +21,7 @@ from worker.commands.options import (
     wanted_from,
 )
 from worker.commands.terminal import Rows, console, shown, time_shown
+from worker.dead import Cause
 from worker.ops.connect import Clients
 from worker.ops.letter import Letter, Place
 from worker.ops.letters import Group, Letters
@@ -113,10 +114,16 @@ def _print_groups(found: list[Group], *, archived: bool) -> None:
     count = sum(each.count for each in found)
     out.print(f"\n{_counted(count, 'letter')} in {_counted(len(found), 'group')}.")
     if not archived:
+        verb = next_verb(first.cause)
         out.print(
             f"Next: oms-relay dead show {first.sample_id[:12]}, or "
-            f"oms-relay dead redrive --group {first.group} --dry-run"
+            f"oms-relay dead {verb} --group {first.group} --dry-run"
         )
+
+
+def next_verb(cause: str) -> str:
+    """Return what letters of this cause are for: what cannot be read once cannot be read the next time."""
+    return "archive" if cause == Cause.UNDECODABLE else "redrive"
 
 
 def as_object(letter: Letter) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from worker.commands import frame, terminal
-from worker.commands.dead import as_object
+from worker.commands.dead import as_object, next_verb
 from worker.commands.options import JsonOption
 from worker.commands.terminal import console, shown, time_shown
 from worker.ops.letter import Letter, Place
@@ -72,4 +72,5 @@ def _print_story(letter: Letter) -> None:
     for each in text.split("\n"):
         out.print(Text(f"  {shown(each)}"))
     if letter.ref.place is Place.DEAD:
-        out.print(f"\nNext: oms-relay dead redrive {letter.ref.message_id[:12]}")
+        verb = next_verb(letter.ref.cause)
+        out.print(f"\nNext: oms-relay dead {verb} {letter.ref.message_id[:12]}")

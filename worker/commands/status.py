@@ -16,7 +16,7 @@ from rich.text import Text
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
-from worker.ops.connect import Clients
+from worker.ops.connect import Clients, brief
 from worker.ops.status import (
     DEAD_COUNT_MAX,
     RETENTION_SHARE_WARNING,
@@ -61,7 +61,8 @@ def status(
     """
 
     async def show(clients: Clients) -> bool:
-        board = StatusBoard(clients, worker or ())
+        # Each part is asked once: six tries of a service that is down take minutes, and a look shows now.
+        board = StatusBoard(brief(clients, 1), worker or ())
         if not watch:
             found = await board.look()
             _print(found, as_json=as_json)

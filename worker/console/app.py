@@ -20,9 +20,9 @@ from worker.console.operations import Operations
 from worker.console.options import Options
 from worker.console.sessions import Sessions
 from worker.console.survey import Surveys
-from worker.console.watch import Watch, brief
+from worker.console.watch import Watch
 from worker.errors import Fatal
-from worker.ops.connect import Clients
+from worker.ops.connect import Clients, brief
 from worker.ops.letters import Letters
 
 FORM_BYTES_MAX = 128 * 1024
@@ -45,7 +45,7 @@ async def run(clients: Clients, options: Options) -> None:
 
 def make(clients: Clients, options: Options) -> Context:
     """Put everything together; nothing is sent and nothing runs yet."""
-    patient, hurried = clients, brief(clients)
+    patient, hurried = clients, brief(clients, 2)
     sessions = Sessions(options.token, clients.clock)
     audit, surveys = Audit(patient), Surveys(patient)
     return Context(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import aiohttp
@@ -14,10 +13,9 @@ import aiohttp
 from worker.clients.http import open_session
 from worker.clock import is_set_within
 from worker.console.charts import Point
-from worker.ops.connect import Clients
+from worker.ops.connect import Clients, brief
 from worker.ops.status import Status, StatusBoard, TaskStatus, WorkerStatus
 from worker.ops.workers import Sample, look, rates
-from worker.retry import Backoff, Retry
 
 WATCHED_SECONDS = 20.0
 WORKERS_EVERY_SECONDS = (2.0, 15.0)
@@ -115,12 +113,6 @@ class Watch:
         if is_watched or seconds_min >= rarely:
             return
         await is_set_within(self._asked, rarely - often)
-
-
-def brief(clients: Clients, attempts_max: int = 2) -> Clients:
-    """Return the clients with less patience: a person waits for the page."""
-    backoff = Backoff(random.Random())  # noqa: S311  jitter, not secrecy
-    return replace(clients, retry=Retry(clients.clock, backoff, attempts_max))
 
 
 def oms_rates(depths: Iterable[Depth], name: str) -> list[Point]:

@@ -11,6 +11,7 @@ from importlib import resources
 
 from worker.errors import Blame, Failure, Outcome
 from worker.journal import hint
+from worker.remedy import REMEDIES, named
 from worker.rights import missing
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
@@ -76,6 +77,9 @@ class Words:
 
     def next_step(self, failure: Failure) -> str:
         """Say what to look at after a failed call."""
+        mends = named(failure)
+        if mends:
+            return self(f"hint.remedy.{mends}")
         key = f"hint.{failure.service}.{failure.blame}"
         return self._granting(missing(failure), self(key if self.has(key) else "hint.passing"))
 
@@ -127,6 +131,7 @@ def _hints() -> dict[str, str]:
         for blame in (Blame.CREDENTIALS, Blame.SERVICE):
             failure = Failure(service, "", Outcome.RETRY_LATER, blame)
             found[hint(failure)] = f"hint.{service}.{blame}"
+    found |= {text: f"hint.remedy.{name}" for name, text in REMEDIES.items()}
     found[hint(Failure("", "", Outcome.RETRY_LATER, Blame.PASSING))] = "hint.passing"
     return found
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -95,6 +95,12 @@ async def connect(
             clock=clock,
             retry=Retry(clock, Backoff(rng or random.Random())),  # noqa: S311  jitter, not secrecy
         )
+
+
+def brief(clients: Clients, attempts_max: int) -> Clients:
+    """Return the clients with less patience: a person waits for the answer."""
+    backoff = Backoff(random.Random())  # noqa: S311  jitter, not secrecy
+    return replace(clients, retry=Retry(clients.clock, backoff, attempts_max))
 
 
 async def _fetched(

@@ -16,9 +16,9 @@ from worker.ops.doctor_queue import Receiving, queue_checks
 from worker.ops.doctor_store import source_checks, store_checks
 from worker.ops.doctor_task import Task, post_check, task_checks
 from worker.ops.examiner import Examiner
-from worker.ops.fixes import CLOCK
 from worker.ops.network import Network, Reached, Unreachable
 from worker.ops.verdict import Check, Verdict
+from worker.remedy import CLOCK
 
 SKEW_SECONDS_WARNING = 60
 # MNS, OSS and OMS refuse signatures that are more than 15 minutes off.

@@ -93,8 +93,9 @@ async def _receive(
     async def nothing() -> None:
         return None
 
+    waits = "messages wait" if seen else "messages may wait"
     why = (
-        "not tried: messages wait, and a receive counts as a delivery of one of them. "
+        f"not tried: {waits}, and a receive counts as a delivery of one of them. "
         "--receive takes one and gives it back"
     )
     return await examiner.ask(

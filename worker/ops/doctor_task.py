@@ -15,6 +15,7 @@ from settings import Settings
 from worker.clients.oms import TaskState
 from worker.ops.examiner import Examiner
 from worker.ops.verdict import Check, Verdict
+from worker.remedy import START_TASK
 
 _MNS_HOST = re.compile(r"[^.]+\.mns\.([a-z0-9-]+?)(?:-internal|-vpc)*\.aliyuncs\.com")
 
@@ -83,8 +84,7 @@ def _judge_state(state: TaskState) -> Check:
         "oms.task",
         Verdict.FAILURE,
         detail,
-        "start the task in the OMS console (it asks for both clouds' keys again); "
-        "meanwhile messages stay in the queue",
+        f"{START_TASK}; meanwhile messages stay in the queue",
     )
 
 

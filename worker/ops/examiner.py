@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from worker.errors import Blame, CallFailed, Failure
 from worker.ops.connect import Clients
-from worker.ops.fixes import fix
+from worker.ops.fixes import fix, is_wrong_region
 from worker.ops.verdict import Check, Verdict
 
 T = TypeVar("T")
@@ -77,6 +77,10 @@ class Examiner:
         elif failure.code in _NOTHING_THERE or (service == "oms" and failure.status in (400, 404)):
             what = {"mns": f"{service}/{queue}"}.get(service, service)
             self.close(what, "not tried: there is no such " + _THING[service])
+        elif is_wrong_region(failure):
+            self.close(
+                service, "not tried: every call would be refused for the region it is signed for"
+            )
         is_denied = failure.status == 403 and failure.blame is Blame.SERVICE
         verdict = otherwise if is_denied else Verdict.FAILURE
         detail = str(failure) + (f" ({note})" if note and is_denied else "")

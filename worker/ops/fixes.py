@@ -9,22 +9,11 @@ from __future__ import annotations
 from settings import Settings
 from worker.errors import Blame, Failure
 from worker.record import ROOT
+from worker.remedy import remedy
 from worker.rights import action as action_of
 
-CLOCK = "set the clock: sudo chronyc makestep, and keep chronyd or systemd-timesyncd running"
 _AGAIN = "it passes by itself: try again in a while"
-_ALIBABA_KEY = {
-    "InvalidAccessKeyId": (
-        "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key of this account, or lacks its security token: "
-        "correct it, or enable the key in RAM"
-    ),
-    "SignatureDoesNotMatch": "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret of this key: correct it",
-    "InvalidSecurityToken": "fetch fresh temporary credentials (ALIBABA_CLOUD_SECURITY_TOKEN)",
-    "SecurityTokenExpired": "fetch fresh temporary credentials (ALIBABA_CLOUD_SECURITY_TOKEN)",
-    "TimeExpired": CLOCK,
-    "InvalidDateHeader": CLOCK,
-    "RequestTimeTooSkewed": CLOCK,
-}
+_ALIBABA_KEY = "check the Alibaba access key, its secret, its token and the machine's clock"
 
 
 def fix(failure: Failure, settings: Settings, queue: str = "") -> str:
@@ -33,6 +22,9 @@ def fix(failure: Failure, settings: Settings, queue: str = "") -> str:
         return (
             _AGAIN if failure.status else "check the network between this machine and the endpoint"
         )
+    known = remedy(failure)
+    if known:
+        return known
     match failure.service:
         case "mns":
             return _mns(failure, settings, queue or settings.mns_queue)
@@ -44,7 +36,7 @@ def fix(failure: Failure, settings: Settings, queue: str = "") -> str:
 
 def _mns(failure: Failure, settings: Settings, queue: str) -> str:
     if failure.blame is Blame.CREDENTIALS:
-        return _alibaba_key(failure)
+        return _ALIBABA_KEY
     if failure.code == "QueueNotExist":
         return f"create the queue {queue} at {settings.mns_endpoint}, or correct its name or MNS_ENDPOINT"
     if failure.code == "AccessDenied":
@@ -57,7 +49,7 @@ def _mns(failure: Failure, settings: Settings, queue: str) -> str:
 
 def _oss(failure: Failure, settings: Settings) -> str:
     if failure.blame is Blame.CREDENTIALS:
-        return _alibaba_key(failure)
+        return _ALIBABA_KEY
     if failure.code == "NoSuchBucket":
         return f"create the bucket {settings.log_bucket} in {settings.oss_region}, or correct LOG_BUCKET"
     if failure.code == "AccessDenied" and "specified endpoint" in failure.message:
@@ -69,26 +61,28 @@ def _oss(failure: Failure, settings: Settings) -> str:
         path = "" if is_listing else f"/{ROOT}/*"
         action = action_of("oss", failure.operation)
         return f"grant {action} on acs:oss:*:*:{settings.log_bucket}{path} to the RAM identity of this key"
-    if failure.code == "InvalidArgument" and "region" in failure.message.lower():
+    if is_wrong_region(failure):
         return f"OSS_REGION={settings.oss_region} is not the region of {settings.log_bucket}: correct it"
     return "check LOG_BUCKET, OSS_ENDPOINT and OSS_REGION"
 
 
+def is_wrong_region(failure: Failure) -> bool:
+    """Whether OSS refused the call for the region that its signature names."""
+    is_argument = failure.service == "oss" and failure.code == "InvalidArgument"
+    return is_argument and "region" in failure.message.lower()
+
+
 def _oms(failure: Failure) -> str:
     action = action_of("oms", failure.operation)
-    if failure.blame is Blame.CREDENTIALS and "chronyc" in failure.message:
-        return CLOCK
     if failure.status == 403:
         return (
             f"grant {action} (a custom IAM policy) to the user of HW_AK, in the project of SYNC_URL"
         )
     if failure.blame is Blame.CREDENTIALS:
-        return "HW_AK and HW_SK are not a pair, or the key is disabled: correct them, then wait 5 minutes"
+        return (
+            "HW_AK and HW_SK are not a pair, or the key is disabled: correct them. More than 5 refused "
+            "calls in a row lock the key for 5 minutes"
+        )
     if failure.status in (400, 404):
         return "copy SYNC_URL from the task's details in the OMS console: this one names no task of this key"
     return "check SYNC_URL and the state of the Huawei account"
-
-
-def _alibaba_key(failure: Failure) -> str:
-    known = _ALIBABA_KEY.get(failure.code)
-    return known or "check the Alibaba access key, its secret, its token and the machine's clock"
