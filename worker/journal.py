@@ -9,6 +9,7 @@ import structlog
 from worker.errors import Failure
 from worker.events import Kind
 from worker.metrics import Metrics
+from worker.remedy import remedy
 from worker.rights import missing
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ def bounded(text: str) -> str:
 
 def hint(failure: Failure) -> str:
     """Say what an operator should look at next."""
+    mends = remedy(failure)
+    if mends:
+        return mends
     blamed = (failure.service, str(failure.blame))
     known = _HINTS.get(blamed, "no action needed if it passes; the relay probes at most 30 s apart")
     action = missing(failure)
