@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import random
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -31,6 +30,8 @@ from worker.journal import Journal
 from worker.metrics import Metrics
 from worker.notify import Notifier
 from worker.relay import Capacity, Stops
+from worker.signals import Signals
+from worker.trace import begin_tracing
 
 # Tells this process from every other, also from one before it with the same host name and process id:
 # in layout `log` it is part of object names, and a restarted container is process 1 again.
@@ -38,6 +39,7 @@ WORKER = f"{socket.gethostname()}-{os.getpid()}-{int(time.time()):x}"
 
 # "Internal software error" of sysexits.h: supervisors restart on it.
 EXIT_DIED = 70
+FLUSH_SECONDS_MAX = 2.0
 WAIT_SECONDS_MAX = 30
 ACKNOWLEDGEMENT_CONNECTIONS = 64
 STORE_CONNECTIONS = 128
@@ -53,9 +55,10 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
     a task of the relay died of a fault of its own.
     """
     _spare_the_collector()
-    stops, signals = Stops(), _Signals()
-    clock = SystemClock()
+    stops, clock = Stops(), SystemClock()
+    signals = Signals(clock, settings.shutdown_grace_seconds)
     journal = Journal(Metrics(_registry()))
+    flush = begin_tracing(os.environ, WORKER, clock, _rng(), journal)
     for warning in settings.warnings:
         journal.log.warning(warning, action="settings")
     keys = _Keys(settings, reload, clock, journal)
@@ -73,6 +76,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
                 "notify systemd": notifier.run(stops.taking, health.reasons, health.stuck),
             }
             is_sound = await _run(assembled, beside, stops, journal)
+    await flush(min(FLUSH_SECONDS_MAX, signals.seconds_left()))
     in_hand = len(assembled.flow.leases.in_hand)
     journal.log.info("the relay has stopped", action="stop", in_hand=in_hand)
     return signals.exit_code if is_sound else EXIT_DIED
@@ -141,30 +145,6 @@ class _Keys:
             group.create_task(self.huawei.keep_fresh(oms.probe_now), name="refresh Huawei keys")
 
 
-class _Signals:
-    """SIGTERM or SIGINT once: finish and leave with 0. Again: release and leave with 128 + its number."""
-
-    def __init__(self) -> None:
-        self.exit_code = 0
-
-    @asynccontextmanager
-    async def heard(self, stops: Stops) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._hear, stops, number)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
-    def _hear(self, stops: Stops, number: int) -> None:
-        if stops.taking.is_set():
-            self.exit_code = 128 + number
-            stops.working.set()
-        stops.taking.set()
-
-
 @asynccontextmanager
 async def _ports(settings: Settings, keys: _Keys, clock: SystemClock) -> AsyncIterator[Ports]:
     total = settings.request_timeout_seconds
@@ -201,7 +181,7 @@ async def _ports(settings: Settings, keys: _Keys, clock: SystemClock) -> AsyncIt
                 clock,
             ),
             clock=clock,
-            rng=random.Random(),  # noqa: S311  jitter, not secrecy
+            rng=_rng(),
             dead_letter_queue=await queue(name, 1, WAIT_SECONDS_MAX) if name else None,
         )
 
@@ -238,6 +218,10 @@ def _spare_the_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
+
+
+def _rng() -> random.Random:
+    return random.Random()  # noqa: S311  jitter and sampling, not secrecy
 
 
 def _registry() -> CollectorRegistry:

@@ -14,6 +14,7 @@ from worker.clock import Clock
 from worker.errors import Failure
 from worker.lease import Held
 from worker.record import ROOT, Records
+from worker.trace import Verb
 
 KEYS_SHOWN_MAX = 1000
 
@@ -55,10 +56,14 @@ class DeadLetters:
         name = dead_letter_name(
             self._records.task_id, cause, now.date().isoformat(), message.message_id
         )
+        if held.trace is not None and cause is Cause.UNDECODABLE:
+            held.trace.passed(Verb.DECODE)
         # Escaped to ASCII, so that a body of any characters, lone surrogates too, survives byte for byte.
-        return await self._records.put(
-            name, json.dumps(letter, indent=1).encode(), "application/json"
-        )
+        body = json.dumps(letter, indent=1).encode()
+        failure = await self._records.put(name, body, "application/json")
+        if held.trace is not None:
+            held.trace.passed(Verb.RECORD)
+        return failure
 
 
 def dead_letter_name(task_id: str, cause: str, day: str, message_id: str) -> str:

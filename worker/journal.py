@@ -1,7 +1,9 @@
-"""What the relay tells the world: metrics for machines, one log line per message end for people."""
+"""What the relay tells the world: metrics for machines, one log line per message end for people, traces."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,23 +13,37 @@ from worker.events import Kind
 from worker.metrics import Metrics
 from worker.remedy import remedy
 from worker.rights import missing
+from worker.trace import Traces, Verb
 
 if TYPE_CHECKING:
+    from worker.dedupe import Change
     from worker.lease import Held
+    from worker.post import Verdict
 
 FIELD_CHARS_MAX = 512
 
 
 class Journal:
-    """Counts and logs; decides nothing. `action` names the verb a line belongs to."""
+    """Counts and logs; decides nothing. `action` names the verb a line belongs to.
+
+    `traces` is None unless they are asked for (`trace.begin_tracing`).
+    """
 
     def __init__(self, metrics: Metrics, log: structlog.stdlib.BoundLogger | None = None) -> None:
         self.metrics = metrics
         self.log = log or structlog.get_logger("relay")
+        self.traces: Traces | None = None
 
-    def received(self, count: int) -> None:
-        """Note the messages of one poll."""
+    def received(self, count: int, fresh: Iterable[Held], polled_at: float) -> None:
+        """Note the messages of one poll, and begin the traces of those that are new in hand."""
         self.metrics.received.inc(count)
+        if self.traces is not None:
+            self.traces.begin(fresh, polled_at)
+
+    def passed(self, verb: Verb, changes: Iterable[Change]) -> None:
+        """Note in their traces that a verb is done with these changes."""
+        if self.traces is not None:
+            self.traces.passed(verb, changes)
 
     def decoded(self, kind: Kind) -> None:
         """Note one event of a message."""
@@ -51,9 +67,12 @@ class Journal:
         """Note an event whose record was already confirmed."""
         self.metrics.repeated.inc()
 
-    def posted(self, outcome: str, keys: int) -> None:
-        """Note the verdict on some keys."""
-        self.metrics.posted(outcome, keys)
+    def posted(self, verdicts: Sequence[Verdict]) -> None:
+        """Note the verdicts on the keys of a batch."""
+        for outcome, keys in Counter(verdict.outcome for verdict in verdicts).items():
+            self.metrics.posted(outcome, keys)
+        if self.traces is not None:
+            self.traces.posted(verdicts)
 
     def recorded(self, folder: str, lag_seconds: float | None) -> None:
         """Note a confirmed record and the time since its event."""
@@ -70,21 +89,29 @@ class Journal:
         self.metrics.renewed(result)
 
     def ended(self, held: Held, end: str, took_seconds: float, why: str = "") -> None:
-        """Log the one line that ends a message: deleted, released or dead_letter."""
+        """Log the one line that ends a message: deleted, released or dead_letter; end its trace as well."""
         self.metrics.ended(end)
+        facts: dict[str, str | int] = {
+            "message_id": held.message.message_id,
+            "key": bounded(held.first_key),
+            "keys": held.keys,
+            "attempt": held.message.dequeue_count,
+            "outcome": end,
+        }
         write = self.log.info if end == "deleted" else self.log.warning
         write(
             _ENDS[end],
             action="delete" if end == "deleted" else end,
-            message_id=held.message.message_id,
-            key=bounded(held.first_key),
-            keys=held.keys,
-            attempt=held.message.dequeue_count,
-            outcome=end,
+            **facts,
             took_ms=round(took_seconds * 1000),
             **({"why": bounded(why)} if why else {}),
             **({"hint": _DEAD_LETTER_HINT} if end == "dead_letter" else {}),
         )
+        if held.trace is not None:
+            if end != "released":
+                held.trace.passed(Verb.DELETE)
+            held.trace.end(facts, bounded(why))
+            held.trace = None
 
     def breaker(self, service: str, state: str, failure: Failure | None) -> None:
         """Log a change of a breaker, with the reason and the next step."""

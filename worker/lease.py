@@ -17,6 +17,7 @@ from worker.clock import Clock
 from worker.errors import CallFailed, Failure
 from worker.events import Message
 from worker.journal import Journal
+from worker.trace import Trace
 
 RENEWALS_AT_ONCE = 32
 RENEWAL_SECONDS_MIN = 0.005
@@ -48,7 +49,7 @@ class Queue(Visibility, Protocol):
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """One message in hand. `pending` counts its changes that are not settled yet."""
+    """One message in hand. `pending` counts its changes that are not settled yet; few have a `trace`."""
 
     message: Message
     receipt_handle: str
@@ -62,6 +63,7 @@ class Held:
     rejected: list[tuple[str, Failure]] = field(default_factory=list)
     is_leaving: bool = False
     renewal: asyncio.Task[None] | None = None
+    trace: Trace | None = None
 
 
 class Leases:

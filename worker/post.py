@@ -6,7 +6,6 @@ none per key, so the bad ones are found by halving.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -103,8 +102,7 @@ class Poster:
         if post.is_rejected:
             verdicts = await self._split(post)
             self._learn_keys_max(verdicts)
-        for outcome, each in Counter(verdict.outcome for verdict in verdicts).items():
-            self._journal.posted(outcome, each)
+        self._journal.posted(verdicts)
         return verdicts
 
     async def _send(self, batch: Sequence[Change], attempts: int) -> _Post:

@@ -80,7 +80,7 @@ class Receiver:
         finally:
             self._polls -= 1
             self._leases.unreserve(BATCH)
-        self._service.journal.received(len(messages))
+        self._service.journal.received(len(messages), held, started)
         await self._slow_down_if_early(bool(messages), self._service.clock.monotonic() - started)
         return held
 

@@ -66,6 +66,7 @@ class Running:
     stops: Stops
     task: asyncio.Task[None]
     admin_url: str
+    journal: Journal
     quiet_ticks: int = 0
 
     async def until(self, condition: Any, what: str, seconds: float = 30.0) -> None:
@@ -175,7 +176,7 @@ async def relaying(
             task = asyncio.create_task(assembled.relay.run(stops), name="relay")
             try:
                 url = f"http://127.0.0.1:{port}"
-                yield Running(cloud, assembled, metrics, capture.entries, stops, task, url)
+                yield Running(cloud, assembled, metrics, capture.entries, stops, task, url, journal)
             finally:
                 stops.taking.set()
                 stops.working.set()

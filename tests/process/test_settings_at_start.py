@@ -27,7 +27,7 @@ BEYOND_LOOPBACK = "http://oms.cn-north-4.myhuaweicloud.com/v2/p/sync-tasks/t/eve
 
 
 def started(directory: Path, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    ours = ("RELAY_", "MNS_", "OSS_", "LOG_", "ALIBABA_", "SYNC_", "HW_", "HUAWEICLOUD_")
+    ours = ("RELAY_", "MNS_", "OSS_", "LOG_", "ALIBABA_", "SYNC_", "HW_", "HUAWEICLOUD_", "OTEL_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(
         COMMAND,
@@ -97,3 +97,13 @@ def test_a_missing_secret_file_is_told(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere"
     told = refusal(tmp_path, settings | {"HW_SK_FILE": str(missing)})
     assert f"HW_SK can't be read, {missing} is missing" in told
+
+
+def test_traces_without_their_packages_are_told(tmp_path: Path) -> None:
+    # Stands before the real one, as if the extra were not installed.
+    (tmp_path / "opentelemetry").mkdir()
+    (tmp_path / "opentelemetry" / "__init__.py").touch()
+    wish = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(tmp_path)}
+    told = refusal(tmp_path, RIGHT | wish)
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, but a package for them is missing" in told
+    assert "Nothing was received. Install oms-relay[otel], or set OTEL_SDK_DISABLED=true" in told

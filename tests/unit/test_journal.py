@@ -9,13 +9,14 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from doubles.build import Heard, failure, held
+from doubles.build import Heard, change, failure, held
 from worker import logs
 from worker.credentials import AlibabaCredentials
-from worker.errors import Blame
+from worker.errors import Blame, Outcome
 from worker.events import Kind
 from worker.journal import FIELD_CHARS_MAX, Journal, bounded, hint
 from worker.metrics import Metrics
+from worker.post import Verdict
 from worker.signer import HuaweiCredentials
 
 SECRETS = ("the-secret", "the-token")
@@ -125,11 +126,11 @@ def test_an_open_breaker_without_a_reason_is_told_too(heard: Heard) -> None:
 
 def test_every_step_of_the_flow_is_counted(heard: Heard) -> None:
     journal = heard.journal
-    journal.received(3)
+    journal.received(3, [], 0.0)
     journal.decoded(Kind.CREATED)
     journal.merged()
     journal.repeated()
-    journal.posted("accepted", 5)
+    journal.posted([Verdict(change(), Outcome.ACCEPTED, 0.0)] * 5)
     journal.recorded("success_object", 1.5)
     journal.called("oms", "Post", "ok", 0.1)
     journal.renewed("lost")
