@@ -8,7 +8,6 @@ record was confirmed; never because its key was seen before.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -21,7 +20,7 @@ from worker.journal import Journal
 from worker.lease import Held
 from worker.trace import Verb
 
-IDENTITIES_MAX = 100_000
+IDENTITIES_MIN = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,17 @@ def identity(message_id: str, index: int, event: ObjectEvent, key: str) -> bytes
 
 
 class Dedupe:
-    """The changes that wait, in the order they came, and a bounded memory of recorded identities."""
+    """The changes that wait, in the order they came, and a bounded memory of recorded identities.
 
-    def __init__(self, journal: Journal, identities_max: int = IDENTITIES_MAX) -> None:
+    At least the last `identities_min` are remembered, at most twice as many: in two sets, of which the older
+    is forgotten as a whole. An ordered dictionary takes four times the memory, and keeps growing for a while.
+    """
+
+    def __init__(self, journal: Journal, identities_min: int = IDENTITIES_MIN) -> None:
         self._journal = journal
-        self._identities_max = identities_max
-        self._recorded: OrderedDict[bytes, None] = OrderedDict()
+        self._identities_min = identities_min
+        self._recorded: set[bytes] = set()
+        self._recorded_before: set[bytes] = set()
         self._waiting: dict[str, Change] = {}
         self._arrived = asyncio.Event()
         self._is_full = asyncio.Event()
@@ -85,7 +89,7 @@ class Dedupe:
             held.keys += 1
             held.first_key = held.first_key or key
             known_as = identity(held.message.message_id, index, event, key)
-            if known_as in self._recorded:
+            if known_as in self._recorded or known_as in self._recorded_before:
                 self._journal.repeated()
                 continue
             held.pending += 1
@@ -151,7 +155,6 @@ class Dedupe:
 
     def _remember(self, change: Change) -> None:
         for waiter in change.waiters:
-            self._recorded[waiter.identity] = None
-            self._recorded.move_to_end(waiter.identity)
-        while len(self._recorded) > self._identities_max:
-            self._recorded.popitem(last=False)
+            self._recorded.add(waiter.identity)
+            if len(self._recorded) >= self._identities_min:
+                self._recorded_before, self._recorded = self._recorded, set()

@@ -15,7 +15,7 @@ from worker.dedupe import Change, Dedupe
 from worker.errors import Failure
 from worker.lease import Held
 
-IDENTITIES_MAX = 6
+IDENTITIES_MIN = 3
 KEYS = "abc"
 
 # Which put of which key: the identity of an event, as people see it.
@@ -34,7 +34,7 @@ class DedupeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.dedupe = Dedupe(Heard().journal, identities_max=IDENTITIES_MAX)
+        self.dedupe = Dedupe(Heard().journal, identities_min=IDENTITIES_MIN)
         self.sent: list[Sent] = []
         self.waiting: dict[str, list[tuple[Held, Put]]] = {}
         self.taken: list[tuple[Change, list[tuple[Held, Put]]]] = []
@@ -79,7 +79,7 @@ class DedupeMachine(RuleBasedStateMachine):
     def remembered(self) -> set[Put]:
         """Return what must still be known: the newest confirmed identities."""
         newest = dict.fromkeys(reversed(self.recorded))
-        return set(list(newest)[:IDENTITIES_MAX])
+        return set(list(newest)[:IDENTITIES_MIN])
 
     @precondition(lambda self: self.waiting)
     @rule(keys_max=st.integers(1, 3))
@@ -117,7 +117,8 @@ class DedupeMachine(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        assert len(self.dedupe._recorded) <= IDENTITIES_MAX
+        remembered = self.dedupe._recorded | self.dedupe._recorded_before
+        assert len(remembered) <= 2 * IDENTITIES_MIN
         assert len(self.dedupe) == len(self.waiting)
 
     @invariant()
