@@ -34,7 +34,7 @@ from worker.selection import Selection
 from worker.service import Pace, Service
 from worker.undelivered import Undelivered
 
-POSTS_MAX = 64
+POSTS_MAX = 128
 RECORDS_MAX = 128
 ACKNOWLEDGEMENTS_MAX = 64
 LEASES_MAX = 64
