@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
+from typing import NamedTuple
 
 from worker.clock import is_set_within
 from worker.errors import Failure
@@ -23,8 +24,7 @@ from worker.trace import Verb
 IDENTITIES_MIN = 50_000
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
+class Waiter(NamedTuple):
     """A message that waits for a change, the event that brought it there, and that event's identity."""
 
     held: Held

@@ -70,7 +70,7 @@ class Deleter:
             if finished not in left:
                 took = self._clock.monotonic() - held.taken_at
                 self._journal.ended(held, end, took, why)
-                self._journal.metrics.deleted.inc()
+        self._journal.metrics.deleted.inc(len(batch) - len(left))
 
     async def _call(self, batch: list[_Finished]) -> list[_Finished]:
         """Return what could not be deleted after all."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -31,8 +31,7 @@ class Kind(StrEnum):
 _CHANGES = frozenset({Kind.CREATED, Kind.MODIFIED, Kind.REPLICATED, Kind.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One MNS message as received. Times are milliseconds since the epoch, as MNS gives them."""
 
     message_id: str
@@ -42,8 +41,7 @@ class Message:
     enqueue_time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectEvent:
+class ObjectEvent(NamedTuple):
     """One OSS event about one object. Absent text is the empty string.
 
     `key` stands as the event carried it; `RELAY_KEY_ENCODING` decides how to read it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from worker.clock import Clock
 from worker.dedupe import Change
@@ -46,8 +46,7 @@ class Sink(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of one change. `failure` is None only with ACCEPTED; `posted_at` is epoch seconds."""
 
     change: Change

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 import orjson
@@ -51,14 +52,17 @@ def record_line(verdict: Verdict) -> bytes:
         "etag": waiter.event.etag,
         "message_id": waiter.held.message.message_id,
         "oms_request_id": verdict.request_id,
-        "posted_at": datetime.fromtimestamp(verdict.posted_at, UTC).isoformat(
-            timespec="milliseconds"
-        ),
+        "posted_at": _moment(verdict.posted_at),
         "attempts": verdict.attempts,
         "outcome": verdict.outcome,
         "reason": str(failure) if failure else "",
     }
     return orjson.dumps(fields)
+
+
+@lru_cache(maxsize=256)  # the keys of a post have it in common
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 class Records:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.events import ObjectEvent
 from worker.journal import Journal
@@ -11,8 +11,7 @@ from worker.keys import KeyEncoding, KeyReader, readings
 from worker.record import ROOT
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(NamedTuple):
     """A change and the ways its key can be read; with more than one, the source bucket has to be asked."""
 
     event: ObjectEvent

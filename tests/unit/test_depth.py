@@ -70,7 +70,7 @@ class Queue:
 def waiting(*ages: float) -> list[Message]:
     found = [build_message(f"M{number}") for number in range(len(ages))]
     return [
-        replace(each, enqueue_time_ms=int((EPOCH - age) * 1000))
+        each._replace(enqueue_time_ms=int((EPOCH - age) * 1000))
         for each, age in zip(found, ages, strict=True)
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -55,7 +54,7 @@ def test_the_trace_id_decides_as_collectors_do() -> None:
 
 def traced(clock: HandClock, *, polled_at: float = 0.0, queued_at: float = 0.0) -> Held:
     """A message in hand that is traced."""
-    queued = replace(message(), enqueue_time_ms=round((EPOCH + queued_at) * 1000))
+    queued = message()._replace(enqueue_time_ms=round((EPOCH + queued_at) * 1000))
     one = Held(queued, "H", clock.now, 0.0, 0.0)
     Traces(1.0, clock, random.Random(1), Ended()).begin([one], polled_at)
     return one

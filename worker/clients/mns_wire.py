@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
@@ -53,7 +53,7 @@ def messages(body: bytes) -> list[Message]:
     if _name(root) != "Messages":
         raise Damaged(f"expected <Messages>, found <{_name(root)}>")
     found = [_message(_fields(child)) for child in root if _name(child) == "Message"]
-    return [replace(each, body=parking.restored(each.body)) for each in found] if parking else found
+    return [each._replace(body=parking.restored(each.body)) for each in found] if parking else found
 
 
 def peeked(body: bytes) -> list[Message]:
@@ -63,7 +63,7 @@ def peeked(body: bytes) -> list[Message]:
         raise Damaged(f"expected <Messages>, found <{_name(root)}>")
     fields = [_fields(child) for child in root if _name(child) == "Message"]
     found = [_message({"ReceiptHandle": ""} | each) for each in fields]
-    return [replace(each, body=parking.restored(each.body)) for each in found] if parking else found
+    return [each._replace(body=parking.restored(each.body)) for each in found] if parking else found
 
 
 def outgoing(body: str) -> bytes:
