@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,20 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness import (
-    NEAR,
-    RELAY,
-    REMOTE,
-    Program,
-    StandIn,
-    child,
-    environment,
-    free_port,
-    seconds_until_ready,
-    stand_in,
-)
-
-WAIT_SECONDS_MAX = 300.0
+from bench.harness import NEAR, REMOTE, Program, StandIn, child, relay, stand_in
 
 
 @dataclass(frozen=True)
@@ -55,13 +40,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Client:
-    """A process that drains the queue. `port`: of /readyz; without one it says `ready` and waits for `go`."""
+    """What drains the queue: a relay of this layout, or a command that says `ready` and waits for `go`."""
 
     name: str
-    command: tuple[str, ...]
-    layout: str = "object"
+    layout: str = ""
+    command: tuple[str, ...] = ()
     share: float = 1.0
-    port: int = 0
 
 
 def clients(url: str, count: int) -> Iterator[Client]:
@@ -69,11 +53,12 @@ def clients(url: str, count: int) -> Iterator[Client]:
     python = sys.executable
     for layout, keys_per_record in (("object", 1), ("log", 80)):
         floor = (python, "-m", "bench.floor", url, str(keys_per_record), str(count))
-        yield Client(f"floor {layout}", floor)
-        yield Client(f"relay {layout}", RELAY, layout, port=free_port())
+        yield Client(f"floor {layout}", command=floor)
+        yield Client(f"relay {layout}", layout)
     few = max(200, count // 10)
     for name, rival in (("SDKs, 16 threads", "sdks"), ("documented function", "function")):
-        yield Client(name, (python, "-m", "bench.rivals", rival, url, str(few)), share=few / count)
+        command = (python, "-m", "bench.rivals", rival, url, str(few))
+        yield Client(name, command=command, share=few / count)
 
 
 def measure(
@@ -82,47 +67,37 @@ def measure(
     """Run one client over `count` events and return what it took."""
     count = int(count * client.share)
     server.ask("reset", **latency)
-    env = environment(server.url, client.layout, RELAY_ADMIN_PORT=str(client.port))
-    with child(client.command, core=1, env=env) as process:
-        _until_ready(client, process)
-        return _drain(server, client, Program(process), count, rate)
+    if client.layout:
+        with relay(server.url, client.layout, core=1) as program:
+            return _drain(server, client.name, program, count, rate)
+    with child(client.command, core=1) as process:
+        program = Program(process)
+        program.line()
+        return _drain(server, client.name, program, count, rate, go="go\n")
 
 
-def _drain(server: StandIn, client: Client, program: Program, count: int, rate: float) -> Result:
+def _drain(
+    server: StandIn, name: str, program: Program, count: int, rate: float, go: str = ""
+) -> Result:
     server.ask("mark")
-    if not client.port:
-        assert program.process.stdin is not None
-        program.process.stdin.write("go\n")
-        program.process.stdin.flush()
-    started, cpu = time.perf_counter(), program.cpu_seconds()
+    program.say(go)
+    cpu, rss = program.cpu_seconds(), 0.0
     server.ask("load", count=count, per_second=rate)
-    rss = 0.0
-    while (report := server.ask("report"))["deleted"] < count:
-        took = time.perf_counter() - started
-        if program.process.poll() not in (None, 0) or took > WAIT_SECONDS_MAX:
-            raise SystemExit(f"{client.name} stopped after {report['deleted']} of {count} events")
+    for _ in server.deleted(count, [program]):
         rss = max(rss, program.rss_mib())
-        time.sleep(0.05)
+    cpu = program.cpu_seconds() - cpu
+    report = server.ask("report")
     return Result(
-        name=client.name,
+        name=name,
         events=count,
-        events_per_second=count
-        / (report["last_delete_at"] - report["now"] + time.perf_counter() - started),
-        cpu_us_per_event=(program.cpu_seconds() - cpu) / count * 1e6,
+        events_per_second=count / report["seconds"],
+        cpu_us_per_event=cpu / count * 1e6,
         calls_per_event=sum(report["calls"].values()) / count,
         connections=report["connections"],
         rss_mib=rss,
         p50_ms=report["p50_seconds"] * 1000,
         p99_ms=report["p99_seconds"] * 1000,
     )
-
-
-def _until_ready(client: Client, process: subprocess.Popen[str]) -> None:
-    if client.port:
-        seconds_until_ready(client.port)
-    else:
-        assert process.stdout is not None
-        process.stdout.readline()
 
 
 def table(results: list[Result], baseline: dict[str, Result]) -> Table:

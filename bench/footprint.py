@@ -9,17 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness import (
-    NEAR,
-    RELAY,
-    Program,
-    StandIn,
-    child,
-    environment,
-    free_port,
-    seconds_until_ready,
-    stand_in,
-)
+from bench.harness import NEAR, Program, StandIn, relay, stand_in
 
 WAITING = 100_000
 PARTS = 10
@@ -29,27 +19,20 @@ def rss_by_part(server: StandIn, program: Program, count: int) -> list[float]:
     """Keep 100,000 events waiting until `count` are done; return the highest RSS in each tenth, in MiB."""
     server.ask("load", count=WAITING, per_second=0)
     loaded, highest = WAITING, [0.0] * PARTS
-    while (done := server.ask("report")["deleted"]) < count:
-        if program.is_over:
-            raise SystemExit(f"the relay stopped after {done} of {count} events")
+    for done in server.deleted(count, [program]):
         if loaded < count and loaded - done < WAITING:
             more = min(WAITING - (loaded - done), count - loaded)
             server.ask("load", count=more, per_second=0, first=loaded)
             loaded += more
         part = min(done * PARTS // count, PARTS - 1)
         highest[part] = max(highest[part], program.rss_mib())
-        time.sleep(0.2)
     return highest
 
 
 def row(server: StandIn, layout: str, count: int, idle_seconds: float) -> tuple[str, ...]:
     """Start a relay, let it idle, then let it carry the events."""
     server.ask("reset", **NEAR)
-    port = free_port()
-    env = environment(server.url, layout, RELAY_ADMIN_PORT=str(port))
-    with child(RELAY, core=1, env=env) as process:
-        program = Program(process)
-        ready = seconds_until_ready(port)
+    with relay(server.url, layout, core=1) as program:
         before = program.cpu_seconds()
         time.sleep(idle_seconds)
         idle = (program.cpu_seconds() - before) / idle_seconds
@@ -57,7 +40,7 @@ def row(server: StandIn, layout: str, count: int, idle_seconds: float) -> tuple[
     growth = max(rss[1:]) - rss[0]
     return (
         layout,
-        f"{ready:.2f} s",
+        f"{program.ready_seconds:.2f} s",
         f"{idle:.2%}",
         f"{max(rss):.0f} MiB",
         f"{growth:+.0f} MiB",

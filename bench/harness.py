@@ -19,21 +19,33 @@ TICKS = os.sysconf("SC_CLK_TCK")
 PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
 CORES = sorted(os.sched_getaffinity(0))
 READY_SECONDS_MAX = 30.0
-RELAY = (sys.executable, "-m", "worker", "run")
+STUCK_SECONDS = 60.0
 
 NEAR = {"mns": 0.0, "oss": 0.0, "oms": 0.0}
 REMOTE = {"mns": 0.010, "oss": 0.015, "oms": 0.080}
 
 
 class Program:
-    """A child process: what it has cost so far, and where it may run."""
+    """A child process: how soon a relay was ready, what it has cost so far, and where it may run."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
+        self.ready_seconds = 0.0
 
     @property
-    def is_over(self) -> bool:
-        return self.process.poll() is not None
+    def has_failed(self) -> bool:
+        return self.process.poll() not in (None, 0)
+
+    def line(self) -> str:
+        """Wait for a line of its standard output."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def say(self, text: str) -> None:
+        """Write to its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text)
+        self.process.stdin.flush()
 
     def cpu_seconds(self) -> float:
         """User and system time so far."""
@@ -60,14 +72,30 @@ class StandIn(Program):
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         super().__init__(process)
-        assert process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        self.url = f"http://127.0.0.1:{int(self.line())}"
 
     def ask(self, verb: str, **query: Any) -> dict[str, Any]:
         asked = "&".join(f"{name}={value}" for name, value in query.items())
         with urlopen(f"{self.url}/control/{verb}?{asked}", timeout=60) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+    def deleted(self, count: int, programs: Sequence[Program]) -> Iterator[int]:
+        """Yield how many events are deleted, ten times a second, until `count` are.
+
+        Raises `SystemExit` if one of the programs fails, or nothing moves any more.
+        """
+        done, moved_at = 0, time.perf_counter()
+        while done < count:
+            time.sleep(0.1)
+            before, done = done, self.ask("progress")["deleted"]
+            now = time.perf_counter()
+            moved_at = now if done > before else moved_at
+            is_stuck = now - moved_at > STUCK_SECONDS
+            # Not asked at the end: asking one that is over forgets what it has cost.
+            if done < count and (is_stuck or any(each.has_failed for each in programs)):
+                raise SystemExit(f"stopped after {done} of {count} events")
+            yield done
 
 
 @contextmanager
@@ -100,7 +128,18 @@ def stand_in() -> Iterator[StandIn]:
         yield StandIn(process)
 
 
-def environment(url: str, layout: str, **more: str) -> dict[str, str]:
+@contextmanager
+def relay(url: str, layout: str, core: int) -> Iterator[Program]:
+    """Run a relay as users do, in a process of its own, and wait until it is ready."""
+    port = _free_port()
+    command = (sys.executable, "-m", "worker", "run")
+    with child(command, core, _environment(url, layout, port)) as process:
+        found = Program(process)
+        found.ready_seconds = _seconds_until_ready(port)
+        yield found
+
+
+def _environment(url: str, layout: str, port: int) -> dict[str, str]:
     """What the relay is configured with: ordinary settings, and what the stand-in is reached by."""
     return {
         **os.environ,
@@ -117,18 +156,18 @@ def environment(url: str, layout: str, **more: str) -> dict[str, str]:
         "RELAY_RECORD_LAYOUT": layout,
         "RELAY_SHUTDOWN_GRACE_SECONDS": "6",
         "RELAY_LOG_FORMAT": "json",
-        **more,
+        "RELAY_ADMIN_PORT": str(port),
     }
 
 
-def free_port() -> int:
+def _free_port() -> int:
     """Return a port that nobody listens on at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as line:
         port: int = line.getsockname()[1]
         return port
 
 
-def seconds_until_ready(port: int) -> float:
+def _seconds_until_ready(port: int) -> float:
     """Wait until /readyz answers 200; return how long it took."""
     started = time.perf_counter()
     while (took := time.perf_counter() - started) < READY_SECONDS_MAX:

@@ -7,7 +7,6 @@ both runs, and what is compared is one core with two. Latency is that of remote 
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from statistics import median
 from typing import Annotated
@@ -16,44 +15,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness import (
-    CORES,
-    RELAY,
-    REMOTE,
-    Program,
-    StandIn,
-    child,
-    environment,
-    free_port,
-    seconds_until_ready,
-    stand_in,
-)
-
-SECONDS_MAX = 600.0
+from bench.harness import CORES, REMOTE, StandIn, relay, stand_in
 
 
 def events_per_second(server: StandIn, layout: str, processes: int, count: int) -> float:
     """Carry `count` events with that many relays, a core for each."""
     server.ask("reset", **REMOTE)
-    cores = CORES[-processes:]
-    server.bind(cores)
-    with ExitStack() as relays:
-        programs = []
-        for core in range(len(CORES) - processes, len(CORES)):
-            port = free_port()
-            env = environment(server.url, layout, RELAY_ADMIN_PORT=str(port))
-            programs.append(Program(relays.enter_context(child(RELAY, core, env))))
-            seconds_until_ready(port)
-        started = time.perf_counter()
+    server.bind(CORES[-processes:])
+    with ExitStack() as stack:
+        relays = [
+            stack.enter_context(relay(server.url, layout, core))
+            for core in range(len(CORES) - processes, len(CORES))
+        ]
         server.ask("load", count=count, per_second=0)
-        while (report := server.ask("report"))["deleted"] < count:
-            if any(each.is_over for each in programs):
-                raise SystemExit(f"a relay stopped after {report['deleted']} of {count} events")
-            if time.perf_counter() - started > SECONDS_MAX:
-                raise SystemExit(f"not done after {SECONDS_MAX:.0f} s")
-            time.sleep(0.1)
-        took: float = report["last_delete_at"] - report["now"] + time.perf_counter() - started
-    return count / took
+        for _ in server.deleted(count, relays):
+            pass
+    return count / float(server.ask("report")["seconds"])
 
 
 def main(
