@@ -24,7 +24,7 @@ REMEDIES: Mapping[str, str] = {
         "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key of this account, or lacks its security token: "
         "correct it, or enable the key in RAM"
     ),
-    "alibaba_secret": ("ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret of this key: correct it"),
+    "alibaba_secret": "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret of this key: correct it",
     "alibaba_token": "fetch fresh temporary credentials (ALIBABA_CLOUD_SECURITY_TOKEN)",
 }
 _ALIBABA = {

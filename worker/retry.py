@@ -45,6 +45,10 @@ class Retry:
         self._backoff = backoff
         self._attempts_max = attempts_max
 
+    def at_most(self, attempts: int) -> Retry:
+        """Return the same with less patience."""
+        return Retry(self._clock, self._backoff, attempts)
+
     async def call(
         self, attempt: Callable[[], Awaitable[T]], *, may_retry: Callable[[], bool]
     ) -> T:

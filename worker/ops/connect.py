@@ -99,8 +99,7 @@ async def connect(
 
 def brief(clients: Clients, attempts_max: int) -> Clients:
     """Return the clients with less patience: a person waits for the answer."""
-    backoff = Backoff(random.Random())  # noqa: S311  jitter, not secrecy
-    return replace(clients, retry=Retry(clients.clock, backoff, attempts_max))
+    return replace(clients, retry=clients.retry.at_most(attempts_max))
 
 
 async def _fetched(
