@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from worker.envelope import as_object, kind_of, raw_events, shown
@@ -47,6 +48,7 @@ def decode(body: str) -> tuple[ObjectEvent, ...]:
     return tuple(events)
 
 
+@lru_cache(maxsize=256)  # there are a dozen names
 def classify(name: str) -> Kind:
     """Answer what an event name means, whatever its case and with or without an `oss:` prefix."""
     family, _, action = name.lower().removeprefix("oss:").partition(":")
@@ -105,6 +107,11 @@ def _name_bytes(key: str) -> int:
 
 def _bucket(value: Any) -> str:
     bucket = _required(value, "oss.bucket.name")
-    if not _BUCKET.fullmatch(bucket):
+    if not _is_bucket(bucket):
         raise Undecodable(f"oss.bucket.name is no bucket name: {shown(bucket)}")
     return bucket
+
+
+@lru_cache(maxsize=256)  # a queue tells of few buckets
+def _is_bucket(name: str) -> bool:
+    return _BUCKET.fullmatch(name) is not None

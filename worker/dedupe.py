@@ -144,7 +144,7 @@ class Dedupe:
             if undone is not None:
                 held.undone = undone
             elif rejected is not None:
-                held.rejected.append((change.key, rejected))
+                held.rejected += ((change.key, rejected),)
             if held.trace is not None:
                 held.trace.passed(Verb.RECORD)
             if held.pending == 0:

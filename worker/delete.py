@@ -90,8 +90,7 @@ class Deleter:
 
         Only now do the leases rest: a call that waited for its place, or for the next try, kept them.
         """
-        for held, *_ in batch:
-            await self._leases.settled_handle(held)
+        await self._leases.settled_handles(finished[0] for finished in batch)
         handles = {finished[0].receipt_handle: finished for finished in batch}
         left = batch
         try:

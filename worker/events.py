@@ -22,6 +22,9 @@ class Kind(StrEnum):
     RESTORED = "restored"
     UNFINISHED = "unfinished"
 
+    # Looked up for every event; the hash of an enumeration is a call of Python.
+    __hash__ = str.__hash__
+
     @property
     def is_change(self) -> bool:
         """Whether the object must be copied again."""

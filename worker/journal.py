@@ -31,7 +31,7 @@ class Journal:
 
     def __init__(self, metrics: Metrics, log: structlog.stdlib.BoundLogger | None = None) -> None:
         self.metrics = metrics
-        self.log = log or structlog.get_logger("relay")
+        self.log = log or structlog.get_logger("relay").bind()
         self.traces: Traces | None = None
 
     def received(self, count: int, fresh: Iterable[Held], polled_at: float) -> None:
@@ -74,11 +74,12 @@ class Journal:
         if self.traces is not None:
             self.traces.posted(verdicts)
 
-    def recorded(self, folder: str, lag_seconds: float | None) -> None:
-        """Note a confirmed record and the time since its event."""
-        self.metrics.recorded(folder)
-        if lag_seconds is not None:
-            self.metrics.lag.observe(lag_seconds)
+    def recorded(self, folder: str, lags: Sequence[float | None]) -> None:
+        """Note confirmed records, and of each the seconds since its event if they are known."""
+        self.metrics.recorded(folder, len(lags))
+        for seconds in lags:
+            if seconds is not None:
+                self.metrics.lag.observe(seconds)
 
     def called(self, service: str, operation: str, result: str, seconds: float) -> None:
         """Note one finished call."""
@@ -98,15 +99,13 @@ class Journal:
             "attempt": held.message.dequeue_count,
             "outcome": end,
         }
-        write = self.log.info if end == "deleted" else self.log.warning
-        write(
-            _ENDS[end],
-            action="delete" if end == "deleted" else end,
-            **facts,
-            took_ms=round(took_seconds * 1000),
-            **({"why": bounded(why)} if why else {}),
-            **({"hint": _DEAD_LETTER_HINT} if end == "dead_letter" else {}),
-        )
+        took_ms = round(took_seconds * 1000)
+        if end == "deleted":
+            self.log.info("message done", action="delete", took_ms=took_ms, **facts)
+        else:
+            text, advice = _BAD_ENDS[end]
+            more = {"why": bounded(why), **advice}
+            self.log.warning(text, action=end, took_ms=took_ms, **facts, **more)
         if held.trace is not None:
             if end != "released":
                 held.trace.passed(Verb.DELETE)
@@ -134,12 +133,13 @@ class Journal:
             self.log.info(text, action="breaker", service=service, state=state)
 
 
-_ENDS = {
-    "deleted": "message done",
-    "released": "message given back to the queue",
-    "dead_letter": "message kept as a dead letter and deleted",
+_BAD_ENDS: dict[str, tuple[str, dict[str, str]]] = {
+    "released": ("message given back to the queue", {}),
+    "dead_letter": (
+        "message kept as a dead letter and deleted",
+        {"hint": "`oms-relay dead list` shows it, `oms-relay dead redrive` sends it again"},
+    ),
 }
-_DEAD_LETTER_HINT = "`oms-relay dead list` shows it, `oms-relay dead redrive` sends it again"
 
 
 def bounded(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import nsmallest
 from operator import attrgetter
 from typing import Protocol
@@ -60,7 +60,7 @@ class Held:
     first_key: str = ""
     pending: int = 0
     undone: Failure | None = None
-    rejected: list[tuple[str, Failure]] = field(default_factory=list)
+    rejected: tuple[tuple[str, Failure], ...] = ()
     is_leaving: bool = False
     renewal: asyncio.Task[None] | None = None
     trace: Trace | None = None
@@ -147,7 +147,7 @@ class Leases:
 
     async def release(self, held: Held, seconds: int, why: str) -> None:
         """Make the message visible again in `seconds` and forget it; if that fails, its time-out does it."""
-        await self.settled_handle(held)
+        await self.settled_handles((held,))
         try:
             await self._queue.change_visibility(held.receipt_handle, seconds)
         except CallFailed:
@@ -156,11 +156,15 @@ class Leases:
             self.let_go(held)
         self._journal.ended(held, "released", self._clock.monotonic() - held.taken_at, why)
 
-    async def settled_handle(self, held: Held) -> None:
-        """Stop renewing, and wait for a renewal under way: afterwards `receipt_handle` is the last one."""
-        held.is_leaving = True
-        if held.renewal is not None:
-            await asyncio.wait((held.renewal,))
+    async def settled_handles(self, leaving: Iterable[Held]) -> None:
+        """Stop renewing, and wait for renewals under way: afterwards every handle is the last one."""
+        renewals = []
+        for held in leaving:
+            held.is_leaving = True
+            if held.renewal is not None:
+                renewals.append(held.renewal)
+        if renewals:
+            await asyncio.wait(renewals)
 
     async def keep(self) -> None:
         """Renew every message that is past half its visibility; run for ever, also while draining."""

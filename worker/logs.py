@@ -12,32 +12,36 @@ import orjson
 import structlog
 
 
-def _json(fields: dict[str, Any], default: Callable[[Any], Any]) -> str:
+def _json(fields: dict[str, Any], default: Callable[[Any], Any]) -> bytes:
     try:
         # Dataclasses as their repr, which hides the secrets that a field by field form would show.
         option = orjson.OPT_PASSTHROUGH_DATACLASS
-        return orjson.dumps(fields, default=default, option=option).decode()
+        return orjson.dumps(fields, default=default, option=option)
     except TypeError:
         # Half a surrogate pair or a huge number: a log line must never stop the relay.
-        return json.dumps(fields, default=default)
+        return json.dumps(fields, default=default).encode()
 
 
 def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
     """Set up structlog for this process. `log_format` is auto, console or json."""
     out = stream or sys.stderr
     is_console = log_format == "console" or (log_format == "auto" and out.isatty())
+    if is_console:
+        renderer: Any = structlog.dev.ConsoleRenderer(colors=out.isatty())
+        factory: Any = structlog.PrintLoggerFactory(out)
+    else:
+        renderer = structlog.processors.JSONRenderer(_json)
+        factory = structlog.BytesLoggerFactory(out.buffer)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=out.isatty())
-            if is_console
-            else structlog.processors.JSONRenderer(_json),
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )

@@ -88,9 +88,9 @@ class Metrics:
         """Count keys by the outcome of their post."""
         self._posted_as(outcome).inc(keys)
 
-    def recorded(self, folder: str) -> None:
-        """Count a confirmed record."""
-        self._recorded_in(folder).inc()
+    def recorded(self, folder: str, keys: int) -> None:
+        """Count keys whose record is confirmed."""
+        self._recorded_in(folder).inc(keys)
 
     def ended(self, end: str) -> None:
         """Count one message that left."""

@@ -115,11 +115,12 @@ class Records:
         name = record_name(self.task_id, folder, verdict.change.key)
         failure = await self.put(name, record_line(verdict), "application/json")
         if failure is None:
-            self._note(folder, verdict)
+            self._note(folder, (verdict,))
         return failure
 
-    def _note(self, folder: str, verdict: Verdict) -> None:
-        self._journal.recorded(folder, lag_seconds(verdict, self._clock.wall()))
+    def _note(self, folder: str, confirmed: Sequence[Verdict]) -> None:
+        now = self._clock.wall()
+        self._journal.recorded(folder, [lag_seconds(verdict, now) for verdict in confirmed])
 
     async def put(self, name: str, body: bytes, content_type: str) -> Failure | None:
         """Write one object under the record prefix; None means confirmed."""

@@ -53,13 +53,14 @@ class LogRecords(Records):
         """Record all verdicts that are final in one group; None stands for a confirmed record."""
         final = [each for each in verdicts if each.outcome in (Outcome.ACCEPTED, Outcome.REJECTED)]
         shared = await self._groups.commit([record_line(each) for each in final]) if final else None
+        if shared is None:
+            accepted = [each for each in final if each.outcome is Outcome.ACCEPTED]
+            self._note(SUCCESS, accepted)
         return [await self._end(verdict, shared) for verdict in verdicts]
 
     async def _end(self, verdict: Verdict, shared: Failure | None) -> Failure | None:
         match verdict.outcome:
             case Outcome.ACCEPTED:
-                if shared is None:
-                    self._note(SUCCESS, verdict)
                 return shared
             case Outcome.REJECTED:
                 return shared or await self._write(FAILED, verdict)

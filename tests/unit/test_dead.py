@@ -30,7 +30,7 @@ def bench() -> Bench:
 
 async def test_a_dead_letter_tells_the_whole_story(bench: Bench) -> None:
     message = held("M1", "body", deliveries=7)
-    message.rejected.append(("a.txt", failure(Blame.ITEM, status=400)))
+    message.rejected = (("a.txt", failure(Blame.ITEM, status=400)),)
     assert await bench.letters.write(message, Cause.REJECTED, "no such key") is None
     name = "oms_source_record/task/dead_letter/rejected/2026-09-21/M1.json"
     assert json.loads(bench.store.objects[name]) == {
@@ -63,7 +63,7 @@ async def test_a_dead_letter_that_is_not_confirmed_says_so(bench: Bench) -> None
 
 async def test_keys_beyond_a_thousand_are_not_shown(bench: Bench) -> None:
     message = held()
-    message.rejected += [(str(n), failure(Blame.ITEM)) for n in range(KEYS_SHOWN_MAX + 5)]
+    message.rejected = tuple((str(n), failure(Blame.ITEM)) for n in range(KEYS_SHOWN_MAX + 5))
     await bench.letters.write(message, Cause.REJECTED, "why")
     (stored,) = bench.store.objects.values()
     assert len(json.loads(stored)["keys"]) == KEYS_SHOWN_MAX

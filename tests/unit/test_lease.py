@@ -182,7 +182,7 @@ async def test_a_release_that_fails_leaves_it_to_the_time_out(bench: Bench) -> N
 async def test_a_message_that_leaves_is_renewed_no_more(bench: Bench) -> None:
     await bench.take(2)
     held, other = bench.leases.in_hand.values()
-    await bench.leases.settled_handle(held)
+    await bench.leases.settled_handles([held])
     async with bench.keeping():
         await bench.pass_time(16)
     assert bench.renewals() == [other.message.receipt_handle]

@@ -143,7 +143,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     async def _delete(self, held: Held) -> None:
         """Delete as the last verb does: under the handle that is known when no renewal runs."""
-        await self.leases.settled_handle(held)
+        await self.leases.settled_handles([held])
         assert held.receipt_handle == self.newest[held.message.message_id]
         self.leases.let_go(held)
 
