@@ -157,13 +157,12 @@ async def _ports(settings: Settings, keys: _Keys, clock: SystemClock) -> AsyncIt
 
         acknowledgements = await session(ACKNOWLEDGEMENT_CONNECTIONS, MNS_CALL_SECONDS)
 
-        async def queue(name: str, pollers: int, poll_seconds: float) -> MnsClient:
-            polls = await session(pollers, poll_seconds + MNS_CALL_SECONDS)
-            sessions = (polls, acknowledgements)
+        async def queue(name: str, polls: int, poll_seconds: float) -> MnsClient:
+            sessions = (await session(polls, poll_seconds + MNS_CALL_SECONDS), acknowledgements)
             return MnsClient(settings.mns_endpoint, name, keys.alibaba.current, sessions, clock)
 
         name = settings.mns_dead_letter_queue
-        source = await queue(settings.mns_queue, settings.pollers, wait)
+        source = await queue(settings.mns_queue, _capacity(settings).polls, wait)
         yield Ports(
             queue=source,
             observed=source,
@@ -191,18 +190,22 @@ def _plan(settings: Settings) -> Plan:
         worker=WORKER,
         task_id=settings.sync_task.task_id,
         log_bucket=settings.log_bucket,
-        capacity=Capacity(
-            settings.pollers,
-            settings.batch_keys,
-            settings.linger_ms / 1000,
-            settings.shutdown_grace_seconds,
-        ),
+        capacity=_capacity(settings),
         record_layout=settings.record_layout,
         key_encoding=settings.key_encoding,
         max_in_flight=settings.max_in_flight,
         max_deliveries=settings.max_deliveries,
         oms_max_rps=settings.oms_max_rps,
         wait_seconds=wait_seconds(settings),
+    )
+
+
+def _capacity(settings: Settings) -> Capacity:
+    return Capacity(
+        settings.pollers,
+        settings.batch_keys,
+        settings.linger_ms / 1000,
+        settings.shutdown_grace_seconds,
     )
 
 

@@ -202,7 +202,7 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
     """
     clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
     mns, oss, oms, acks = breakers
-    polls = plan.capacity.pollers
+    polls = plan.capacity.polls
 
     def service(
         name: str, breaker: Breaker, limit: AdaptiveLimit, max_rps: float | None = None

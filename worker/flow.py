@@ -32,10 +32,10 @@ class Flow:
     leases: Leases
     deliveries_max: int
 
-    async def take(self) -> None:
+    async def take(self, *, is_short: bool = False) -> None:
         """Receive once, decode each message, and let dedupe merge their keys into what waits to be posted."""
         async with asyncio.TaskGroup() as aside:
-            for held in await self.receiver.receive():
+            for held in await self.receiver.receive(is_short=is_short):
                 try:
                     changes = self.selection.select(decode(held.message.body))
                 except Undecodable as why:

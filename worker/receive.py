@@ -1,7 +1,8 @@
 """receive: long polls that stop when there is no room, no need, or no point.
 
 Vendor facts (MNS receivemessage, flow control): an empty queue answers 404 after the wait, and so does a
-queue with too many concurrent long polls, but *at once* and billed. An early 404 means: poll less.
+queue with too many concurrent long polls, but *at once* and billed. An early 404 means: poll less. So few
+long polls wait for the first messages, and while much comes, short ones fetch beside them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from worker.service import Service
 GATE_SECONDS = 0.25
 # A change of a breaker ends this wait; its own end only shows that the poller lives.
 OPEN_SECONDS = 30.0
+# MNS may cut an answer short although more is waiting.
+PLENTY = BATCH // 2
 
 
 class Receiver:
@@ -46,6 +49,7 @@ class Receiver:
         self._polls = 0
         self._is_stopping = False
         self._nudge = asyncio.Event()
+        self._plenty = asyncio.Semaphore(0)
         self.alive_at = service.clock.monotonic()
         for breaker in self._breakers:
             breaker.listeners.append(self._nudge.set)
@@ -59,20 +63,32 @@ class Receiver:
         """Take no more: polls under way return by themselves, no new one starts."""
         self._is_stopping = True
         self._nudge.set()
+        self._plenty.release()
 
-    async def receive(self) -> list[Held]:
+    async def plenty(self) -> None:
+        """Wait until a poll brought so much that one more beside it pays, or the receiver stops.
+
+        Each such poll lets one caller through.
+        """
+        await self._plenty.acquire()
+        if self.is_stopping:
+            self._plenty.release()
+
+    async def receive(self, *, is_short: bool = False) -> list[Held]:
         """Wait until there is room and every service works, poll once, and return what is new in hand.
 
-        An empty list may mean an empty queue, a failed poll, or that the receiver is stopping.
+        A short poll takes what is there: it waits neither for messages nor for room. An empty list may mean
+        an empty queue, no room, a failed poll, or that the receiver is stopping.
         """
-        if not await self._may_poll():
+        if not await self._may_poll(is_short=is_short):
             return []
         self._leases.reserve(BATCH)
         self._polls += 1
         started = self._service.clock.monotonic()
+        wait_seconds = 0 if is_short else self._wait_seconds
         try:
             messages = await self._service.call(
-                "BatchReceiveMessage", lambda: self._queue.receive(self._wait_seconds)
+                "BatchReceiveMessage", lambda: self._queue.receive(wait_seconds)
             )
             held = self._leases.hold(messages)
         except CallFailed:
@@ -81,7 +97,11 @@ class Receiver:
             self._polls -= 1
             self._leases.unreserve(BATCH)
         self._service.journal.received(len(messages), held, started)
-        await self._slow_down_if_early(bool(messages), self._service.clock.monotonic() - started)
+        if len(messages) >= PLENTY and self._plenty.locked():
+            self._plenty.release()
+        if not is_short:
+            took = self._service.clock.monotonic() - started
+            await self._slow_down_if_early(bool(messages), took)
         return held
 
     @property
@@ -94,10 +114,12 @@ class Receiver:
         """Whether every service works, and none has begun to fail."""
         return all(breaker.is_steady for breaker in self._breakers)
 
-    async def _may_poll(self) -> bool:
+    async def _may_poll(self, *, is_short: bool) -> bool:
         while not self.is_stopping:
             self.alive_at = self._service.clock.monotonic()
             if not self._leases.has_room(BATCH):
+                if is_short:
+                    return False
                 await self._leases.changed()
             elif not self.is_open:
                 await self._pause(OPEN_SECONDS)

@@ -15,6 +15,7 @@ from worker.flow import Flow
 from worker.journal import Journal
 
 CARRIES_MAX = 128
+SHORT_POLLS_EACH = 3
 # Kept back from the grace time for releasing what could not be finished.
 RELEASE_RESERVE_SECONDS = 3.0
 RELEASE_NOW_SECONDS = 0.8
@@ -38,6 +39,16 @@ class Capacity:
     batch_keys: int
     linger_seconds: float
     grace_seconds: float
+
+    @property
+    def short_polls(self) -> int:
+        """How many short polls may run beside the long ones while much comes."""
+        return SHORT_POLLS_EACH * self.pollers
+
+    @property
+    def polls(self) -> int:
+        """How many polls may run at once."""
+        return self.pollers + self.short_polls
 
 
 Probe = Callable[[], Awaitable[None]]
@@ -94,12 +105,20 @@ class Relay:
             async with asyncio.TaskGroup() as pollers:
                 for number in range(self._capacity.pollers):
                     pollers.create_task(self._take_on(), name=f"receive {number}")
+                for number in range(self._capacity.short_polls):
+                    pollers.create_task(self._take_beside(), name=f"receive more {number}")
             self.flow.dedupe.close()
         await self.flow.leases.emptied()
 
     async def _take_on(self) -> None:
         while not self.flow.receiver.is_stopping:
             await self.flow.take()
+
+    async def _take_beside(self) -> None:
+        """Take while long polls bring much: a few of them alone are bound by latency, not by the core."""
+        while not self.flow.receiver.is_stopping:
+            await self.flow.receiver.plenty()
+            await self.flow.take(is_short=True)
 
     async def _carry_on(self, carries: asyncio.TaskGroup) -> None:
         while True:

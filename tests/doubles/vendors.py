@@ -103,6 +103,10 @@ class ModelStore(Script):
         self.play("put", (bucket, key, content_type))
         self.objects[key] = body
 
+    async def exists(self, bucket: str, key: str) -> bool | None:
+        self.play("exists", (bucket, key))
+        return key in self.objects
+
 
 @dataclass(frozen=True)
 class ModelState:

@@ -203,3 +203,46 @@ async def test_a_stop_ends_the_wait_for_a_service(bench: Bench) -> None:
     await settle()
     bench.receiver.stop()
     assert await waiting == []
+
+
+async def test_a_short_poll_takes_what_is_there_and_waits_for_nothing(bench: Bench) -> None:
+    with hurried() as asked:
+        assert await bench.receiver.receive(is_short=True) == []
+        bench.queue.send("one")
+        assert len(await bench.receiver.receive(is_short=True)) == 1
+    assert bench.queue.called("receive") == [0, 0]
+    assert asked == []
+
+
+async def test_a_short_poll_does_not_wait_for_room() -> None:
+    bench = Bench(limit=16)
+    bench.queue.send(*["body"] * 32)
+    await bench.receiver.receive()
+    assert await bench.receiver.receive(is_short=True) == []
+    assert bench.queue.called("receive") == [20]
+
+
+async def test_each_poll_that_brings_much_lets_one_more_poll_through(bench: Bench) -> None:
+    waiting = [asyncio.create_task(bench.receiver.plenty()) for _ in range(3)]
+    for brought, through in ((7, 0), (8, 1), (16, 2)):
+        bench.queue.send(*["body"] * brought)
+        await bench.receiver.receive()
+        await settle()
+        assert sum(task.done() for task in waiting) == through
+    bench.receiver.stop()
+    await asyncio.gather(*waiting)
+
+
+async def test_while_nobody_waits_only_one_poll_is_remembered_to_have_brought_much(
+    bench: Bench,
+) -> None:
+    bench.queue.send(*["body"] * 64)
+    for _ in range(4):
+        await bench.receiver.receive()
+    await bench.receiver.plenty()
+    waiting = asyncio.create_task(bench.receiver.plenty())
+    await settle()
+    assert not waiting.done()
+    bench.receiver.stop()
+    await waiting
+    await bench.receiver.plenty()
