@@ -63,8 +63,9 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
         journal.log.warning(warning, action="settings")
     keys = _Keys(settings, reload, clock, journal)
     await keys.fetch()
-    async with _ports(settings, keys, clock) as ports, signals.heard(stops):
-        assembled = assemble(ports, _plan(settings), journal)
+    plan = _plan(settings)
+    async with _ports(settings, plan, keys, clock) as ports, signals.heard(stops):
+        assembled = assemble(ports, plan, journal)
         health = Health(assembled, journal.metrics, clock.monotonic)
         async with serving(health, settings.admin_host, settings.admin_port):
             journal.log.info(
@@ -146,9 +147,10 @@ class _Keys:
 
 
 @asynccontextmanager
-async def _ports(settings: Settings, keys: _Keys, clock: SystemClock) -> AsyncIterator[Ports]:
+async def _ports(
+    settings: Settings, plan: Plan, keys: _Keys, clock: SystemClock
+) -> AsyncIterator[Ports]:
     total = settings.request_timeout_seconds
-    wait = wait_seconds(settings)
     async with AsyncExitStack() as stack:
 
         async def session(connections: int, seconds: float) -> aiohttp.ClientSession:
@@ -162,7 +164,7 @@ async def _ports(settings: Settings, keys: _Keys, clock: SystemClock) -> AsyncIt
             return MnsClient(settings.mns_endpoint, name, keys.alibaba.current, sessions, clock)
 
         name = settings.mns_dead_letter_queue
-        source = await queue(settings.mns_queue, _capacity(settings).polls, wait)
+        source = await queue(settings.mns_queue, plan.capacity.polls, plan.wait_seconds)
         yield Ports(
             queue=source,
             observed=source,
@@ -190,22 +192,18 @@ def _plan(settings: Settings) -> Plan:
         worker=WORKER,
         task_id=settings.sync_task.task_id,
         log_bucket=settings.log_bucket,
-        capacity=_capacity(settings),
+        capacity=Capacity(
+            settings.pollers,
+            settings.batch_keys,
+            settings.linger_ms / 1000,
+            settings.shutdown_grace_seconds,
+        ),
         record_layout=settings.record_layout,
         key_encoding=settings.key_encoding,
         max_in_flight=settings.max_in_flight,
         max_deliveries=settings.max_deliveries,
         oms_max_rps=settings.oms_max_rps,
         wait_seconds=wait_seconds(settings),
-    )
-
-
-def _capacity(settings: Settings) -> Capacity:
-    return Capacity(
-        settings.pollers,
-        settings.batch_keys,
-        settings.linger_ms / 1000,
-        settings.shutdown_grace_seconds,
     )
 
 

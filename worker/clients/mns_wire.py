@@ -22,7 +22,7 @@ _FORBIDDEN_REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,4})|0*([0-9]{1,5}));"
 _REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,6})|0*([0-9]{1,7}));")
 _PARKINGS = range(0x10FE00, 0xF0000, -0x100)
 _HEAD = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<Messages[ >]")
-_FIELD = re.compile(r"<(MessageId|MessageBody|ReceiptHandle|DequeueCount|EnqueueTime)>([^<]*)</")
+_FIELD = re.compile(r"<(MessageId|MessageBody|ReceiptHandle|DequeueCount|EnqueueTime)>([^<]*)</\1>")
 _NEEDED = {"MessageId", "MessageBody", "ReceiptHandle"}
 _PROLOGUE = '<?xml version="1.0" encoding="utf-8"?>'
 _QUOTE = {'"': "&quot;"}
