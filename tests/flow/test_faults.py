@@ -8,7 +8,7 @@ import random
 import pytest
 
 from harness import account, deletes
-from harness.relay import relaying
+from harness.relay import Running, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.mns import Attributes
@@ -60,19 +60,28 @@ async def _survive(fault: Fault, layout: str, monkeypatch: pytest.MonkeyPatch) -
     async with LocalCloud(seed=1) as cloud:
         cloud.prepare(attributes=Attributes(visibility_timeout=2))
         early = deletes.watch(cloud, monkeypatch)
-        if fault.operation == "ChangeMessageVisibility":
-            # A task that takes no events for one post makes the relay give messages back.
-            cloud.faults.add(Fault("oms", "CreateSyncEvents", status=404, times=1))
         cloud.faults.add(fault)
-        for key in KEYS:
-            cloud.oss.put("source", key, key.encode())
         async with relaying(cloud, record_layout=layout, max_deliveries=1000) as relay:
+            if fault.operation == "ChangeMessageVisibility":
+                await _make_give_back(relay)
+            for key in KEYS:
+                cloud.oss.put("source", key, key.encode())
             await relay.settle()
         assert fault.times is not None
         assert fault.times < 2, "the fault has struck nobody"
         account.check(cloud, set(KEYS))
         assert not early
         assert not account.log_objects(cloud, "dead_letter")
+
+
+async def _make_give_back(relay: Running) -> None:
+    """Let the next post meet a task that takes no events, so that its messages are given back.
+
+    A post has to succeed before: the first one of all is on trial, and held until it succeeds.
+    """
+    relay.cloud.oss.put("source", KEYS[0], b"first")
+    await relay.settle()
+    relay.cloud.faults.add(Fault("oms", "CreateSyncEvents", status=404, times=1))
 
 
 STORM = (
