@@ -46,6 +46,10 @@ bench: $(STAMP) ## CPU and calls per event against bare aiohttp and the rivals (
 bench-scale: $(STAMP) ## two relays on two cores against one on one (ARGS="--rounds 5")
 	$(BIN)/python -m bench.scale $(ARGS)
 
+.PHONY: bench-latency
+bench-latency: $(STAMP) ## what remote latency costs: throughput near and far (ARGS="--rounds 5")
+	$(BIN)/python -m bench.latency $(ARGS)
+
 .PHONY: bench-footprint
 bench-footprint: $(STAMP) ## start, idle cost and memory over a million events (ARGS="--events 100000")
 	$(BIN)/python -m bench.footprint $(ARGS)

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -20,84 +20,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness import NEAR, REMOTE, Program, StandIn, child, relay, stand_in
-
-
-@dataclass(frozen=True)
-class Result:
-    """One client, one run."""
-
-    name: str
-    events: int
-    events_per_second: float
-    cpu_us_per_event: float
-    calls_per_event: float
-    connections: int
-    rss_mib: float
-    p50_ms: float
-    p99_ms: float
-
-
-@dataclass(frozen=True)
-class Client:
-    """What drains the queue: a relay of this layout, or a command that says `ready` and waits for `go`."""
-
-    name: str
-    layout: str = ""
-    command: tuple[str, ...] = ()
-    share: float = 1.0
+from bench.harness import NEAR, REMOTE, stand_in
+from bench.measure import Client, Result, measure
 
 
 def clients(url: str, count: int) -> Iterator[Client]:
     """All that is compared; the slow ones get fewer events."""
     python = sys.executable
-    for layout, keys_per_record in (("object", 1), ("log", 80)):
-        floor = (python, "-m", "bench.floor", url, str(keys_per_record), str(count))
-        yield Client(f"floor {layout}", command=floor)
-        yield Client(f"relay {layout}", layout)
+
+    def floor(keys_per_record: int) -> tuple[str, ...]:
+        return (python, "-m", "bench.floor", url, str(keys_per_record), str(count))
+
+    yield Client("floor object", command=floor(1))
+    yield Client("relay object", "object")
+    yield Client("floor log", command=floor(80))
+    yield Client("floor log, 16 keys", command=floor(16))
+    yield Client("relay log", "log")
     few = max(200, count // 10)
     for name, rival in (("SDKs, 16 threads", "sdks"), ("documented function", "function")):
         command = (python, "-m", "bench.rivals", rival, url, str(few))
         yield Client(name, command=command, share=few / count)
-
-
-def measure(
-    server: StandIn, client: Client, count: int, latency: dict[str, float], rate: float
-) -> Result:
-    """Run one client over `count` events and return what it took."""
-    count = int(count * client.share)
-    server.ask("reset", **latency)
-    if client.layout:
-        with relay(server.url, client.layout, core=1) as program:
-            return _drain(server, client.name, program, count, rate)
-    with child(client.command, core=1) as process:
-        program = Program(process)
-        program.line()
-        return _drain(server, client.name, program, count, rate, go="go\n")
-
-
-def _drain(
-    server: StandIn, name: str, program: Program, count: int, rate: float, go: str = ""
-) -> Result:
-    server.ask("mark")
-    program.say(go)
-    cpu, rss = program.cpu_seconds(), 0.0
-    server.ask("load", count=count, per_second=rate)
-    for _ in server.deleted(count, [program]):
-        rss = max(rss, program.rss_mib())
-    cpu = program.cpu_seconds() - cpu
-    report = server.ask("report")
-    return Result(
-        name=name,
-        events=count,
-        events_per_second=count / report["seconds"],
-        cpu_us_per_event=cpu / count * 1e6,
-        calls_per_event=sum(report["calls"].values()) / count,
-        connections=report["connections"],
-        rss_mib=rss,
-        p50_ms=report["p50_seconds"] * 1000,
-        p99_ms=report["p99_seconds"] * 1000,
-    )
 
 
 def table(results: list[Result], baseline: dict[str, Result]) -> Table:
@@ -115,9 +57,9 @@ def table(results: list[Result], baseline: dict[str, Result]) -> Table:
         "p99 ms",
     ):
         shown.add_column(name, justify="left" if name == "client" else "right")
-    floors = {each.name.split()[1]: each for each in results if each.name.startswith("floor")}
+    floors = {each.name: each for each in results}
     for each in results:
-        floor = floors.get("log" if each.name.endswith("log") else "object")
+        floor = floors.get("floor log" if " log" in each.name else "floor object")
         was = baseline.get(each.name)
         cpu = f"{each.cpu_us_per_event:.0f}" + (f" (was {was.cpu_us_per_event:.0f})" if was else "")
         shown.add_row(
