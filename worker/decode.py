@@ -107,11 +107,12 @@ def _name_bytes(key: str) -> int:
 
 def _bucket(value: Any) -> str:
     bucket = _required(value, "oss.bucket.name")
-    if not _is_bucket(bucket):
+    if not is_bucket(bucket):
         raise Undecodable(f"oss.bucket.name is no bucket name: {shown(bucket)}")
     return bucket
 
 
 @lru_cache(maxsize=256)  # a queue tells of few buckets
-def _is_bucket(name: str) -> bool:
+def is_bucket(name: str) -> bool:
+    """Answer whether text can be the name of a bucket, and of nothing else."""
     return _BUCKET.fullmatch(name) is not None

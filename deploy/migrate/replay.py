@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import json
 import sys
-import uuid
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from worker.commands import frame
+from worker.ops.announce import event_body
 from worker.ops.connect import Clients
 from worker.ops.log_bucket import side_by_side
 
@@ -31,18 +29,6 @@ def keys(lines: Iterable[str]) -> Iterator[str]:
             yield record["key"]
 
 
-def event(bucket: str, key: str, at: datetime) -> str:
-    """Return a message as OSS would send it for this object, with an identity of its own."""
-    described = {
-        "eventName": "ObjectCreated:PutObject",
-        "eventSource": "acs:oss",
-        "eventTime": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "oss": {"bucket": {"name": bucket}, "object": {"key": key}},
-        "responseElements": {"requestId": uuid.uuid4().hex[:24].upper()},
-    }
-    return json.dumps({"events": [described]})
-
-
 def main(
     bucket: Annotated[str, typer.Option(help="The source bucket.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the keys.")] = False,
@@ -51,10 +37,8 @@ def main(
     found = list(keys(sys.stdin))
 
     async def send(clients: Clients) -> int:
-        is_quoted = clients.settings.key_encoding == "url"
-
         async def announce(key: str) -> str:
-            body = event(bucket, quote(key, safe="/") if is_quoted else key, datetime.now(UTC))
+            body = event_body(clients.settings, bucket, key, clients.clock.wall())
             return await clients.patiently(lambda: clients.queue.send(body))
 
         return len([each async for each in side_by_side(found, announce)])

@@ -137,6 +137,7 @@ COMMANDS = [
     ("dead", "unarchive", "--yes", message_id(2)),
     ("records", "find", "photos/1.jpg"),
     ("records", "failed"),
+    ("reconcile", "source"),
 ]
 
 

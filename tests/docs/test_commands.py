@@ -38,6 +38,7 @@ PRINTED = {
     r"oms-relay status": r"(?s)queue +.*oss-events.*OMS task +SYNCHRONIZING.*worker",
     r"oms-relay dead groups": r"4 letters in 2 groups",
     r"oms-relay records find first": r"accepted",
+    r"oms-relay reconcile my-photos": r"(?m)^\+ +0 without a record$",
     r"^oms-relay records failed .*> ": r'^\{"key": "lost/1.jpg".*\n\{"key": "lost/2.jpg".*\n$',
     r"replay\.py .*--dry-run": r"^lost/1\.jpg\nlost/2\.jpg\n$",
     r"replay\.py (?!.*--dry-run)": r"^2 keys announced again\n$",

@@ -26,6 +26,8 @@ from harness.programs import answered, running
 from harness.reader import reading
 from harness.relay import free_port
 from localcloud.cloud import LocalCloud
+from localcloud.oss.bucket import Bucket
+from localcloud.oss.buckets import DEFAULT_REGION
 from worker.cli import commands
 
 SHOWN = [each for _, each in examples(COMMANDS["worker"], "oms-relay")]
@@ -57,6 +59,9 @@ PRINTED = {
     "oms-relay dead unarchive --cause undecodable --since 7d --dry-run": r"^1 would be brought back\.\n",
     "oms-relay records find photos/2026/cat.jpg": r"accepted",
     "oms-relay records find photos/2026/cat.jpg --since 7d --json": r'^{"key": "photos/2026/cat.jpg".*\n$',
+    "oms-relay reconcile my-photos": r"\n\+ +0 without a record\n",
+    "oms-relay reconcile my-photos --key 2026/ --since 7d --limit 0 --json": r"^$",
+    "oms-relay reconcile my-photos --send --rate 100/s --yes": r"\n0 of 0 gaps were sent",
     "oms-relay records failed --since 24h": r"photos/dog\.jpg",
     "oms-relay records failed --key photos/ --limit 0 --json": r'^{"key": "photos/dog.jpg".*\n$',
 }
@@ -74,6 +79,7 @@ def inhabited(cloud: LocalCloud) -> None:
     put_letter(cloud, ID, cause="undecodable", error="no JSON", body=body, **today)
     cloud.oss.rules.clear()
     cloud.oss.put("source", "photos/2026/cat.jpg", b"a cat")
+    cloud.oss.buckets["my-photos"] = Bucket("my-photos", DEFAULT_REGION, now.timestamp())
     for folder, outcome, key in (
         ("success_object", "accepted", "photos/2026/cat.jpg"),
         ("failed_object", "rejected", "photos/dog.jpg"),
@@ -136,6 +142,7 @@ def test_the_document_of_commands_names_every_field_of_json(relayctl: CommandLin
         "dead show": fields(relayctl, "dead", "show", "1F6E2A"),
         "dead groups": fields(relayctl, "dead", "groups"),
         "dead redrive": fields(relayctl, "dead", "redrive", "--dry-run"),
+        "reconcile": {"key", "state", "changed_at", "recorded_at", "message_id"},
         "records find": fields(relayctl, "records", "find", "photos/2026/cat.jpg"),
     }
     in_code = set(re.findall(r"\w+", " ".join(spans(document))))

@@ -22,6 +22,20 @@ from worker.ops.connect import Clients, connect
 
 DAY = "2026-09-22"
 DIED_AT = f"{DAY}T10:00:00.000+00:00"
+# Names that are hard to carry: through XML, JSON, URLs, and record names that would be too long.
+ODD_KEYS = [
+    "plain.txt",
+    "目录/文件 名.txt",
+    "emoji/😀🐈‍⬛",
+    "control/\x01\x1f\x7f\r\n\t",
+    "..",
+    "a/../b//c/./",
+    "100%25/%41+b c",
+    "a" * 1023,
+    "猫" * 341,
+    "<&\"'>]]>",
+    "ab" * 32,
+]
 REFUSED = (
     "oms CreateSyncEvents answered 400 OMS.0064: Invalid request parameters. (request {:032x})"
 )

@@ -5,23 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from harness.ops import connected, objects, put_object
+from harness.ops import ODD_KEYS, connected, objects, put_object
 from harness.relay import relaying
 from localcloud.cloud import LocalCloud
 from worker.ops.records import BadKey, Record, RecordsOf
-
-ODD_KEYS = [
-    "plain.txt",
-    "目录/文件 名.txt",
-    "emoji/😀🐈‍⬛",
-    "control/\x01\x1f\x7f\r\n\t",
-    "..",
-    "a/../b//c/./",
-    "100%25/%41+b c",
-    "a" * 1023,
-    "猫" * 341,
-    "<&\"'>]]>",
-]
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,9 @@ ALERTS = ROOT / "deploy" / "observability" / "alerts.yaml"
 UNTRIED = "†"
 MODULES = (trials_of_messages, trials_of_processes, trials_of_services)
 # What people do themselves, and no command prints: what they type, and settings that the trials do not touch.
-TYPED = re.compile(r"(dead|records|doctor|status) ?|--|RELAY_|\*_FILE|MaxReceiveCount|ok$")
+TYPED = re.compile(
+    r"(dead|records|reconcile|doctor|status) ?|--|RELAY_|\*_FILE|MaxReceiveCount|ok$"
+)
 
 
 def rows() -> list[list[str]]:

@@ -9,6 +9,7 @@ from worker.commands.dead import groups, list_letters
 from worker.commands.dead_moves import archive, redrive, unarchive
 from worker.commands.dead_show import show
 from worker.commands.doctor import doctor
+from worker.commands.reconcile import reconcile
 from worker.commands.records import failed, find
 from worker.commands.status import status
 
@@ -20,6 +21,7 @@ def register(commands: typer.Typer) -> None:
     """Add the operators' commands to the program's."""
     commands.command("doctor")(doctor)
     commands.command("status")(status)
+    commands.command("reconcile")(reconcile)
     commands.command("console")(console)
     dead = typer.Typer(help=DEAD, no_args_is_help=True)
     dead.command("groups")(groups)

@@ -27,6 +27,7 @@ from worker.credentials import (
 from worker.journal import Journal
 from worker.metrics import Metrics
 from worker.retry import Backoff, Retry
+from worker.service import Pace
 from worker.signer import HuaweiCredentials
 
 T = TypeVar("T")
@@ -54,6 +55,18 @@ class Clients:
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, repeated while it fails in passing. Raises its last `CallFailed`."""
         return await self.retry.call(attempt, may_retry=lambda: not self.stop.is_set())
+
+    async def may_go(self, pace: Pace) -> bool:
+        """Wait for an item's turn; a stop ends the wait at once, however slow the pace, and says no."""
+        turn = asyncio.ensure_future(pace.wait())
+        stopped = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait((turn, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            turn.cancel()
+            stopped.cancel()
+            await asyncio.wait((turn, stopped))
+        return not self.stop.is_set()
 
 
 @asynccontextmanager

@@ -10,7 +10,6 @@ more.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -110,7 +109,7 @@ class Moves:
         async def step(letter: Letter) -> Move:
             if limits.is_dry_run:
                 return Move(letter, Outcome.WOULD)
-            if not await self._may_go(pace):
+            if not await self._clients.may_go(pace):
                 return Move(letter, Outcome.LEFT)
             return await self._shift(letter, letter.moved(self._now(), reason=reason))
 
@@ -126,7 +125,7 @@ class Moves:
         async def step(letter: Letter) -> Move:
             if limits.is_dry_run:
                 return Move(letter, Outcome.WOULD)
-            if not await self._may_go(pace):
+            if not await self._clients.may_go(pace):
                 return Move(letter, Outcome.LEFT)
             return await self._shift(letter, letter.restored())
 
@@ -187,7 +186,7 @@ class Moves:
         if earlier:
             await self._bucket.delete(letter.ref.name)
             return await self._cleared(letter, Outcome.ALREADY, earlier)
-        if not await self._may_go(pace):
+        if not await self._clients.may_go(pace):
             return Move(letter, Outcome.LEFT)
         body = letter.body
         message_id = await self._clients.patiently(lambda: self._clients.queue.send(body))
@@ -196,18 +195,6 @@ class Moves:
         except CallFailed as failed:
             return Move(letter, Outcome.SENT, str(failed), message_id, failed.failure)
         return await self._cleared(letter, Outcome.DONE, message_id)
-
-    async def _may_go(self, pace: Pace) -> bool:
-        """Wait for a letter's turn; a stop ends the wait at once, however slow the pace, and says no."""
-        turn = asyncio.ensure_future(pace.wait())
-        stopped = asyncio.ensure_future(self._clients.stop.wait())
-        try:
-            await asyncio.wait((turn, stopped), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            turn.cancel()
-            stopped.cancel()
-            await asyncio.wait((turn, stopped))
-        return not self._clients.stop.is_set()
 
     async def _sent_before(self, letter: Letter) -> str:
         """Return the id of the message that an earlier run sent for this letter, or nothing."""

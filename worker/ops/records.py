@@ -9,21 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from worker.clients.oss import Stored
-from worker.errors import RelayError
+from worker.clients.oss_listing import Listed
+from worker.errors import Outcome, RelayError
 from worker.ops.connect import Clients
 from worker.ops.log_bucket import LogBucket, side_by_side
 from worker.record import FAILED, SUCCESS, record_name
 
 LOG = "log"
-DAY_SECONDS = 86_400.0
+HOUR_SECONDS = 3600.0
+DAY_SECONDS = 24 * HOUR_SECONDS
 
-_HASHED = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class BadKey(RelayError):  # noqa: N818  the name says what it is
@@ -93,10 +95,47 @@ class RecordsOf:
             needle = orjson.dumps(key)
         except TypeError as error:
             raise BadKey(f"{key!a} is not UTF-8 text, and names of objects are") from error
-        async for names in self._log_pages(since, until):
-            async for found in side_by_side(names, lambda name: self._lines(name, needle, key)):
+        async for page in self._log_pages(since, until):
+            async for found in side_by_side(page, lambda one: self._lines(one.key, needle, key)):
                 for record in found:
                     yield record
+
+    async def accepted_in_logs(
+        self, since: float, until: float
+    ) -> AsyncIterator[tuple[float, list[str]]]:
+        """Yield each log object of layout `log`: when OSS wrote it, and the keys that OMS accepted in it.
+
+        Workers name log objects by their own clocks, so an hour before and after is read as well.
+        """
+
+        async def keys(listed: Listed) -> tuple[float, list[str]]:
+            stored = await self._bucket.get(listed.key)
+            lines = map(_fields, stored.body.split(b"\n") if stored else ())
+            found = [each["key"] for each in lines if each.get("outcome") == Outcome.ACCEPTED]
+            return listed.last_modified, [key for key in found if isinstance(key, str)]
+
+        async for page in self._log_pages(since - HOUR_SECONDS, until + HOUR_SECONDS):
+            async for found in side_by_side(page, keys):
+                yield found
+
+    async def written(self, folder: str, key_prefix: str = "") -> AsyncIterator[tuple[str, float]]:
+        """Yield the names of a folder of records and when OSS wrote them, in the order of the names.
+
+        A name is its key, but for a key too long to be one: see `has_hashed_name` and `of_long_key`.
+        """
+        cut = len(folder) + 1
+        async for page in self._bucket.pages(f"{folder}/{key_prefix}"):
+            for each in page.objects:
+                yield each.key[cut:], each.last_modified
+
+    async def of_long_key(self, folder: str, key: str) -> float:
+        """Return when OSS wrote the record of a key that is too long for a name; 0 if there is none."""
+        stored = await self._bucket.get(self.name(folder, key))
+        return stored.last_modified if stored else 0.0
+
+    def has_hashed_name(self, key: str) -> bool:
+        """Whether the key's record stands under a hash, because its own name would be too long."""
+        return not self.name(SUCCESS, key).endswith(key)
 
     async def failed(
         self, *, key_prefix: str = "", since: float | None = None, until: float | None = None
@@ -116,7 +155,7 @@ class RecordsOf:
             names = [
                 each.key
                 for each in page.objects
-                if _HASHED.fullmatch(each.key, len(folder))
+                if _HASH.fullmatch(each.key, len(folder))
                 and not each.key.startswith(folder + key_prefix)
             ]
             async for record in self._failures(names, key_prefix, since, until):
@@ -138,12 +177,17 @@ class RecordsOf:
             return None
         return _record(self._bucket.root + name, stored, FAILED, name.removeprefix(f"{FAILED}/"))
 
-    async def _log_pages(self, since: float, until: float) -> AsyncIterator[list[str]]:
-        hour = datetime.fromtimestamp(since, UTC).replace(minute=0, second=0, microsecond=0)
-        while hour.timestamp() <= until:
-            async for page in self._bucket.pages(f"{LOG}/{hour:%Y/%m/%d/%H}/"):
-                yield [each.key for each in page.objects]
-            hour += timedelta(hours=1)
+    async def _log_pages(self, since: float, until: float) -> AsyncIterator[list[Listed]]:
+        """Yield the log objects of these hours: their names are in the order of time."""
+        before, last = (
+            f"{LOG}/{datetime.fromtimestamp(max(0.0, at), UTC):%Y/%m/%d/%H}/"
+            for at in (since, until)
+        )
+        async for page in self._bucket.pages(f"{LOG}/", start_after=before):
+            found = [each for each in page.objects if each.key[: len(last)] <= last]
+            yield found
+            if len(found) < len(page.objects):
+                return
 
     async def _lines(self, name: str, needle: bytes, key: str) -> list[Record]:
         stored = await self._bucket.get(name)
@@ -156,6 +200,11 @@ class RecordsOf:
     def name(self, folder: str, key: str) -> str:
         """Return where the record of a key stands, relative to the task's folder."""
         return record_name(self._bucket.task_id, folder, key).removeprefix(self._bucket.root)
+
+
+def is_hash(name: str) -> bool:
+    """Whether a record's name may be the hash of a long key."""
+    return _HASH.fullmatch(name) is not None
 
 
 def _record(name: str, stored: Stored, folder: str, key: str) -> Record:

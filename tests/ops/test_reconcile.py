@@ -1,0 +1,369 @@
+"""Every way in which objects and records can differ, and gaps that are closed by the relay itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from harness import account
+from harness.ops import ODD_KEYS, CommandLine, bodies, calls, connected, put_object
+from harness.relay import relaying
+from localcloud.cloud import LocalCloud
+from localcloud.faults import Fault
+from localcloud.oss.eventbody import KeyForm
+from worker.cli import commands
+from worker.decode import decode
+from worker.errors import CallFailed
+from worker.ops.announce import Announced, Announcer
+from worker.ops.reconcile import Finding, Reconciliation, Scope, SourceUnreadable, State
+
+HOUR = 3600.0
+
+
+@contextmanager
+def unannounced(cloud: LocalCloud) -> Iterator[None]:
+    """What is put meanwhile loses its event."""
+    rules, cloud.oss.rules[:] = list(cloud.oss.rules), []
+    try:
+        yield
+    finally:
+        cloud.oss.rules[:] = rules
+
+
+def put(cloud: LocalCloud, keys: Iterable[str]) -> None:
+    cloud.oss.put_many("source", dict.fromkeys(keys, b"content"))
+
+
+def aged(cloud: LocalCloud, bucket: str, key: str, seconds: float) -> None:
+    """Make an object so much older than it is."""
+    found = cloud.oss.buckets[bucket]
+    stored = found.get(key)
+    assert stored is not None
+    found.put(replace(stored, modified_at=stored.modified_at - seconds))
+
+
+async def found(cloud: LocalCloud, **scope: Any) -> list[Finding]:
+    async with connected(cloud) as clients:
+        wanted = replace(Scope("source", 0.0, time.time() + HOUR), **scope)
+        return [each async for each in Reconciliation(clients, wanted).findings()]
+
+
+async def states(cloud: LocalCloud, **scope: Any) -> dict[str, State]:
+    findings = await found(cloud, **scope)
+    by_key = {each.key: each.state for each in findings}
+    assert len(by_key) == len(findings)
+    assert list(by_key) == sorted(by_key, key=str.encode)
+    return by_key
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+async def test_what_the_relay_carried_is_recorded_whatever_its_name(
+    cloud: LocalCloud, layout: str
+) -> None:
+    cloud.prepare()
+    settings = {"RELAY_KEY_ENCODING": "raw"}
+    async with relaying(cloud, settings=settings, record_layout=layout) as relay:
+        put(cloud, ODD_KEYS)
+        await relay.settle()
+    assert await states(cloud) == dict.fromkeys(ODD_KEYS, State.RECORDED)
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+async def test_objects_whose_events_were_lost_are_missing(cloud: LocalCloud, layout: str) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        put(cloud, ODD_KEYS)
+    async with relaying(cloud, record_layout=layout) as relay:
+        put(cloud, ["carried", "z/carried"])
+        await relay.settle()
+    expected = dict.fromkeys(ODD_KEYS, State.MISSING)
+    expected |= dict.fromkeys(["carried", "z/carried"], State.RECORDED)
+    assert await states(cloud) == expected
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+async def test_an_object_that_changed_after_its_record_is_a_gap(
+    cloud: LocalCloud, layout: str
+) -> None:
+    cloud.prepare()
+    async with relaying(cloud, record_layout=layout) as relay:
+        put(cloud, ODD_KEYS)
+        await relay.settle()
+    names = account.prepared(cloud)
+    for key in list(cloud.oss.buckets[names.log_bucket].keys()):
+        aged(cloud, names.log_bucket, key, 10.0)
+    with unannounced(cloud):
+        put(cloud, ODD_KEYS[:3])
+    for key in ODD_KEYS[3:]:
+        aged(cloud, "source", key, 10.0)
+    found_states = await states(cloud)
+    assert found_states == {
+        key: State.CHANGED if key in ODD_KEYS[:3] else State.RECORDED for key in ODD_KEYS
+    }
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+async def test_a_refused_object_is_no_gap_until_it_changes_again(
+    cloud: LocalCloud, layout: str
+) -> None:
+    cloud.prepare()
+    cloud.oms.reject = ("bad*", "猫*")
+    keys = ["bad", "猫" * 341, "good"]
+    async with relaying(cloud, record_layout=layout) as relay:
+        put(cloud, keys)
+        await relay.settle()
+    expected = dict.fromkeys(keys, State.REFUSED) | {"good": State.RECORDED}
+    assert await states(cloud) == expected
+    log_bucket = account.prepared(cloud).log_bucket
+    for key in list(cloud.oss.buckets[log_bucket].keys()):
+        aged(cloud, log_bucket, key, 10.0)
+    assert await states(cloud) == dict.fromkeys(keys, State.CHANGED)
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+async def test_what_was_deleted_at_the_source_is_gone(cloud: LocalCloud, layout: str) -> None:
+    cloud.prepare()
+    async with relaying(cloud, record_layout=layout) as relay:
+        put(cloud, ["gone/1", "gone/2", "here"])
+        await relay.settle()
+        cloud.oss.remove("source", "gone/1")
+        cloud.oss.remove("source", "gone/2")
+        await relay.settle()
+    assert await states(cloud) == {
+        "gone/1": State.GONE,
+        "gone/2": State.GONE,
+        "here": State.RECORDED,
+    }
+    assert await states(cloud, key_prefix="gone/2") == {"gone/2": State.GONE}
+    assert await states(cloud, since=time.time() + HOUR, until=time.time() + HOUR) == {}
+
+
+async def test_empty_records_of_the_function_count_by_their_name_and_time(
+    cloud: LocalCloud,
+) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        put(cloud, ["a", "b"])
+    put_object(cloud, "success_object/a", b"")
+    assert await states(cloud) == {"a": State.RECORDED, "b": State.MISSING}
+
+
+async def test_only_objects_in_scope_are_compared(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        put(cloud, ["a/old", "a/older", "a/new", "b/new"])
+    aged(cloud, "source", "a/old", HOUR)
+    aged(cloud, "source", "a/older", 2 * HOUR)
+    now = time.time()
+    assert set(await states(cloud, key_prefix="a/")) == {"a/old", "a/older", "a/new"}
+    assert set(await states(cloud, since=now - 60)) == {"a/new", "b/new"}
+    assert set(await states(cloud, since=now - 1.5 * HOUR, until=now - 60)) == {"a/old"}
+
+
+async def test_records_of_many_pages_meet_their_objects(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    keys = [f"key {number}" for number in range(2500)]
+    with unannounced(cloud):
+        put(cloud, keys)
+    for number, key in enumerate(keys):
+        if number % 3:
+            put_object(cloud, f"success_object/{key}", b"{}")
+    expected = {
+        key: State.RECORDED if number % 3 else State.MISSING for number, key in enumerate(keys)
+    }
+    assert await states(cloud) == expected
+
+
+async def test_own_records_in_the_bucket_need_none(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    put_object(cloud, "success_object/a", b"")
+    cloud.oss.put("relay-log", "other", b"x")
+    assert await states(cloud, bucket="relay-log") == {"a": State.GONE, "other": State.MISSING}
+
+
+async def test_a_source_that_cannot_be_listed_is_named(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    with pytest.raises(SourceUnreadable, match=r"absent cannot be listed.*oss:ListObjects"):
+        await found(cloud, bucket="absent")
+
+
+async def announced(cloud: LocalCloud, settings: dict[str, str]) -> list[Announced]:
+    async with connected(cloud, settings=settings) as clients:
+        scope = Scope("source", 0.0, time.time() + HOUR)
+        findings = Reconciliation(clients, scope).findings()
+        return [each async for each in Announcer(clients, "source").announced(findings)]
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+@pytest.mark.parametrize("encoding", ["raw", "url", "auto"])
+async def test_gaps_that_are_sent_are_closed_by_the_relay(
+    cloud: LocalCloud, encoding: str, layout: str
+) -> None:
+    cloud.prepare(key_form=KeyForm.QUOTE if encoding == "url" else KeyForm.RAW)
+    settings = {"RELAY_KEY_ENCODING": encoding}
+    with unannounced(cloud):
+        put(cloud, ODD_KEYS)
+    sent = await announced(cloud, settings)
+    assert all(each.message_id for each in sent)
+    assert len(bodies(cloud)) == len(ODD_KEYS)
+    async with relaying(cloud, settings=settings, record_layout=layout) as relay:
+        await relay.settle()
+    assert set(await states(cloud)) == set(ODD_KEYS)
+    assert set((await states(cloud)).values()) == {State.RECORDED}
+    assert account.unlike(cloud) == []
+    assert [each.message_id for each in await announced(cloud, settings)] == [""] * len(ODD_KEYS)
+
+
+async def test_a_sent_event_tells_when_the_object_changed(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        put(cloud, ["a"])
+    aged(cloud, "source", "a", HOUR)
+    [sent] = await announced(cloud, {})
+    [body] = bodies(cloud)
+    [event] = decode(body)
+    assert (event.bucket, event.key, event.kind) == ("source", "a", "created")
+    assert time.time() - 2 * HOUR < sent.finding.changed_at < time.time() - HOUR + 2
+    assert event.time.startswith(
+        time.strftime("%Y-%m-%dT%H:%M:", time.gmtime(sent.finding.changed_at))
+    )
+
+
+async def test_a_denied_right_is_met_once_only(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        put(cloud, ODD_KEYS)
+    body = "<Error><Code>AccessDenied</Code><Message>No.</Message><RequestId>1</RequestId></Error>"
+    cloud.faults.add(Fault("mns", "SendMessage", status=403, body=body, content_type="text/xml"))
+    with pytest.raises(CallFailed, match="AccessDenied"):
+        await announced(cloud, {})
+    assert calls(cloud, "mns", "SendMessage") == 1
+    assert bodies(cloud) == []
+
+
+async def test_a_stop_ends_between_two_events(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        put(cloud, ODD_KEYS)
+    async with connected(cloud) as clients:
+        findings = Reconciliation(clients, Scope("source", 0.0, time.time() + HOUR)).findings()
+        sent = []
+        async for each in Announcer(clients, "source").announced(findings):
+            sent.append(each.message_id)
+            clients.stop.set()
+    assert [bool(each) for each in sent] == [True]
+    assert len(bodies(cloud)) == 1
+
+
+@pytest.mark.parametrize(("answer", "sent"), [("n", 0), ("y", 3)])
+def test_the_command_asks_before_it_sends(
+    relayctl: CommandLine, monkeypatch: pytest.MonkeyPatch, answer: str, sent: int
+) -> None:
+    def lose_events(cloud: LocalCloud) -> None:
+        with unannounced(cloud):
+            put(cloud, ["a/1", "a/2", "a/3", "b"])
+
+    relayctl.within(lose_events)
+    terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(import_module("worker.commands.reconcile"), "sys", terminal)
+    command = ["reconcile", "source", "--until", "0s", "--key", "a/", "--send"]
+    result = CliRunner().invoke(commands, command, env=relayctl.cloud.settings(), input=answer)
+    assert "Send an event to the queue for every gap of source/a/?" in result.stderr
+    assert result.exit_code == (0 if sent else 1)
+    assert len(relayctl.within(bodies)) == sent
+
+
+def test_the_command_shows_gaps_sends_them_and_ends_with_1_until_they_are_closed(
+    relayctl: CommandLine,
+) -> None:
+    def lose_events(cloud: LocalCloud) -> None:
+        with unannounced(cloud):
+            put(cloud, ["a", "b\x07", "猫"])
+        put_object(cloud, "success_object/b\x07", b"")
+        put_object(cloud, "success_object/z", b"")
+
+    relayctl.within(lose_events)
+    looked = relayctl("reconcile", "source", "--until", "0s")
+    assert looked.exit_code == 1
+    rows = [line.split() for line in looked.stdout.splitlines()]
+    assert [(row[0], row[-1]) for row in rows[1:3]] == [("+", "a"), ("+", "猫")]
+    assert rows[5][:3] == ["=", "1", "recorded"]
+    assert rows[6][:3] == ["+", "2", "without"]
+    assert rows[9][:2] == ["-", "1"]
+    assert "--send sends an event for each of the 2 gaps" in looked.stdout
+
+    dry = relayctl("reconcile", "source", "--until", "0s", "--send", "--dry-run", "--all")
+    assert dry.exit_code == 1
+    shown = [line.split() for line in dry.stdout.splitlines()[1:5]]
+    assert [(row[0], row[-1]) for row in shown] == [
+        ("+", "a"),
+        ("=", r"b\x07"),
+        ("-", "z"),
+        ("+", "猫"),
+    ]
+    assert relayctl.within(bodies) == []
+
+    unsure = relayctl("reconcile", "source", "--until", "0s", "--send")
+    assert unsure.exit_code == 2
+    assert "asks before it acts" in unsure.stderr
+    assert relayctl.within(bodies) == []
+
+    lines = relayctl.lines("reconcile", "source", "--until", "0s", "--send", "--yes")
+    assert [(line["key"], line["state"]) for line in lines] == [("a", "missing"), ("猫", "missing")]
+    assert all(line["message_id"] and line["changed_at"] for line in lines)
+    assert len(relayctl.within(bodies)) == 2
+
+
+def test_the_command_prints_so_many_lines_and_counts_the_others(relayctl: CommandLine) -> None:
+    def lose_events(cloud: LocalCloud) -> None:
+        with unannounced(cloud):
+            put(cloud, [f"key {number:02}" for number in range(60)])
+
+    relayctl.within(lose_events)
+    some = relayctl("reconcile", "source", "--until", "0s", "--limit", "7")
+    assert some.stdout.count("\n+  20") == 7
+    assert "There are 53 more: --limit 0 shows all." in some.stdout
+    every = relayctl("reconcile", "source", "--until", "0s", "--limit", "0", "--json")
+    assert every.exit_code == 1
+    assert [json.loads(line)["key"] for line in every.stdout.splitlines()] == [
+        f"key {number:02}" for number in range(60)
+    ]
+    assert "+        60 without a record" in every.stderr
+    assert relayctl("reconcile", "source").exit_code == 0, "nothing is older than 5 minutes"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("so/urce",), "no bucket name"),
+        (("source", "--since", "1m"), "later than --until"),
+        (("absent",), "absent cannot be listed"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    relayctl: CommandLine, arguments: tuple[str, ...], why: str
+) -> None:
+    refused = relayctl("reconcile", *arguments)
+    assert refused.exit_code == 2
+    assert why in refused.stderr
+
+
+def test_an_outage_ends_the_account_openly(relayctl: CommandLine) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        put(cloud, ["a"])
+        cloud.faults.add(Fault("mns", "GetQueueAttributes", status=403))
+
+    relayctl.within(prepare)
+    failed = relayctl("reconcile", "source", "--until", "0s")
+    assert failed.exit_code == 1
+    assert "+         1 without a record" in failed.stdout
+    assert "GetQueueAttributes" in failed.stderr

@@ -1,0 +1,234 @@
+"""`reconcile`: which objects of the source have no record that is as new as they are."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, nullcontext
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from worker.clock import SystemClock
+from worker.commands import frame, terminal
+from worker.commands.bulk import FINISHING
+from worker.commands.options import (
+    DryRunOption,
+    JsonOption,
+    KeyOption,
+    LimitOption,
+    RateOption,
+    SinceOption,
+    UntilOption,
+    YesOption,
+    check_text,
+)
+from worker.commands.terminal import Rows, console, progress, time_shown
+from worker.decode import is_bucket
+from worker.errors import CallFailed
+from worker.ops.announce import Announced, Announcer
+from worker.ops.connect import Clients
+from worker.ops.reconcile import Reconciliation, Scope, State
+
+LIMIT = 50
+SINCE_SECONDS = 86_400.0
+# What changed just now may still be on its way.
+UNTIL_SECONDS = 300.0
+SYMBOLS = {
+    State.RECORDED: "=",
+    State.MISSING: "+",
+    State.CHANGED: "*",
+    State.REFUSED: "!",
+    State.GONE: "-",
+}
+WORDS = {
+    State.RECORDED: "recorded",
+    State.MISSING: "without a record",
+    State.CHANGED: "changed after their last record",
+    State.REFUSED: "refused by OMS: see `oms-relay records failed` and `dead redrive`",
+    State.GONE: "recorded and no longer there: OMS deletes nothing, so OBS may still have them",
+}
+
+
+def reconcile(
+    bucket: Annotated[str, typer.Argument(help="The source bucket.")],
+    *,
+    key: KeyOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show what is recorded and what is gone as well.")
+    ] = False,
+    limit: LimitOption = LIMIT,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send an event for each gap, for the relay to post.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    rate: RateOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the objects of a source bucket with the records: exit code 0 if there are no gaps, else 1.
+
+    Looks at objects that changed from --since (24 hours ago) to --until (5 minutes ago). `+` has no record,
+    `*` changed after its last one, `!` was refused by OMS; with --all `=` is recorded, `-` is recorded but no
+    longer in the bucket: OMS deletes nothing, so OBS may still have it.
+
+    Examples:
+        oms-relay reconcile my-photos
+
+        oms-relay reconcile my-photos --key 2026/ --since 7d --limit 0 --json
+
+        oms-relay reconcile my-photos --send --rate 100/s --yes
+
+    """
+    check_text(key)
+    now = SystemClock.wall()
+    scope = Scope(
+        bucket,
+        now - SINCE_SECONDS if since is None else since,
+        now - UNTIL_SECONDS if until is None else until,
+        key,
+    )
+    _check(scope)
+    is_sending = send and not dry_run
+    if is_sending and not yes:
+        _ask(scope)
+    report = _Report(scope, everything=everything, limit=limit, as_json=as_json)
+
+    async def compare(clients: Clients) -> None:
+        async with aclosing(Reconciliation(clients, scope).findings()) as found:
+            announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
+            await report.read(clients, announcer.announced(found))
+
+    try:
+        frame.run(compare, ends_gently=True, saying=FINISHING)
+    except typer.Exit as early:
+        if early.exit_code == frame.EXIT_STOPPED:
+            report.is_stopped = True
+            report.tell(is_sending=is_sending)
+        raise
+    report.tell(is_sending=is_sending)
+
+
+def _check(scope: Scope) -> None:
+    if not is_bucket(scope.bucket):
+        raise typer.BadParameter(f"{scope.bucket!a} is no bucket name", param_hint="BUCKET")
+    if scope.since > scope.until:
+        raise typer.BadParameter(
+            "--since is later than --until, which is 5 minutes ago unless it says otherwise"
+        )
+
+
+def _ask(scope: Scope) -> None:
+    if not sys.stdin.isatty():
+        frame.stop_because(
+            "`reconcile --send` asks before it acts, and nobody is there to answer. "
+            "Nothing was done. Look without --send, then act with --yes.",
+            frame.EXIT_TO_MEND,
+        )
+    typer.confirm(
+        f"Send an event to the queue for every gap of {scope.bucket}/{scope.key_prefix}?",
+        abort=True,
+        err=True,
+    )
+
+
+class _Report:
+    """Prints what is found, and at the end the account."""
+
+    def __init__(self, scope: Scope, *, everything: bool, limit: int, as_json: bool) -> None:
+        self._scope = scope
+        self._is_shown = set(State) if everything else {State.MISSING, State.CHANGED, State.REFUSED}
+        self._limit = limit
+        self._as_json = as_json
+        self._counts: Counter[State] = Counter()
+        self._sent = 0
+        self._lines = 0
+        self._in_queue: int | None = None
+        self._failed = ""
+        self.is_stopped = False
+        columns = {"": 1, "CHANGED (UTC)": 19, "RECORDED (UTC)": 19, "KEY": 0}
+        self._rows = Rows(columns, console())
+
+    async def read(self, clients: Clients, findings: AsyncIterator[Announced]) -> None:
+        """Take the findings until they end, a stop comes, or a call fails for good."""
+        # Rows that are printed as they come would tear a moving bar.
+        is_quiet = self._as_json or self._limit
+        with progress("reconcile", None) if is_quiet else nullcontext() as bar:
+            try:
+                async for each in findings:
+                    self._take(each)
+                    if bar is not None:
+                        bar.advance(bar.tasks[0].id)
+                depth = await clients.patiently(clients.queue.attributes)
+                self._in_queue = depth.active_messages + depth.inactive_messages
+            except CallFailed as failed:
+                self._failed = frame.told(failed, clients.settings)
+        self.is_stopped = clients.stop.is_set()
+
+    def _take(self, announced: Announced) -> None:
+        finding = announced.finding
+        self._counts[finding.state] += 1
+        self._sent += bool(announced.message_id)
+        if finding.state not in self._is_shown:
+            return
+        self._lines += 1
+        if self._limit and self._lines > self._limit:
+            return
+        if self._as_json:
+            terminal.line(_as_object(announced))
+        else:
+            times = (_time(finding.changed_at), _time(finding.recorded_at))
+            self._rows.add(SYMBOLS[finding.state], *map(time_shown, times), finding.key)
+
+    def tell(self, *, is_sending: bool) -> None:
+        """Print the account and raise `typer.Exit` unless everything is across."""
+        self._rows.flush()
+        for sentence in self._account(is_sending=is_sending):
+            console(is_error=self._as_json).print(sentence)
+        if self._failed:
+            frame.stop_because(self._failed, frame.EXIT_FAILED)
+        if self.is_stopped:
+            raise typer.Exit(frame.EXIT_STOPPED)
+        gaps = sum(count for state, count in self._counts.items() if state.is_gap)
+        if self._counts[State.REFUSED] or gaps > self._sent:
+            raise typer.Exit(frame.EXIT_FAILED)
+
+    def _account(self, *, is_sending: bool) -> Iterator[str]:
+        counts, scope = self._counts, self._scope
+        if self._limit and self._lines > self._limit:
+            yield f"There are {self._lines - self._limit} more: --limit 0 shows all."
+        span = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
+        if self._lines and not self._as_json:
+            yield ""
+        yield f"{scope.bucket}/{scope.key_prefix}, objects changed {span} UTC:"
+        for state, words in WORDS.items():
+            if counts[state] or state is not State.GONE:
+                yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
+        if self.is_stopped or self._failed:
+            yield "It ended before the last name: this is the account of what was read."
+        gaps = counts[State.MISSING] + counts[State.CHANGED]
+        if is_sending:
+            yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."
+        elif gaps:
+            yield f"--send sends an event for each of the {gaps} gaps to the queue, for the relay to post."
+        if self._in_queue and not is_sending:
+            yield f"{self._in_queue} messages are still in the queue: their objects may show as gaps."
+
+
+def _as_object(announced: Announced) -> dict[str, str]:
+    finding = announced.finding
+    return {
+        "key": finding.key,
+        "state": finding.state,
+        "changed_at": _time(finding.changed_at),
+        "recorded_at": _time(finding.recorded_at),
+        "message_id": announced.message_id,
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else ""
