@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from math import inf
 
 from worker.clock import Clock, is_set_within
 from worker.errors import Blame, CallFailed, Failure
 from worker.journal import Journal
+from worker.retry import RETRY_AFTER_SECONDS_MAX
 
 # A passing fault opens the breaker when nothing has succeeded for this long, over at least so many failures.
 PATIENCE_SECONDS = 5.0
@@ -35,12 +37,18 @@ class State(StrEnum):
 
 
 class Breaker:
-    """The state of one service. Every call reports to it; only a successful probe and call close it."""
+    """The state of one service. Every call reports to it; only a successful probe and call close it.
+
+    `trials` counts how often it came to be on trial, `succeeded_at` is when a real call last worked, by the
+    monotonic clock.
+    """
 
     def __init__(self, service: str, clock: Clock, journal: Journal) -> None:
         self.service = service
         self.state = State.OPEN
         self.failure: Failure | None = None
+        self.trials = 0
+        self.succeeded_at = -inf
         self._clock = clock
         self._journal = journal
         self._changed = asyncio.Event()
@@ -57,13 +65,13 @@ class Breaker:
         """Whether calls must not be made."""
         return self.state is State.OPEN
 
-    @property
-    def is_steady(self) -> bool:
-        """Whether it is not open, nor on its way there: the last calls did not fail one after the other."""
-        return not self.is_open and self._failing_since is None
+    def has_worked_since(self, moment: float) -> bool:
+        """Whether a real call worked after that moment of the monotonic clock, and it is not open."""
+        return not self.is_open and self.succeeded_at > moment
 
     def succeeded(self) -> None:
         """Note a real call that worked."""
+        self.succeeded_at = self._clock.monotonic()
         self._failures, self._failing_since = 0, None
         if self.state is State.TRIAL:
             self._probe_seconds = PROBE_SECONDS_FIRST
@@ -122,7 +130,9 @@ class Breaker:
                 self._become(State.TRIAL, self.failure)
 
     async def _until_probe_is_due(self) -> None:
-        seconds = PROBE_SECONDS_CREDENTIALS if self._is_refused() else self._probe_seconds
+        asked = self.failure.retry_after_seconds if self.failure else None
+        patience = max(self._probe_seconds, min(asked or 0.0, RETRY_AFTER_SECONDS_MAX))
+        seconds = PROBE_SECONDS_CREDENTIALS if self._is_refused() else patience
         self._probe_seconds = min(
             PROBE_SECONDS_MAX, max(PROBE_SECONDS_FIRST, self._probe_seconds * 2)
         )
@@ -138,6 +148,7 @@ class Breaker:
     def _become(self, state: State, failure: Failure | None) -> None:
         is_news = state is not self.state or failure != self.failure
         self.state, self.failure = state, failure
+        self.trials += state is State.TRIAL
         if not self.is_open:
             self._probe_now.clear()
             self._is_passable.set()

@@ -10,6 +10,7 @@ from worker.dead import Cause, DeadLetters
 from worker.decode import decode
 from worker.dedupe import Change, Dedupe
 from worker.delete import Deleter
+from worker.errors import Blame, Failure
 from worker.events import ObjectEvent, Undecodable
 from worker.lease import Held, Leases
 from worker.post import Poster
@@ -71,15 +72,17 @@ class Flow:
             self.deleter.delete(held)
         elif held.undone is None:
             await self._bury(held, Cause.REJECTED, str(held.rejected[0][1]))
-        elif self._is_hopeless(held):
+        elif self._is_hopeless(held, held.undone):
             await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
         else:
             await self.leases.give_back(held, str(held.undone))
 
-    def _is_hopeless(self, held: Held) -> bool:
-        """Whether it was delivered often enough, and it is not for an outage that it cannot be finished."""
-        is_often = held.message.dequeue_count >= self.deliveries_max
-        return is_often and self.receiver.is_steady
+    def _is_hopeless(self, held: Held, undone: Failure) -> bool:
+        """Whether it was delivered often enough, and it is the message and no outage that failed it."""
+        if held.message.dequeue_count < self.deliveries_max or not self.receiver.is_open:
+            return False
+        has_worked = self.receiver.has_worked_since(undone.service, held.taken_at)
+        return has_worked or undone.blame is Blame.ITEM
 
     async def _bury(self, held: Held, cause: Cause, error: str) -> None:
         """Keep a message as a dead letter, and only then delete it."""

@@ -6,10 +6,12 @@ none per key, so the bad ones are found by halving.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from worker.breaker import State
 from worker.clock import Clock
 from worker.dedupe import Change
 from worker.errors import Blame, CallFailed, Failure, Outcome
@@ -93,16 +95,58 @@ class Poster:
         self._service = service
         self._clock = clock
         self._journal = journal
+        self._is_waiting = False
 
     async def post(self, batch: Sequence[Change]) -> list[Verdict]:
         """Post the batch. ACCEPTED and REJECTED are final; with the others the keys are still owed."""
-        post = await self._send(batch, 0)
-        verdicts = post.verdicts()
+        verdicts = await self._posted(batch, 0)
+        self._journal.posted(verdicts)
+        return verdicts
+
+    async def _posted(self, batch: Sequence[Change], attempts: int) -> list[Verdict]:
+        breaker, began = self._service.breaker, self._clock.monotonic()
+        if len(batch) > 1 and breaker.state is State.TRIAL and breaker.failure is not None:
+            # A key that OMS fails on must not fail the trial for its neighbours (G4).
+            return await self._in_two(batch, 1, attempts)
+        post = await self._send(batch, attempts)
         if post.is_rejected:
             verdicts = await self._split(post)
             self._learn_keys_max(verdicts)
-        self._journal.posted(verdicts)
-        return verdicts
+            return verdicts
+        is_the_batch = post.failure is not None and breaker.succeeded_at > began
+        if len(batch) > 1 and is_the_batch and await self._may_go_on():
+            return await self._in_two(batch, len(batch) // 2, post.attempts)
+        return post.verdicts()
+
+    async def _in_two(self, batch: Sequence[Change], first: int, attempts: int) -> list[Verdict]:
+        """Post the batch in two parts, at once: a part that fails on trial lets the other one try."""
+        async with asyncio.TaskGroup() as parts:
+            tasks = [
+                parts.create_task(self._part(part, attempts), name=f"post {len(part)} keys")
+                for part in (batch[:first], batch[first:])
+            ]
+        return [verdict for task in tasks for verdict in task.result()]
+
+    async def _part(self, part: Sequence[Change], attempts: int) -> list[Verdict]:
+        breaker = self._service.breaker
+        while breaker.is_open and await breaker.next_trial():
+            pass
+        return await self._posted(part, attempts)
+
+    async def _may_go_on(self) -> bool:
+        """Whether a batch that failed while others worked may be tried in parts.
+
+        If its failure has opened the breaker, one such batch at a time waits for the next trial.
+        """
+        if not self._service.breaker.is_open:
+            return True
+        if self._is_waiting:
+            return False
+        self._is_waiting = True
+        try:
+            return await self._service.breaker.next_trial()
+        finally:
+            self._is_waiting = False
 
     async def _send(self, batch: Sequence[Change], attempts: int) -> _Post:
         post = _Post(batch, attempts)

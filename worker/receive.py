@@ -15,6 +15,7 @@ from worker.breaker import Breaker, State
 from worker.clients.mns import BATCH
 from worker.clock import is_set_within
 from worker.errors import CallFailed
+from worker.events import Message
 from worker.lease import Held, Leases, Queue
 from worker.retry import Backoff
 from worker.service import Service
@@ -24,6 +25,8 @@ GATE_SECONDS = 0.25
 OPEN_SECONDS = 30.0
 # MNS may cut an answer short although more is waiting.
 PLENTY = BATCH // 2
+# As many messages of failed trials stay in hand.
+TRIED_MAX = 4 * BATCH
 
 
 class Receiver:
@@ -46,6 +49,8 @@ class Receiver:
         self._backoff = Backoff(rng)
         self._wait_seconds = wait_seconds
         self._early = 0
+        self._failed = 0
+        self._tried = 0
         self._polls = 0
         self._is_stopping = False
         self._nudge = asyncio.Event()
@@ -82,20 +87,18 @@ class Receiver:
         """
         if not await self._may_poll(is_short=is_short):
             return []
-        self._leases.reserve(BATCH)
-        self._polls += 1
+        # What a failed trial has left in hand is to be tried again soon, whether or not more is waiting.
+        is_short = is_short or (self._is_on_trial() and bool(self._leases.in_hand))
         started = self._service.clock.monotonic()
-        wait_seconds = 0 if is_short else self._wait_seconds
         try:
-            messages = await self._service.call(
-                "BatchReceiveMessage", lambda: self._queue.receive(wait_seconds)
-            )
-            held = self._leases.hold(messages)
-        except CallFailed:
+            messages, held = await self._poll(0 if is_short else self._wait_seconds)
+        except CallFailed as failed:
+            self._failed += 1
+            if not is_short:
+                asked = failed.failure.retry_after_seconds
+                await self._pause(self._backoff.seconds(self._failed, asked))
             return []
-        finally:
-            self._polls -= 1
-            self._leases.unreserve(BATCH)
+        self._failed = 0
         self._service.journal.received(len(messages), held, started)
         if len(messages) >= PLENTY and self._plenty.locked():
             self._plenty.release()
@@ -104,15 +107,32 @@ class Receiver:
             await self._slow_down_if_early(bool(messages), took)
         return held
 
+    async def _poll(self, wait_seconds: int) -> tuple[list[Message], list[Held]]:
+        """Poll once, with room promised meanwhile; return what came, and what of it is new in hand."""
+        self._leases.reserve(BATCH)
+        self._polls += 1
+        self._tried = self._trials()
+        try:
+            # Not repeated here: a repeated poll would know nothing of a stop, nor of the other services.
+            messages = await self._service.once(
+                "BatchReceiveMessage", lambda: self._queue.receive(wait_seconds)
+            )
+            return messages, self._leases.hold(messages)
+        finally:
+            self._polls -= 1
+            self._leases.unreserve(BATCH)
+
     @property
     def is_open(self) -> bool:
         """Whether every service works, as far as is known."""
         return not any(breaker.is_open for breaker in self._breakers)
 
-    @property
-    def is_steady(self) -> bool:
-        """Whether every service works, and none has begun to fail."""
-        return all(breaker.is_steady for breaker in self._breakers)
+    def has_worked_since(self, service: str, moment: float) -> bool:
+        """Whether this service has done a call after that moment (monotonic), and its breaker is not open."""
+        return any(
+            breaker.service == service and breaker.has_worked_since(moment)
+            for breaker in self._breakers
+        )
 
     async def _may_poll(self, *, is_short: bool) -> bool:
         while not self.is_stopping:
@@ -123,7 +143,7 @@ class Receiver:
                 await self._leases.changed()
             elif not self.is_open:
                 await self._pause(OPEN_SECONDS)
-            elif self._is_on_trial() and (self._polls or self._leases.in_hand):
+            elif self._is_on_trial() and not self._may_try():
                 await self._pause(GATE_SECONDS)
             else:
                 return True
@@ -132,6 +152,19 @@ class Receiver:
     def _is_on_trial(self) -> bool:
         """Whether a service is on trial: then one batch at a time, so that few dequeue counts are burned."""
         return any(breaker.state is State.TRIAL for breaker in self._breakers)
+
+    def _may_try(self) -> bool:
+        """Whether a poll may leave on trial.
+
+        Beside what failed trials have left in hand, one in each trial: were it a bad key that fails, nothing
+        else would ever be tried.
+        """
+        held = len(self._leases.in_hand)
+        is_next = held <= TRIED_MAX and self._trials() != self._tried
+        return not self._polls and (not held or is_next)
+
+    def _trials(self) -> int:
+        return sum(breaker.trials for breaker in self._breakers)
 
     async def _slow_down_if_early(self, is_full: bool, took_seconds: float) -> None:
         if is_full or took_seconds >= self._wait_seconds / 2:

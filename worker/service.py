@@ -14,6 +14,11 @@ from worker.retry import Retry
 
 T = TypeVar("T")
 
+# A call that has failed on trial lets others go first in the next one, so that one bad key or name cannot
+# keep a service that works for all others from being found to work.
+GIVE_WAY_SECONDS = 1.0
+GIVE_WAYS_MAX = 3
+
 
 class Pace:
     """A fixed ceiling on calls per second, evenly spaced; None means no ceiling."""
@@ -52,6 +57,7 @@ class Service:
         self._pace = pace
         self.clock = clock
         self.journal = journal
+        self._held = 0
 
     async def call(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, repeated while it fails in passing and the breaker is not open.
@@ -66,15 +72,30 @@ class Service:
         """Like `call`, but a call on trial is held through failed trials until one succeeds or a stop comes.
 
         Its messages stay in hand: released and received for every trial, they would burn a dequeue count
-        each time (G3).
+        each time (G3). It is held no longer once another call has worked: then it is not the service.
         """
-        is_on_trial = self.breaker.state is State.TRIAL
+        # Where calls are held, more is received on trial only; this one may come too late for that trial.
+        is_on_trial = self.breaker.state is State.TRIAL or self._held > 0
+        began, failures = self.clock.monotonic(), 0
         while True:
             try:
                 return await self.call(operation, attempt)
-            except CallFailed:
-                if not (is_on_trial and self.breaker.is_open and await self.breaker.next_trial()):
+            except CallFailed as failed:
+                failures += not isinstance(failed, BreakerOpen)
+                is_alone = self.breaker.is_open and self.breaker.succeeded_at <= began
+                if not (is_on_trial and is_alone and await self._give_way(failures)):
                     raise
+
+    async def _give_way(self, failures: int) -> bool:
+        """Wait for the next trial, and let others go first in it; return False if the relay stops."""
+        self._held += 1
+        try:
+            if not await self.breaker.next_trial():
+                return False
+            await self.clock.sleep(GIVE_WAY_SECONDS * min(failures, GIVE_WAYS_MAX))
+            return True
+        finally:
+            self._held -= 1
 
     async def once(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Like `call`, without repeating: for callers that come back by themselves."""

@@ -264,11 +264,32 @@ async def test_an_error_that_is_no_failed_call_ends_the_probing(breaker: Breaker
         await breaker.keep_probing(broken)
 
 
-def test_it_is_steady_only_while_the_last_calls_did_not_fail(breaker: Breaker) -> None:
-    assert not breaker.is_steady
+def test_it_has_worked_since_a_real_call_succeeded(breaker: Breaker, clock: QuickClock) -> None:
     breaker._become(State.CLOSED, None)
-    assert breaker.is_steady
-    breaker.failed(failure(Blame.PASSING))
-    assert not breaker.is_steady
+    assert not breaker.has_worked_since(0.0)
+    clock.now = 10.0
     breaker.succeeded()
-    assert breaker.is_steady
+    assert breaker.has_worked_since(9.0)
+    assert not breaker.has_worked_since(10.0)
+    breaker.failed(failure(Blame.PASSING))
+    assert breaker.has_worked_since(9.0)
+    breaker.open(failure(Blame.SERVICE))
+    assert not breaker.has_worked_since(9.0)
+
+
+async def test_a_probe_waits_as_long_as_the_service_has_asked_for(
+    breaker: Breaker,
+) -> None:
+    waits: list[float] = []
+
+    async def until(_: asyncio.Event, seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.breaker.is_set_within", until)
+        breaker._become(State.CLOSED, None)
+        for asked in (None, 20.0, 4000.0):
+            breaker.open(failure(Blame.SERVICE, retry_after_seconds=asked))
+            await breaker._until_probe_is_due()
+    assert waits == [0.0, 20.0, 60.0]

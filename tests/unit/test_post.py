@@ -213,3 +213,36 @@ async def test_a_refused_batch_of_the_documented_size_is_not_blamed_on_its_size(
     bench.sink.fail("post", failure(Blame.ITEM, status=400))
     await bench.post(*"abcdefghij")
     assert bench.poster.keys_max == 10
+
+
+async def test_on_trial_after_an_outage_one_key_goes_first(bench: Bench) -> None:
+    bench.service.breaker._become(State.TRIAL, failure())
+    verdicts = await bench.post("a", "b", "c")
+    assert bench.posts == [["a"], ["b", "c"]]
+    assert [(v.change.key, v.outcome) for v in verdicts] == [
+        (key, Outcome.ACCEPTED) for key in "abc"
+    ]
+
+
+async def test_a_key_that_oms_fails_on_sinks_no_neighbour_while_others_work(bench: Bench) -> None:
+    post = bench.sink.post
+
+    async def fail_on_bad(keys: Sequence[str]) -> str:
+        if "bad" in keys:
+            # Meanwhile another batch is accepted.
+            bench.service.breaker.succeeded()
+            bench.sink.fail("post", failure(Blame.PASSING))
+        return await post(keys)
+
+    bench.sink.post = fail_on_bad  # type: ignore[method-assign]
+    keys = [f"good {number}" for number in range(6)] + ["bad", "last"]
+    verdicts = await bench.post(*keys)
+    assert [v.change.key for v in verdicts] == keys
+    assert [v.change.key for v in verdicts if v.outcome is not Outcome.ACCEPTED] == ["bad"]
+
+
+async def test_a_batch_that_fails_while_nothing_works_stays_whole(bench: Bench) -> None:
+    bench.sink.fail("post", *[failure()] * 3)
+    verdicts = await bench.post("a", "b")
+    assert bench.posts == [["a", "b"]] * 3
+    assert all(v.outcome is not Outcome.ACCEPTED for v in verdicts)

@@ -246,3 +246,46 @@ async def test_while_nobody_waits_only_one_poll_is_remembered_to_have_brought_mu
     bench.receiver.stop()
     await waiting
     await bench.receiver.plenty()
+
+
+async def test_beside_what_a_trial_left_in_hand_one_poll_leaves_in_each_trial(
+    bench: Bench,
+) -> None:
+    bench.queue.send(*["body"] * 40)
+    bench.other._become(State.TRIAL, None)
+    assert len(await bench.receiver.receive()) == 16
+    waiting = asyncio.create_task(bench.receiver.receive())
+    await settle()
+    assert len(bench.queue.called("receive")) == 1
+    bench.other.open(failure())
+    bench.other._become(State.TRIAL, None)
+    assert len(await waiting) == 16
+    assert bench.queue.called("receive") == [20, 0]
+
+
+async def test_trials_take_only_so_many_in_hand(bench: Bench) -> None:
+    bench.queue.send(*["body"] * 200)
+    for _ in range(5):
+        bench.other._become(State.TRIAL, None)
+        assert len(await bench.receiver.receive()) == 16
+    bench.other._become(State.TRIAL, None)
+    waiting = asyncio.create_task(bench.receiver.receive())
+    await settle()
+    assert len(bench.leases.in_hand) == 80
+    bench.receiver.stop()
+    assert await waiting == []
+
+
+async def test_a_poll_that_failed_is_not_repeated_after_a_stop(bench: Bench) -> None:
+    bench.queue.fail("receive", failure(retry_after_seconds=60.0))
+    waiting = asyncio.create_task(bench.receiver.receive())
+    await settle()
+    bench.receiver.stop()
+    assert await waiting == []
+    assert len(bench.queue.called("receive")) == 1
+
+
+async def test_a_short_poll_that_failed_is_not_repeated(bench: Bench) -> None:
+    bench.queue.fail("receive", failure(retry_after_seconds=60.0))
+    assert await bench.receiver.receive(is_short=True) == []
+    assert len(bench.queue.called("receive")) == 1

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from doubles.build import Heard, failure, service
-from doubles.clock import QuickClock, settle
+from doubles.clock import HandClock, QuickClock, settle
 from worker.breaker import State
 from worker.errors import Blame, CallFailed, Failure
 from worker.limit import AdaptiveLimit
@@ -202,3 +202,36 @@ async def test_a_stop_lets_held_calls_go(called: Service) -> None:
         await held
     called.breaker.open(failure(Blame.SERVICE))
     assert await called.breaker.next_trial() is False
+
+
+async def test_a_held_call_lets_others_go_first_in_the_next_trial(heard: Heard) -> None:
+    clock = HandClock()
+    called = service(clock, heard.journal, state=State.TRIAL)
+    bad, good = Calls(*[failure(Blame.SERVICE)] * 3), Calls()
+    held = asyncio.ensure_future(called.persist("Post", bad))
+    await settle()
+    late = asyncio.ensure_future(called.persist("Post", good))
+    await settle()
+    assert (bad.made, good.made, str(called.breaker.state)) == (1, 0, "open")
+    called.breaker._become(State.TRIAL, None)
+    await settle()
+    clock.advance(0.1)
+    assert await late == "done"
+    assert bad.made == 1
+    clock.advance(1.0)
+    with pytest.raises(CallFailed):
+        await held
+    assert bad.made == 2, "once others work, it is not held any more"
+
+
+async def test_a_call_that_comes_too_late_for_a_trial_is_held_with_the_others(
+    called: Service,
+) -> None:
+    called.breaker._become(State.TRIAL, None)
+    first = asyncio.ensure_future(called.persist("Post", Calls(failure(Blame.SERVICE))))
+    await settle()
+    late = asyncio.ensure_future(called.persist("Post", Calls()))
+    await settle()
+    assert not late.done()
+    called.breaker._become(State.TRIAL, None)
+    assert (await first, await late) == ("done", "done")

@@ -1,0 +1,122 @@
+"""One key, or one record name, that a service always fails on while it works for all others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from doubles.build import Heard
+from doubles.vendors import ModelQueue, ModelSink, ModelStore
+from simulation.loop import LoopClock, VirtualLoop
+from worker.assembly import Assembled, Plan, Ports, assemble
+from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.events import Message
+from worker.relay import Capacity, Stops
+
+HOURS = 2
+FAILURES = {
+    "500": Failure("oms", "CreateSyncEvents", Outcome.RETRY_LATER, Blame.PASSING, 500),
+    "403": Failure("oms", "CreateSyncEvents", Outcome.RETRY_LATER, Blame.SERVICE, 403),
+}
+
+
+def event(key: str) -> str:
+    about = {"bucket": {"name": "films"}, "object": {"key": key}}
+    return json.dumps({"events": [{"eventName": "ObjectCreated:PutObject", "oss": about}]})
+
+
+class SlowQueue(ModelQueue):
+    """A queue in memory whose calls take time, and whose long polls wait."""
+
+    async def receive(self, wait_seconds: int) -> list[Message]:
+        await asyncio.sleep(0.02)
+        found = await super().receive(wait_seconds)
+        await asyncio.sleep(0.0 if found else wait_seconds)
+        return found
+
+    async def delete(self, handles: list[str]) -> dict[str, str]:
+        await asyncio.sleep(0.02)
+        return await super().delete(handles)
+
+
+class BadSink(ModelSink):
+    """A sync task that fails on posts with the key `bad`."""
+
+    def __init__(self, failure: Failure | None) -> None:
+        super().__init__()
+        self.failure = failure
+
+    async def post(self, keys: Sequence[str]) -> str:
+        await asyncio.sleep(0.05)
+        if "bad" in keys and self.failure is not None:
+            raise CallFailed(self.failure)
+        return await super().post(keys)
+
+
+class BadStore(ModelStore):
+    """A bucket that never takes the record of the key `unrecordable`."""
+
+    async def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+        await asyncio.sleep(0.02)
+        if key.endswith("/unrecordable"):
+            outcome, blame = Outcome.UNKNOWN, Blame.PASSING
+            raise CallFailed(Failure("oss", "PutObject", outcome, blame, 500))
+        await super().put(bucket, key, body, content_type)
+
+
+class World:
+    """A relay over these services, a full queue at first and a new object each half hour."""
+
+    def __init__(self, keys: Sequence[str], failure: Failure | None = None) -> None:
+        rng = random.Random(1)
+        self.loop = VirtualLoop(rng)
+        self.clock = LoopClock(self.loop)
+        self.queue, self.sink = SlowQueue(self.clock), BadSink(failure)
+        self.queue.send(*map(event, keys))
+        self.later: list[str] = []
+        ports = Ports(self.queue, self.sink, BadStore(), self.clock, rng)
+        plan = Plan("w", "t", "logs", Capacity(4, 10, 0.02, 45.0), max_deliveries=5)
+        self.relay: Assembled = assemble(ports, plan, Heard().journal)
+
+    def live(self) -> None:
+        try:
+            self.loop.run(self.loop.create_task(self._live()))
+        finally:
+            self.loop.close()
+
+    async def _live(self) -> None:
+        stops = Stops()
+        running = asyncio.create_task(self.relay.relay.run(stops))
+        for number in range(2 * HOURS):
+            await asyncio.sleep(1800.0)
+            self.later.append(f"later {number}")
+            self.queue.send(event(self.later[-1]))
+        await asyncio.sleep(600.0)
+        stops.taking.set()
+        stops.working.set()
+        await running
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("status", FAILURES)
+def test_a_key_that_oms_always_fails_on_sinks_no_other(status: str, is_first: bool) -> None:
+    good = [f"good {number}" for number in range(40)]
+    world = World(["bad", *good] if is_first else [*good, "bad"], FAILURES[status])
+    world.live()
+    assert set(world.sink.accepted) == {*good, *world.later}
+    left = {each.body for each in world.queue.stored.values()}
+    assert left <= {event("bad")}
+    if status == "500":
+        assert not left, "it ends as a dead letter, since the service works for others"
+
+
+def test_a_record_that_oss_always_fails_on_sinks_no_other() -> None:
+    good = [f"good {number}" for number in range(40)]
+    world = World(["unrecordable", *good])
+    world.live()
+    assert set(world.sink.accepted) == {"unrecordable", *good, *world.later}
+    assert not world.queue.stored
