@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from alibabacloud_credentials.client import Client as ChainClient
-from alibabacloud_credentials.exceptions import CredentialException
 
 from settings import Settings
 from worker.clock import Clock
@@ -107,11 +106,12 @@ class Credentials(Generic[T]):
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX):
                 fetched = await asyncio.to_thread(self._fetch)
-        except (CredentialException, Fatal, OSError, ValueError, TimeoutError) as error:
+        except Exception as error:  # the library documents no common base of its errors
             if self._current is None:
                 raise Fatal(_no_credentials(error)) from error
             self._log.warning(
-                "credentials could not be refreshed: the relay goes on with those it has",
+                "credentials could not be refreshed: the relay goes on with those it has and asks again in "
+                "ten seconds. If this goes on, mend their source before they expire",
                 action="credentials",
                 why=type(error).__name__,
             )

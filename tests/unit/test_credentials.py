@@ -30,8 +30,8 @@ NEW = AlibabaCredentials("AK", "new-secret", "new-token")
 SECRETS = ("old-secret", "old-token", "new-secret", "new-token")
 
 
-class EndOfScriptError(Exception):
-    """Everything that the test is about was fetched."""
+class EndOfScriptError(BaseException):
+    """Everything that the test is about was fetched. No fault of a source, or it would be survived."""
 
 
 class Source:
@@ -84,6 +84,7 @@ FAULTS = [
     ValueError("not JSON"),
     TimeoutError(),
     Fatal("a file is missing"),
+    RuntimeError("of no class that the library names"),
 ]
 
 
