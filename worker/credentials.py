@@ -2,13 +2,17 @@
 
 They come from the settings (and their *_FILE forms, read again while running), or for Alibaba from the
 default chain of alibabacloud-credentials (ECS RAM role, RRSA over OIDC). That library refreshes under a
-thread lock, which would stall the event loop for seconds: it is called from one thread, never a coroutine.
+thread lock, which would stall the event loop for seconds: it is called in one thread at a time, never in a
+coroutine.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -86,6 +90,35 @@ class Chain:
         )
 
 
+class _Fetch(Generic[T]):
+    """One call of a function that blocks, in a thread of its own."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._is_over = asyncio.Event()
+        self._outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        # A daemon, because a thread of an executor would be waited for at the end of the process.
+        threading.Thread(
+            target=self._run, args=(call,), name="fetch credentials", daemon=True
+        ).start()
+
+    def _run(self, call: Callable[[], T]) -> None:
+        try:
+            self._outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001  it is raised again where the outcome is read
+            self._outcome.set_exception(error)
+        with suppress(RuntimeError):  # Nobody waits any more, and the loop is closed.
+            self._loop.call_soon_threadsafe(self._is_over.set)
+
+    async def over(self) -> None:
+        """Wait for the end. May be cancelled and called again: the fetch goes on meanwhile."""
+        await self._is_over.wait()
+
+    def outcome(self) -> T:
+        """Return or raise what the call did, once it is over."""
+        return self._outcome.result()
+
+
 class Credentials(Generic[T]):
     """The current snapshot, and where a fresh one comes from: `fetch` blocks and runs in a thread."""
 
@@ -94,6 +127,7 @@ class Credentials(Generic[T]):
         self._clock = clock
         self._log = journal.log
         self._current: T | None = None
+        self._under_way: _Fetch[T] | None = None
 
     def current(self) -> T:
         """Return the snapshot to sign with. Raises `Fatal` before the first one was fetched."""
@@ -105,7 +139,7 @@ class Credentials(Generic[T]):
         """Fetch once; return whether the credentials changed. Raises `Fatal` with nothing to fall back on."""
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX):
-                fetched = await asyncio.to_thread(self._fetch)
+                fetched = await self._fetched()
         except Exception as error:  # the library documents no common base of its errors
             if self._current is None:
                 raise Fatal(_no_credentials(error)) from error
@@ -119,6 +153,15 @@ class Credentials(Generic[T]):
         is_changed = fetched != self._current
         self._current = fetched
         return is_changed
+
+    async def _fetched(self) -> T:
+        """Return what one fetch gives. One that was given up on is waited for again, never doubled."""
+        if self._under_way is None:
+            self._under_way = _Fetch(self._fetch)
+        fetch = self._under_way
+        await fetch.over()
+        self._under_way = None
+        return fetch.outcome()
 
     async def keep_fresh(self, on_change: Callable[[], None]) -> None:
         """Refresh every ten seconds, for ever; `on_change` is called when the credentials are other ones."""
