@@ -3,22 +3,26 @@
 They come from the settings (and their *_FILE forms, read again while running), or for Alibaba from the
 default chain of alibabacloud-credentials (ECS RAM role, RRSA over OIDC). That library refreshes under a
 thread lock, which would stall the event loop for seconds: it is called in one thread at a time, never in a
-coroutine.
+coroutine. Its errors and its log lines quote whole requests, bearer tokens included: they are redacted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import structlog
 from alibabacloud_credentials.client import Client as ChainClient
 
 from settings import Settings
+from worker import logs
+from worker.clients.http import one_line
 from worker.clock import Clock
 from worker.errors import Fatal
 from worker.journal import Journal
@@ -28,6 +32,11 @@ T = TypeVar("T")
 
 REFRESH_SECONDS = 10.0
 FETCH_SECONDS_MAX = 30.0
+# The chain says in one text why each of its sources gave nothing.
+WHY_CHARS_MAX = 1000
+# The library, its HTTP client, its timer and its connection pool: all of them write to standard error.
+LIBRARIES = ("credentials", "alibabacloud-tea", "apscheduler", "urllib3")
+_QUERY = re.compile(r"\?[^\s'\"]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,8 @@ class Chain:
     def __init__(self, client: Callable[[], ChainClient] = ChainClient) -> None:
         self._make = client
         self._client: ChainClient | None = None
+        for library in LIBRARIES:
+            logs.hear(library, _complain)
 
     def fetch(self) -> AlibabaCredentials:
         """Return what the chain gives now. Blocks; the library caches until shortly before expiry."""
@@ -140,9 +151,10 @@ class Credentials(Generic[T]):
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX):
                 fetched = await self._fetched()
-        except Exception as error:  # the library documents no common base of its errors
+        except Exception as error:  # noqa: BLE001  the library documents no common base of its errors
             if self._current is None:
-                raise Fatal(_no_credentials(error)) from error
+                # The cause stays behind: its text and its traceback hold the token that was sent.
+                raise Fatal(_no_credentials(error)) from None
             self._log.warning(
                 "credentials could not be refreshed: the relay goes on with those it has and asks again in "
                 "ten seconds. If this goes on, mend their source before they expire",
@@ -173,8 +185,23 @@ class Credentials(Generic[T]):
 
 
 def _no_credentials(error: Exception) -> str:
+    why = f"{type(error).__name__}: {_redacted(str(error))}"
     return (
-        f"no credentials were found ({type(error).__name__}: {error}). Nothing was received or sent. "
+        f"no credentials were found ({why}). Nothing was received or sent. "
         "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET (or their *_FILE forms), "
         "or give the machine an ECS RAM role or the pod an RRSA service account."
     )
+
+
+def _complain(text: str) -> None:
+    structlog.get_logger("relay").warning(
+        "the library that fetches credentials reports trouble: the relay goes on with those it has and asks "
+        "again. If this goes on, check the RAM role or the RRSA service account, and the way to its service",
+        action="credentials",
+        why=_redacted(text),
+    )
+
+
+def _redacted(text: str) -> str:
+    """Leave out every query: all of a signed request is in it, and it pushes the cause out of sight."""
+    return one_line(_QUERY.sub("?...", text), WHY_CHARS_MAX)

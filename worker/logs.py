@@ -22,6 +22,27 @@ def _json(fields: dict[str, Any], default: Callable[[Any], Any]) -> bytes:
         return json.dumps(fields, default=default).encode()
 
 
+def hear(library: str, say: Callable[[str], None]) -> None:
+    """Hand the warnings and errors of a library's logger to `say`, as texts, and let no line go elsewhere.
+
+    Stack traces are dropped: they quote what `say` may have to hide. So is an exception that is logged as
+    such, because it is raised as well.
+    """
+    logger = logging.getLogger(library)
+    logger.propagate = False
+    logger.handlers = [_Heard(say)]
+
+
+class _Heard(logging.Handler):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not isinstance(record.msg, BaseException):
+            self._say(record.getMessage())
+
+
 def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
     """Set up structlog for this process. `log_format` is auto, console or json."""
     out = stream or sys.stderr

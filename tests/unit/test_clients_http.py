@@ -241,9 +241,35 @@ def test_an_excerpt_of_any_bytes_is_one_bounded_line(body: bytes) -> None:
         "verify aksk signature fail,canonicalRequest:POST|/v2/|host:h|X-Security-Token:S3CRET+/=|",
         "x-oss-security-token:S3CRET\nhost",
         "GET /?security-token=S3CRET&x=1",
+        "X-Security-Token: S3CRET",
+        "url: /?Action=AssumeRoleWithOIDC&OIDCToken=eyJS3CRET.S3CRET.S3CRET-_&RoleSessionName=x",
+        "/?AccessKeyId=S3CRET&Signature=S3CRET%3D&SecurityToken=S3CRET%2B",
+        "to sign: GET&%2F&AccessKeyId%3DS3CRET%26SecurityToken%3DS3CRET%252B%26Version%3D1",
+        '{"AccessKeySecret": "S3CRET", "SecurityToken":"S3CRET\\/S3CRET"}',
+        r"result: {\"AccessKeySecret\": \"S3CRET\"}",
+        "{'SecurityToken': 'S3CRET'}",
+        "<AccessKeySecret>S3CRET</AccessKeySecret><SecurityToken>S3CRET</SecurityToken>",
     ],
 )
 def test_a_token_that_a_gateway_echoes_is_blotted_out(echo: str) -> None:
     line = one_line(echo)
     assert "S3CRET" not in line
     assert "***" in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The security token included in the request is expired.",
+        "verify signature: the signature does not match",
+        "InvalidSecurityToken.Expired",
+        "decrypt token fail",
+    ],
+)
+def test_what_only_talks_about_a_token_is_left_alone(text: str) -> None:
+    assert one_line(text) == text
+
+
+def test_a_line_may_be_longer_where_it_is_asked_for() -> None:
+    text = "a" * 2 * TEXT_CHARS_MAX
+    assert one_line(text, chars_max=len(text)) == text

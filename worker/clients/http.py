@@ -15,7 +15,16 @@ from worker.errors import Blame, CallFailed, Failure, Outcome
 
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 TEXT_CHARS_MAX = 300
-_TOKEN = re.compile(r"(security-token[:=])[^|\s&<]+", re.IGNORECASE)
+# As a query, a header, JSON or XML names them, also percent-encoded in a string to sign. No quantifier
+# before a name: an answer may be megabytes of one word.
+_SECRET = re.compile(
+    r"""(
+        (?: (?:token|secret) \\?["']? \s* (?: [:=>] | %3[AD] ) \s*
+          | (?:access[-_]?key[-_]?id|signature) (?: [:=] | %3[AD] ) )
+        \\?["']?
+    )[^\s|&<"']+""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +52,15 @@ class Answer:
         return one_line(self.body[: 4 * TEXT_CHARS_MAX].decode("utf-8", "replace"))
 
 
-def one_line(text: str) -> str:
-    """Return `text` without line breaks and control characters, at most 300 characters long.
+def one_line(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
+    """Return `text` without line breaks and control characters, and not longer than asked for.
 
-    Gateways echo the request that they could not verify: a session token in it is blotted out.
+    Gateways echo the request that they could not verify, and clients the one that got no answer: tokens,
+    secrets, access key ids and signatures in it are blotted out.
     """
-    text = _TOKEN.sub(r"\1***", text)
+    text = _SECRET.sub(r"\1***", text)
     flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return flat if len(flat) <= TEXT_CHARS_MAX else flat[: TEXT_CHARS_MAX - 1] + "…"
+    return flat if len(flat) <= chars_max else flat[: chars_max - 1] + "…"
 
 
 def open_session(*, connections: int, total_seconds: float) -> aiohttp.ClientSession:

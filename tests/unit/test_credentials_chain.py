@@ -1,0 +1,167 @@
+"""RRSA through the vendor's own library, with an STS on loopback that cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alibabacloud_credentials.client import Client
+from alibabacloud_credentials.http import HttpOptions
+from alibabacloud_credentials.provider import (
+    DefaultCredentialsProvider,
+    OIDCRoleArnCredentialsProvider,
+)
+from alibabacloud_credentials.provider.refreshable import Credentials as Found
+from alibabacloud_credentials.provider.refreshable import RefreshResult
+from structlog.testing import capture_logs
+
+from doubles.build import Heard
+from doubles.clock import QuickClock, until
+from worker.credentials import LIBRARIES, AlibabaCredentials, Chain, Credentials
+from worker.errors import Fatal
+
+JWT = ("eyJhbGciOiJSUzI1NiJ9", "eyJzdWIiOiJyZWxheSJ9", "c2lnbmF0dXJlLW9mLWl0")
+
+
+@contextmanager
+def refusing() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@contextmanager
+def closing() -> Iterator[int]:
+    def hang_up() -> None:
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                if not connection.recv(65536):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            socket.create_connection(server.getsockname()).close()
+            thread.join()
+
+
+FAULTS = [refusing, silent, closing]
+
+
+@pytest.fixture(params=FAULTS, ids=[each.__name__ for each in FAULTS])
+def rrsa(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """The library's provider for RRSA, whose STS does not answer."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    token = tmp_path / "token"
+    token.write_text(".".join(JWT))
+    with request.param() as port:
+        yield OIDCRoleArnCredentialsProvider(
+            role_arn="acs:ram::1:role/relay",
+            oidc_provider_arn="acs:ram::1:oidc-provider/ack",
+            oidc_token_file_path=str(token),
+            role_session_name="relay",
+            sts_endpoint=f"127.0.0.1:{port}",
+            http_options=HttpOptions(connect_timeout=200, read_timeout=200),
+        )
+
+
+def chained(provider: Any) -> Chain:
+    default = DefaultCredentialsProvider()
+    default._DefaultCredentialsProvider__providers_chain = [provider]
+    return Chain(lambda: Client(provider=default))
+
+
+def issued(key: str, *, is_stale: bool) -> Any:
+    """What the provider holds after a fetch; from 15 minutes before the end on it has to ask STS again."""
+    found = Found(access_key_id=key, access_key_secret="s", security_token="t")
+    return RefreshResult(value=found, stale_time=0 if is_stale else int(time.time()) + 3600)
+
+
+def assert_no_part_of_the_token_in(*texts: str) -> None:
+    assert not [part for part in JWT for text in texts if part in text]
+
+
+async def test_an_sts_that_cannot_be_reached_costs_no_relay_its_good_token(rrsa: Any) -> None:
+    heard = Heard()
+    credentials = Credentials(chained(rrsa).fetch, QuickClock(), heard.journal)
+    rrsa._credentials_cache._cached_value = issued("A", is_stale=False)
+    assert await credentials.refresh()
+    rrsa._credentials_cache._cached_value = issued("A", is_stale=True)
+    with capture_logs():
+        assert not await credentials.refresh()
+    assert credentials.current() == AlibabaCredentials("A", "s", "t")
+    assert [line["why"] for line in heard.lines] == ["RetryError"]
+
+    rrsa._credentials_cache._cached_value = issued("B", is_stale=False)
+    changes: list[None] = []
+    task = asyncio.create_task(credentials.keep_fresh(lambda: changes.append(None)))
+    await until(lambda: bool(changes))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert credentials.current().access_key_id == "B"
+
+
+async def test_the_token_for_sts_is_shown_nowhere(
+    rrsa: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    heard = Heard()
+    credentials = Credentials(chained(rrsa).fetch, QuickClock(), heard.journal)
+    with capture_logs() as lines, pytest.raises(Fatal) as raised:
+        await credentials.refresh()
+    told = str(raised.value)
+    assert "CredentialException: unable to load credentials" in told
+    assert "127.0.0.1" in told
+    (line,) = lines
+    assert line["action"] == "credentials"
+    assert "Refresh credentials failed" in line["why"]
+    trace = "".join(traceback.format_exception(raised.value))
+    assert_no_part_of_the_token_in(
+        told, trace, str(lines + heard.lines), caplog.text, *capfd.readouterr()
+    )
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("say", [logging.Logger.warning, logging.Logger.error])
+def test_what_the_libraries_log_goes_through_our_log_and_nowhere_else(
+    library: str, say: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Chain()
+    url = f"/?Action=AssumeRoleWithOIDC&OIDCToken={'.'.join(JWT)}"
+    with capture_logs() as lines:
+        say(
+            logging.getLogger(library),
+            "Failed to parse headers (url=%s)",
+            url,
+            exc_info=OSError(url),
+        )
+        say(logging.getLogger(f"{library}.part"), "OIDCToken: %s", JWT[0])
+        logging.getLogger(library).info("OIDCToken: %s", JWT[0])
+    assert [line["why"] for line in lines] == [
+        "Failed to parse headers (url=/?...",
+        "OIDCToken: ***",
+    ]
+    assert {line["log_level"] for line in lines} == {"warning"}
+    assert capfd.readouterr() == ("", "")
