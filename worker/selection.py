@@ -19,7 +19,10 @@ class Selected(NamedTuple):
 
 
 class Selection:
-    """Chooses what to sync. Our own records never are: they would announce themselves for ever."""
+    """Chooses what to sync. Our own records never are: they would announce themselves for ever.
+
+    In the log bucket a key that may be read as that of a record is taken for one.
+    """
 
     def __init__(
         self, reader: KeyReader, encoding: KeyEncoding, log_bucket: str, journal: Journal
@@ -36,10 +39,11 @@ class Selection:
             self._journal.decoded(event.kind)
             if not event.kind.is_change:
                 continue
-            if event.bucket == self._log_bucket and event.key.startswith(f"{ROOT}/"):
+            found = readings(event.key, self._encoding)
+            if event.bucket == self._log_bucket and any(map(_is_of_record, found)):
                 self._journal.own_record(event.key)
                 continue
-            selected.append(Selected(event, readings(event.key, self._encoding)))
+            selected.append(Selected(event, found))
         return selected
 
     async def resolve(self, selected: Sequence[Selected]) -> list[tuple[ObjectEvent, str]]:
@@ -51,6 +55,10 @@ class Selection:
                 keys = await self._reader.read(each.event.bucket, each.event.key)
             resolved += [(each.event, key) for key in keys]
         return resolved
+
+
+def _is_of_record(key: str) -> bool:
+    return key.startswith(f"{ROOT}/")
 
 
 def is_resolved(selected: Iterable[Selected]) -> bool:

@@ -47,7 +47,38 @@ def test_our_own_records_are_ignored_with_a_loud_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bucket", "key"), [("films", "oms_source_record/a"), ("logs", "oms_source_recordings/a")]
+    ("encoding", "key"),
+    [
+        ("raw", "oms_source_record/task/success_object/a%20b"),
+        ("url", "oms_source_record%2Ftask%2Fsuccess_object%2Fa"),
+        ("url", "oms_source_record/task/success_object/a+b"),
+        ("auto", "oms_source_record%2Ftask%2Fsuccess_object%2Fa"),
+        ("auto", "oms_source_record/task/success_object/a%20b"),
+        ("auto", "oms_source_record%2ftask%2fsuccess_object%2f%E7%85%A7"),
+    ],
+)
+def test_our_own_records_are_ignored_however_their_keys_are_written(
+    encoding: KeyEncoding, key: str
+) -> None:
+    bench = Bench(encoding=encoding)
+    assert bench.selection.select([event(key, bucket="logs")]) == []
+    assert bench.heard.count("own_records_ignored_total") == 1
+
+
+def test_a_key_that_is_no_record_under_the_encoding_that_was_set_is_selected() -> None:
+    key = "oms_source_record%2Ftask%2Fsuccess_object%2Fa"
+    selected = Bench(encoding="raw").selection.select([event(key, bucket="logs")])
+    assert [each.readings for each in selected] == [(key,)]
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key"),
+    [
+        ("films", "oms_source_record/a"),
+        ("films", "oms_source_record%2Fa"),
+        ("logs", "oms_source_recordings/a"),
+        ("logs", "oms_source_recordings%2Fa"),
+    ],
 )
 def test_what_only_looks_like_our_own_record_is_selected(bucket: str, key: str) -> None:
     assert len(Bench().selection.select([event(key, bucket=bucket)])) == 1
