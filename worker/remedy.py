@@ -1,6 +1,7 @@
 """What mends a failed call, as far as its own words tell: the key, its secret, the clock, the stopped task.
 
-Facts: MNS "error responses"; OSS error codes (403); API Gateway "AK/SK authentication" and error codes.
+Facts: MNS "error responses"; OSS error codes (403); API Gateway "AK/SK authentication" and error codes; OMS
+error codes (0201 to 0204, 1020, 1021).
 """
 
 from __future__ import annotations
@@ -20,6 +21,15 @@ REMEDIES: Mapping[str, str] = {
         "whatever else signs with a wrong secret, or correct HW_SK, and wait"
     ),
     "huawei_key": "HW_AK names no enabled key, or its token is missing: correct HW_AK and HW_SK",
+    "huawei_account": (
+        "the Huawei account is restricted, frozen or not verified: settle that in its console, under billing "
+        "and real-name authentication"
+    ),
+    "huawei_quota": "a quota of the Huawei account is used up: raise it in its console",
+    "destination": (
+        "OMS cannot reach the destination bucket: let it exist and the task's Huawei key write to it; "
+        "another key is given when the task is stopped and started again in the OMS console"
+    ),
     "alibaba_key": (
         "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key of this account, or lacks its security token: "
         "correct it, or enable the key in RAM"
@@ -35,6 +45,14 @@ _ALIBABA = {
     "TimeExpired": "clock",
     "InvalidDateHeader": "clock",
     "RequestTimeTooSkewed": "clock",
+}
+_OMS = {
+    "OMS.0201": "huawei_account",
+    "OMS.0202": "huawei_account",
+    "OMS.0203": "huawei_account",
+    "OMS.0204": "huawei_account",
+    "OMS.1020": "destination",
+    "OMS.1021": "huawei_quota",
 }
 # By words of the answer, in the order in which they decide.
 _HUAWEI = {
@@ -55,6 +73,8 @@ def named(failure: Failure) -> str | None:
     """Return the name of the remedy, if there is one."""
     if failure.service == "oms" and failure.message.startswith("the sync task is STOPPED"):
         return "start_task"
+    if failure.service == "oms" and failure.blame is Blame.SERVICE:
+        return _OMS.get(failure.code)
     if failure.blame is not Blame.CREDENTIALS:
         return None
     if failure.service != "oms":

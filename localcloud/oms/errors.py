@@ -120,6 +120,18 @@ def no_such_task() -> RefusedError:
     return RefusedError(404, "OMS.1009", "No resources found.")
 
 
+def account_frozen() -> RefusedError:
+    """Refuse every call of an account that is frozen, as for want of payment."""
+    # Assumption: that synchronization tasks answer this code of the table, and the wording.
+    return RefusedError(400, "OMS.0202", "The account is frozen.")
+
+
+def destination_denied() -> RefusedError:
+    """Refuse keys whose objects cannot be written."""
+    # Assumption: as above.
+    return RefusedError(400, "OMS.1020", "The destination bucket cannot be accessed.")
+
+
 def overloaded() -> RefusedError:
     """Refuse for lack of room: only CreateSyncEvents documents 503."""
     # Assumption: the code.

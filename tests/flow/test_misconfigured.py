@@ -11,7 +11,9 @@ import pytest
 from harness import account
 from harness.relay import Running, relaying
 from localcloud.cloud import LocalCloud
+from localcloud.faults import Fault
 from localcloud.identity import ALIBABA, HUAWEI, Identity
+from localcloud.oms.errors import account_frozen
 
 KEYS = {"照片/a", "b", "c+d"}
 
@@ -204,6 +206,33 @@ async def test_a_stopped_task_keeps_everything_in_the_queue(
         await relay.settle()
         assert (await relay.ready())[0] == 200
     account.check(cloud, KEYS)
+    assert not account.log_objects(cloud, "dead_letter")
+    assert not account.log_objects(cloud, "failed_object")
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+async def test_a_frozen_account_keeps_everything_in_the_queue(
+    cloud: LocalCloud, layout: str
+) -> None:
+    cloud.prepare()
+    keys = {f"key {number}" for number in range(200)}
+    answer = account_frozen().reply("")
+    cloud.faults.add(Fault("oms", "CreateSyncEvents", status=400, body=str(answer.body)))
+    for key in keys:
+        cloud.oss.put("source", key, key.encode())
+    async with relaying(cloud, record_layout=layout) as relay:
+        told = await relay.not_ready("oms")
+        assert "400 OMS.0202" in told
+        assert "the Huawei account is restricted, frozen" in told
+        # ShowSyncTask says SYNCHRONIZING all along, so each probe lets a post try again.
+        await relay.until(lambda: relay.count("oms", "CreateSyncEvents") > 10, "trials")
+        assert account.waiting(cloud) == len(keys)
+        assert not account.log_objects(cloud, "dead_letter")
+        assert not account.log_objects(cloud, "failed_object")
+        cloud.faults.clear()
+        await relay.settle()
+        assert (await relay.ready())[0] == 200
+    account.check(cloud, keys)
     assert not account.log_objects(cloud, "dead_letter")
     assert not account.log_objects(cloud, "failed_object")
 

@@ -10,7 +10,13 @@ from harness.trials import Change, tries
 from localcloud.cloud import TASK_ID, LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.identity import ALIBABA, HUAWEI, Identity
-from localcloud.oms.errors import JSON, no_such_task
+from localcloud.oms.errors import (
+    JSON,
+    RefusedError,
+    account_frozen,
+    destination_denied,
+    no_such_task,
+)
 
 WRONG = "a-wrong-secret"
 THROTTLED = '{"error_msg": "over ratelimit,limit:100,time:1 minute", "error_code": "APIGW.0308"}'
@@ -50,12 +56,18 @@ def denied(row: str, service: str, action: str, *options: str) -> None:
     at_work(row, service, lambda cloud: deny(cloud, action), deny, *options)
 
 
-def failing(row: str, *faults: Fault) -> None:
+def failing(row: str, *faults: Fault, options: tuple[str, ...] = ()) -> None:
     def fail(cloud: LocalCloud) -> None:
         for fault in faults:
             cloud.faults.add(replace(fault))
 
-    at_work(row, faults[0].service, fail, lambda cloud: cloud.faults.clear())
+    at_work(row, faults[0].service, fail, lambda cloud: cloud.faults.clear(), *options)
+
+
+def refusing(operation: str, refusal: RefusedError) -> Fault:
+    """OMS answers as it words that refusal."""
+    body = str(refusal.reply("").body)
+    return Fault("oms", operation, status=refusal.status, body=body, content_type=JSON)
 
 
 def set_clocks(cloud: LocalCloud, seconds: float) -> None:
@@ -163,10 +175,13 @@ def _not_known(night: Night) -> Iterator[str]:
     assert "bad" in night.ask("records", "failed")
 
 
-failing(
-    "`404 OMS.1009`",
-    Fault("oms", "*Sync*", status=404, body=str(no_such_task().reply("").body), content_type=JSON),
-)
+failing("`404 OMS.1009`", refusing("*Sync*", no_such_task()))
+for row, refusal in {
+    "`400 OMS.0202`": account_frozen(),
+    "`400 OMS.1020`": destination_denied(),
+}.items():
+    # The task still says that it is SYNCHRONIZING.
+    failing(row, refusing("CreateSyncEvents", refusal), options=("--post", "a"))
 failing(
     "`answered 429`, `answered 503`",
     Fault("oms", "*Sync*", status=429, body=THROTTLED, content_type=JSON),

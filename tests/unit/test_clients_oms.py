@@ -18,6 +18,21 @@ from worker.errors import Blame, CallFailed, Outcome
 from worker.signer import HuaweiCredentials, sign
 
 CREDENTIALS = HuaweiCredentials("AK", "SK", "")
+# Of the account, the right, the task or the API: no key could be at fault.
+NEVER_THE_KEYS = [
+    f"OMS.{number}"
+    for number in (
+        *("0005", "0053", "0054", "0066", "0070", "0072", "0079", "0080"),
+        *("0201", "0202", "0203", "0204", "1008", "1020", "1021"),
+    )
+]
+PERHAPS_A_KEY = [
+    f"OMS.{number}"
+    for number in (
+        *("0001", "0002", "0004", "0063", "0065", "0067", "0073", "0074", "0077", "0078"),
+        *("0151", "1002", "1003", "1004", "1006", "1007", "1009", "1010", "9999"),
+    )
+]
 PATH = "/v2/project/sync-tasks/task/events"
 
 
@@ -115,6 +130,13 @@ async def test_a_refused_look_carries_its_failure(oms: tuple[Vendor, OmsClient])
         (400, "OMS.0089", Blame.ITEM),
         (400, "", Blame.ITEM),
         (400, "OMS.1001", Blame.PASSING),
+        *((400, code, Blame.SERVICE) for code in NEVER_THE_KEYS),
+        (400, "OMS.0068", Blame.CREDENTIALS),
+        (400, "OMS.1005", Blame.CREDENTIALS),
+        (400, "S3M.0202", Blame.SERVICE),
+        *((400, code, Blame.ITEM) for code in PERHAPS_A_KEY),
+        (400, "APIGW.0202", Blame.ITEM),
+        (503, "OMS.0202", Blame.PASSING),
         (401, "APIGW.0301", Blame.CREDENTIALS),
         (401, "APIGW.0303", Blame.CREDENTIALS),
         (401, "", Blame.CREDENTIALS),

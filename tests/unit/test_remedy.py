@@ -36,6 +36,23 @@ def test_a_stopped_task_has_to_be_started() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "mends"),
+    [
+        ("OMS.0201", "real-name authentication"),
+        ("OMS.0202", "real-name authentication"),
+        ("OMS.0203", "real-name authentication"),
+        ("OMS.0204", "real-name authentication"),
+        ("OMS.1020", "destination bucket"),
+        ("OMS.1021", "quota"),
+        ("OMS.0072", "oms:synctask:createEvent"),
+        ("OMS.0054", "SYNC_URL"),
+    ],
+)
+def test_a_code_of_oms_that_is_about_no_key_says_what_to_mend(code: str, mends: str) -> None:
+    assert mends in hint(failure(Blame.SERVICE, service="oms", status=400, code=code))
+
+
+@pytest.mark.parametrize(
     ("service", "blame", "message"),
     [
         ("oms", Blame.CREDENTIALS, "verify aksk signature fail"),

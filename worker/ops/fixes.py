@@ -1,7 +1,7 @@
 """What mends a failed call: the missing action by name, the wrong setting, the clock.
 
 Facts: MNS "error responses" and "RAM authorization"; OSS error codes (403, 404, 0002-00000226) and
-"RAM policy"; API Gateway error codes; OMS "permissions and actions".
+"RAM policy"; API Gateway error codes; OMS "permissions and actions" and error codes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from worker.remedy import remedy
 from worker.rights import action as action_of
 
 _AGAIN = "it passes by itself: try again in a while"
+# "Query failed or no permission" and "no permission" (OMS error codes), with status 400.
+_OMS_DENIED = frozenset({"OMS.0053", "OMS.0072"})
 _ALIBABA_KEY = "check the Alibaba access key, its secret, its token and the machine's clock"
 
 
@@ -74,7 +76,7 @@ def is_wrong_region(failure: Failure) -> bool:
 
 def _oms(failure: Failure) -> str:
     action = action_of("oms", failure.operation)
-    if failure.status == 403:
+    if failure.status == 403 or failure.code in _OMS_DENIED:
         return (
             f"grant {action} (a custom IAM policy) to the user of HW_AK, in the project of SYNC_URL"
         )
@@ -83,6 +85,7 @@ def _oms(failure: Failure) -> str:
             "HW_AK and HW_SK are not a pair, or the key is disabled: correct them. More than 5 refused "
             "calls in a row lock the key for 5 minutes"
         )
-    if failure.status in (400, 404):
+    names_no_task = failure.blame is Blame.ITEM or failure.code == "OMS.0054"
+    if failure.status == 404 or (failure.status == 400 and names_no_task):
         return "copy SYNC_URL from the task's details in the OMS console: this one names no task of this key"
     return "check SYNC_URL and the state of the Huawei account"
