@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -15,13 +14,14 @@ from worker.dedupe import Dedupe
 from worker.delete import Deleter
 from worker.depth import Depth
 from worker.depth import Queue as DepthQueue
-from worker.errors import CallFailed
 from worker.flow import Flow
 from worker.journal import Journal
 from worker.keys import KeyEncoding, KeyReader
 from worker.lease import Leases
 from worker.lease import Queue as LeaseQueue
 from worker.limit import AdaptiveLimit
+from worker.look import Looks
+from worker.look import Store as LookStore
 from worker.post import Poster, Sink
 from worker.probes import Probes
 from worker.receive import Receiver
@@ -51,12 +51,8 @@ class Queue(LeaseQueue, Protocol):
         ...
 
 
-class Store(RecordStore, Protocol):
+class Store(RecordStore, LookStore, Protocol):
     """OSS as the whole relay needs it."""
-
-    async def exists(self, bucket: str, key: str) -> bool | None:
-        """Say whether an object is there; None where this identity may not look."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +117,9 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     records = _records(ports, plan, services.records, journal)
     dead_letters = DeadLetters(records, plan.worker, clock)
-    reader = KeyReader(plan.key_encoding, _looker(ports.store, services.records), VERDICTS_MAX)
+    looks = Looks(ports.store, lambda: not breakers.oss.is_open, clock, journal)
+    journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
+    reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
@@ -217,14 +215,3 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
     )
-
-
-def _looker(store: Store, service: Service) -> Callable[[str, str], Awaitable[bool | None]]:
-    async def exists(bucket: str, key: str) -> bool | None:
-        try:
-            return await service.once("HeadObject", lambda: store.exists(bucket, key))
-        except CallFailed:
-            # Not knowing is safe: then every reading of the key is posted.
-            return None
-
-    return exists
