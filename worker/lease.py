@@ -7,6 +7,7 @@ one, the new timeout counts from the call, and there is no batch form. So one pl
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -86,6 +87,7 @@ class Leases:
         self._limit = limit
         self._reserved = 0
         self._renewal_seconds = 0.0
+        self._renewed_at = 0.0
         self._changed = asyncio.Event()
 
     def has_room(self, count: int) -> bool:
@@ -95,8 +97,17 @@ class Leases:
 
     def _renewable(self) -> int:
         """Return how many leases can be renewed in time at the speed that renewals have shown."""
-        waves = self.visibility_seconds / 2 / max(self._renewal_seconds, RENEWAL_SECONDS_MIN)
+        waves = self.visibility_seconds / 2 / max(self._expected_seconds(), RENEWAL_SECONDS_MIN)
         return int(RENEWALS_AT_ONCE * waves)
+
+    def _expected_seconds(self) -> float:
+        """Return the mean of the renewals so far, halved for each visibility in which none was due.
+
+        Messages that are done before their renewal would otherwise never correct what a slow spell taught.
+        """
+        idle_seconds = self._clock.monotonic() - self._renewed_at
+        fadings = max(0.0, idle_seconds / self.visibility_seconds - 1)
+        return self._renewal_seconds * math.exp2(-fadings)
 
     def reserve(self, count: int) -> None:
         """Promise room for a poll that is about to leave."""
@@ -209,8 +220,9 @@ class Leases:
             self._leased(held, handle or held.receipt_handle, started)
             self._journal.renewed("renewed" if handle else "lost")
         finally:
-            took = self._clock.monotonic() - started
-            self._renewal_seconds += RENEWAL_SMOOTHING * (took - self._renewal_seconds)
+            now, expected = self._clock.monotonic(), self._expected_seconds()
+            self._renewal_seconds = expected + RENEWAL_SMOOTHING * (now - started - expected)
+            self._renewed_at = now
             held.renewal = None
 
     def _leased(self, held: Held, handle: str, since: float) -> None:

@@ -219,6 +219,32 @@ async def test_slow_renewals_leave_less_room_but_always_for_one_poll(bench: Benc
     assert bench.leases.has_room(16)
 
 
+async def test_a_slow_spell_costs_room_until_renewals_are_long_past(bench: Bench) -> None:
+    change = bench.queue.change_visibility
+
+    async def change_visibility(handle: str, seconds: int) -> str | None:
+        await bench.clock.sleep(6.0)
+        return await change(handle, seconds)
+
+    bench.queue.change_visibility = change_visibility  # type: ignore[method-assign]
+    # With nothing at all in hand there is always room.
+    bench.leases.reserve(1)
+    for _ in range(4):
+        await bench.take(16)
+    async with bench.keeping():
+        await bench.pass_time(90)
+        for held in tuple(bench.leases.in_hand.values()):
+            bench.leases.let_go(held)
+        assert not bench.leases.has_room(100)
+        await bench.pass_time(24)
+        assert not bench.leases.has_room(100), "what was taken just now is not due for so long"
+        await bench.pass_time(36)
+        assert bench.leases.has_room(100), "room comes back by and by"
+        assert not bench.leases.has_room(999)
+        await bench.pass_time(120)
+    assert bench.leases.has_room(999)
+
+
 async def test_those_who_wait_for_room_hear_of_every_departure(bench: Bench) -> None:
     await bench.take(2)
     emptied = asyncio.create_task(bench.leases.emptied())
