@@ -13,7 +13,7 @@ from worker.errors import Fatal
 from worker.journal import hint
 from worker.metrics import Metrics
 
-# No chain of calls takes as long: each has a time-out, a bound on its tries, and a breaker above it.
+# While all services work no chain of calls takes as long: each has a time-out and a bound on its tries.
 STUCK_SECONDS = 1800.0
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -26,6 +26,17 @@ class Health:
         self._breakers = assembled.breakers
         self._metrics = metrics
         self._now = now
+        self._working_since: float | None = None
+        for breaker in self._breakers:
+            breaker.listeners.append(self._hear)
+        self._hear()
+
+    def _hear(self) -> None:
+        """Note since when no breaker has been open: in an outage messages stay in hand, however long."""
+        if not self._flow.receiver.is_open:
+            self._working_since = None
+        elif self._working_since is None:
+            self._working_since = self._now()
 
     def reasons(self) -> list[str]:
         """Return why the relay is not ready; an empty list means it is."""
@@ -51,16 +62,20 @@ class Health:
         return web.json_response(body, status=503 if stuck else 200)
 
     def stuck(self) -> list[str]:
-        """Return what has not moved for half an hour; in an outage nothing has to, since probing goes on."""
-        if not self._flow.receiver.is_open:
+        """Return what has not moved for half an hour in which no service was known to be down."""
+        if self._working_since is None:
             return []
-        idle = self._now() - self._flow.receiver.alive_at
-        oldest = self._oldest_seconds()
+        now = self._now()
+        idle = now - self._flow.receiver.alive_at
+        waiting = min(self._oldest_seconds(), now - self._working_since)
         stuck = []
         if idle > STUCK_SECONDS and not self._flow.leases.in_hand:
             stuck.append(f"no poll has begun for {idle:.0f} s: restart the relay")
-        if oldest > STUCK_SECONDS:
-            stuck.append(f"a message has been in hand for {oldest:.0f} s: restart the relay")
+        if waiting > STUCK_SECONDS:
+            stuck.append(
+                f"a message has been in hand for {waiting:.0f} s in which all services worked: "
+                "restart the relay"
+            )
         return stuck
 
     async def readyz(self, _: web.Request) -> web.Response:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import socket
@@ -11,10 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from doubles.build import Heard, event, failure, held, message
-from doubles.clock import QuickClock
+from doubles.clock import QuickClock, until
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.assembly import Assembled, Plan, Ports, assemble
-from worker.breaker import State
+from worker.breaker import Breaker, State
 from worker.errors import Blame, Fatal
 from worker.health import STUCK_SECONDS, Health, serving
 from worker.relay import Capacity
@@ -42,7 +43,18 @@ class Bench:
 
     def close_breakers(self) -> None:
         for breaker in self.assembled.breakers:
-            breaker.state = State.CLOSED
+            breaker.state = State.TRIAL
+            breaker.succeeded()
+
+    async def put_on_trial(self, breaker: Breaker) -> None:
+        async def probe() -> None:
+            pass
+
+        probing = asyncio.create_task(breaker.keep_probing(probe))
+        breaker.probe_now()
+        await until(lambda: breaker.state is State.TRIAL)
+        probing.cancel()
+        await asyncio.wait((probing,))
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
         async with aiohttp.ClientSession() as session:
@@ -85,6 +97,27 @@ async def test_it_is_not_healthy_with_a_message_that_hangs(bench: Bench) -> None
     bench.assembled.flow.leases.let_go(kept)
     bench.assembled.flow.receiver.alive_at = bench.clock.now
     assert (await bench.get("/healthz"))[0] == 200
+
+
+async def test_what_an_outage_kept_in_hand_does_not_hang(bench: Bench) -> None:
+    """A trial that fails, again and again, is part of the outage: half an hour counts from its end."""
+    bench.close_breakers()
+    bench.assembled.flow.leases.hold([message()])
+    oms = bench.assembled.breakers.oms
+    for _ in range(3):
+        bench.clock.now += STUCK_SECONDS
+        oms.open(failure(Blame.PASSING))
+        assert bench.health.stuck() == []
+        bench.clock.now += STUCK_SECONDS
+        await bench.put_on_trial(oms)
+        assert bench.health.stuck() == []
+    bench.clock.now += STUCK_SECONDS / 2
+    oms.succeeded()
+    bench.clock.now += STUCK_SECONDS / 2
+    assert bench.health.stuck() == []
+    bench.clock.now += 1
+    (why,) = bench.health.stuck()
+    assert why.startswith("a message has been in hand for 1801 s in which all services worked")
 
 
 async def test_before_the_first_probes_it_is_not_ready_and_says_so(bench: Bench) -> None:
