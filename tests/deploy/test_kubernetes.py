@@ -74,6 +74,8 @@ def test_secrets_come_as_files_that_are_mounted(manifests: list[Manifest]) -> No
     mounts = {each["name"]: each for each in container(manifests)["volumeMounts"]}
     files = set()
     for volume in pod(manifests)["spec"]["volumes"]:
+        if volume["name"] == "tmp":
+            continue
         secret = volume["secret"]
         assert secret["defaultMode"] == 0o440
         assert mounts[volume["name"]]["readOnly"]
@@ -101,7 +103,18 @@ def test_the_pod_is_restricted(manifests: list[Manifest]) -> None:
     }
     assert spec["automountServiceAccountToken"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-    assert all("secret" in volume for volume in spec["volumes"])
+    assert {kind for volume in spec["volumes"] for kind in volume.keys() - {"name"}} == {
+        "secret",
+        "emptyDir",
+    }
+
+
+def test_commands_may_write_temporary_files_and_only_those(manifests: list[Manifest]) -> None:
+    """Without a folder to write in, `reconcile` ends at the first thousand keys of layout `log`."""
+    (room,) = (volume for volume in pod(manifests)["spec"]["volumes"] if "emptyDir" in volume)
+    assert room == {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}}
+    writable = [each for each in container(manifests)["volumeMounts"] if not each.get("readOnly")]
+    assert writable == [{"name": "tmp", "mountPath": "/tmp"}]
 
 
 def test_probes_ask_what_the_admin_server_serves(manifests: list[Manifest]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness import account
+from harness.disk import no_room
 from harness.ops import ODD_KEYS, CommandLine, bodies, calls, connected, put_object
 from harness.relay import relaying
 from localcloud.cloud import LocalCloud
@@ -355,6 +356,27 @@ def test_what_cannot_be_compared_is_refused(
     refused = relayctl("reconcile", *arguments)
     assert refused.exit_code == 2
     assert why in refused.stderr
+
+
+def test_a_disk_without_room_for_the_keys_of_log_objects_is_said_and_ends_with_2(
+    relayctl: CommandLine,
+) -> None:
+    hour = time.strftime("%Y/%m/%d/%H", time.gmtime())
+
+    def write_logs(cloud: LocalCloud) -> None:
+        for number in range(20):
+            lines = [
+                json.dumps({"key": f"{number}/{line:0200}", "outcome": "accepted"})
+                for line in range(1000)
+            ]
+            put_object(cloud, f"log/{hour}/worker-{number}.jsonl", "\n".join(lines).encode())
+
+    relayctl.within(write_logs)
+    with no_room():
+        refused = relayctl("reconcile", "source")
+    assert refused.exit_code == 2
+    assert "cannot be sorted on disk" in refused.stderr
+    assert "Set TMPDIR" in refused.stderr
 
 
 def test_an_outage_ends_the_account_openly(relayctl: CommandLine) -> None:

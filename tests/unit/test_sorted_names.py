@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.ops.sorted_names import SortedNames, laid_side_by_side
+from harness.disk import no_room
+from worker.ops.sorted_names import NoRoom, SortedNames, laid_side_by_side
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=3)
 TIMES = st.floats(1, 2e9)
@@ -37,3 +39,19 @@ async def test_names_come_back_in_order_with_their_newest_time(
             newest |= {key: max(at, newest.get(key, 0.0)) for key in keys}
         found = [each async for each in names.read()]
     assert found == sorted(newest.items(), key=lambda each: each[0].encode())
+
+
+def test_a_disk_that_takes_nothing_is_said_with_what_to_do() -> None:
+    with closing(SortedNames()) as names, no_room(), pytest.raises(NoRoom) as raised:
+        names.add((f"{number:0100}" for number in range(100_000)), 1.0)
+    assert "I/O error" in str(raised.value)
+    assert "Set TMPDIR to a folder" in str(raised.value)
+    assert "100 MB for each million" in str(raised.value)
+
+
+async def test_a_disk_that_is_lost_while_names_are_read_is_said_as_well() -> None:
+    with closing(SortedNames()) as names:
+        names.add(["a", "b"], 1.0)
+        names._file.execute("DROP TABLE seen")
+        with pytest.raises(NoRoom, match="after 2 keys"):
+            await anext(names.read())
