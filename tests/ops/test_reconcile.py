@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -22,6 +22,7 @@ from localcloud.cloud import LocalCloud
 from localcloud.faults import Fault
 from localcloud.oss.eventbody import KeyForm
 from worker.cli import commands
+from worker.clients.oss_listing import Page
 from worker.decode import decode
 from worker.errors import CallFailed
 from worker.ops.announce import Announced, Announcer
@@ -263,6 +264,57 @@ async def test_a_stop_ends_between_two_events(cloud: LocalCloud) -> None:
             clients.stop.set()
     assert [bool(each) for each in sent] == [True]
     assert len(bodies(cloud)) == 1
+
+
+@pytest.mark.parametrize(
+    ("bucket", "prefix"), [("source", "old/"), ("relay-log", "oms_source_record/old/")]
+)
+async def test_a_stop_ends_it_within_a_page_where_nothing_is_found(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, bucket: str, prefix: str
+) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        names = (f"{prefix}{number:05}" for number in range(8000))
+        cloud.oss.put_many(bucket, dict.fromkeys(names, b"content"))
+    listed = 0
+    async with connected(cloud) as clients:
+        list_page = clients.store._list_page
+
+        async def stop_at_the_third(of: str, query: Mapping[str, str]) -> Page:
+            nonlocal listed
+            listed += "prefix" not in query
+            if listed == 3:
+                clients.stop.set()
+            return await list_page(of, query)
+
+        monkeypatch.setattr(clients.store, "_list_page", stop_at_the_third)
+        later = Scope(bucket, time.time() + HOUR, time.time() + 2 * HOUR)
+        findings = [each async for each in Reconciliation(clients, later).findings()]
+    assert findings == []
+    assert listed == 3, "no page of the bucket is asked for after the stop"
+
+
+async def test_a_stop_while_records_are_listed_calls_nothing_missing(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.prepare()
+    keys = [f"{number:05}" for number in range(1500)]
+    with unannounced(cloud):
+        put(cloud, keys)
+    for key in keys:
+        put_object(cloud, f"success_object/{key}", b"{}")
+    async with connected(cloud) as clients:
+        list_page = clients.store._list_page
+
+        async def stop_at_a_second(of: str, query: Mapping[str, str]) -> Page:
+            if "continuation-token" in query:
+                clients.stop.set()
+            return await list_page(of, query)
+
+        monkeypatch.setattr(clients.store, "_list_page", stop_at_a_second)
+        scope = Scope("source", 0.0, time.time() + HOUR)
+        findings = [each async for each in Reconciliation(clients, scope).findings()]
+    assert {each.state for each in findings} == {State.RECORDED}
 
 
 @pytest.mark.parametrize(("answer", "sent"), [("n", 0), ("y", 3)])

@@ -72,7 +72,10 @@ class Reconciliation:
         self._scope = scope
 
     async def findings(self) -> AsyncGenerator[Finding]:
-        """Yield every key in the order of names. Raises `CallFailed`, or `SourceUnreadable`."""
+        """Yield every key in the order of names, until a stop.
+
+        Raises `CallFailed`, `SourceUnreadable`, or `NoRoom` for sorting on disk.
+        """
         scope, records = self._scope, self._records
         with closing(SortedNames()) as logged:
             await self._sort(logged)
@@ -84,6 +87,9 @@ class Reconciliation:
             )
             async with aclosing(names):
                 async for key, (changed, success, line, failed) in names:
+                    # After it a listing may have ended early: what it lacks is not missing.
+                    if self._clients.stop.is_set():
+                        return
                     accepted = max(success, line)
                     if changed and scope.since <= changed <= scope.until:
                         yield await self._judged(key, changed, accepted, failed)
@@ -118,6 +124,9 @@ class Reconciliation:
         )
         try:
             async for page in listing:
+                # Pages of nothing but own records yield no name at which the stop would be seen.
+                if self._clients.stop.is_set():
+                    return
                 for each in page.objects:
                     if own is None or not each.key.startswith(own):
                         yield each.key, each.last_modified
