@@ -17,7 +17,16 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from settings import Settings
 from worker import __version__
-from worker.assembly import Assembled, Plan, Ports, assemble
+from worker.assembly import (
+    ACKNOWLEDGEMENTS_MAX,
+    LEASES_MAX,
+    POSTS_MAX,
+    RECORDS_MAX,
+    Assembled,
+    Plan,
+    Ports,
+    assemble,
+)
 from worker.clients.http import open_session
 from worker.clients.mns import MnsClient
 from worker.clients.oms import OmsClient
@@ -41,9 +50,12 @@ WORKER = f"{socket.gethostname()}-{os.getpid()}-{int(time.time()):x}"
 EXIT_DIED = 70
 FLUSH_SECONDS_MAX = 2.0
 WAIT_SECONDS_MAX = 30
-ACKNOWLEDGEMENT_CONNECTIONS = 64
-STORE_CONNECTIONS = 128
-SINK_CONNECTIONS = 128
+# For what no limit counts: probes, looks at the depth, the dead-letter queue.
+SPARE_CONNECTIONS = 8
+# Enough for all limits that share a pool: deletes that hang must cost no renewal its connection (G6).
+ACKNOWLEDGEMENT_CONNECTIONS = ACKNOWLEDGEMENTS_MAX + LEASES_MAX + SPARE_CONNECTIONS
+STORE_CONNECTIONS = RECORDS_MAX + SPARE_CONNECTIONS
+SINK_CONNECTIONS = POSTS_MAX + SPARE_CONNECTIONS
 MNS_CALL_SECONDS = 20.0
 
 
