@@ -140,7 +140,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         (breakers.oms, lambda: probes.sink(ports.sink)),
         (breakers.acks, lambda: probes.queue(ports.queue, leases)),
     )
-    sides = _sides(ports, breakers, dead_letters, journal)
+    sides = _sides(ports, breakers, dead_letters, leases, journal)
     return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
 
 
@@ -148,6 +148,7 @@ def _sides(
     ports: Ports,
     breakers: Breakers,
     dead_letters: DeadLetters,
+    leases: Leases,
     journal: Journal,
 ) -> list[Side]:
     sides: list[Side] = []
@@ -156,7 +157,12 @@ def _sides(
         sides.append(Undelivered(*common, may_keep=lambda: not breakers.oss.is_open).run)
     if ports.observed is not None:
         depth = Depth(
-            ports.observed, ports.clock, ports.rng, journal, lambda: not breakers.mns.is_open
+            ports.observed,
+            ports.clock,
+            ports.rng,
+            journal,
+            leases,
+            lambda: not breakers.mns.is_open,
         )
         sides.append(depth.run)
     return sides

@@ -16,6 +16,7 @@ from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure
 from worker.events import Message
 from worker.journal import Journal, hint
+from worker.lease import Leases
 
 SAMPLE_SECONDS = 30.0
 # Replicas that started together must not ask together.
@@ -38,7 +39,8 @@ class Queue(Protocol):
 class Depth:
     """Shows the queue in the metrics, and no figure while it cannot be seen: none is better than an old one.
 
-    `may_ask` says whether MNS works; while it does not, its credentials are left alone.
+    `leases` take the visibility that the queue has by now. `may_ask` says whether MNS works; while it does
+    not, its credentials are left alone.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Depth:
         clock: Clock,
         rng: random.Random,
         journal: Journal,
+        leases: Leases,
         may_ask: Callable[[], bool] = lambda: True,
     ) -> None:
         self._queue = queue
         self._clock = clock
         self._rng = rng
         self._journal = journal
+        self._leases = leases
         self._may_ask = may_ask
         self._complaint = ""
         self._forget()
@@ -76,6 +80,7 @@ class Depth:
     async def sample(self) -> None:
         """Look once. Raises `CallFailed`; a peek that is denied leaves only the age unknown."""
         found = await self._queue.attributes()
+        self._leases.visibility_seconds = found.visibility_seconds
         seen = await self._peek()
         metrics = self._journal.metrics
         counts = {

@@ -9,10 +9,12 @@ import pytest
 from doubles.build import Heard, failure
 from doubles.build import message as build_message
 from doubles.clock import EPOCH, QuickClock
+from doubles.vendors import ModelQueue
 from worker.clients.mns_wire import QueueAttributes
 from worker.depth import JITTER, SAMPLE_SECONDS, Depth
 from worker.errors import Blame, CallFailed
 from worker.events import Message
+from worker.lease import Leases
 
 FOUND = QueueAttributes(30, 345_600, active_messages=700, inactive_messages=20, delayed_messages=3)
 PASSING = CallFailed(
@@ -75,8 +77,13 @@ def waiting(*ages: float) -> list[Message]:
     ]
 
 
+def leases(heard: Heard) -> Leases:
+    queue = ModelQueue(QuickClock())
+    return Leases(queue, QuickClock(), heard.journal, visibility_seconds=60, limit=1000)
+
+
 def depth(queue: Queue, heard: Heard, clock: QuickClock | None = None) -> Depth:
-    return Depth(queue, clock or QuickClock(), random.Random(1), heard.journal)
+    return Depth(queue, clock or QuickClock(), random.Random(1), heard.journal, leases(heard))
 
 
 def shown(heard: Heard, state: str) -> float | None:
@@ -92,6 +99,17 @@ async def test_the_counters_of_the_queue_are_shown() -> None:
     assert shown(heard, "delayed") == 3
     assert heard.count("queue_oldest_seconds") == pytest.approx(90, abs=0.01)
     assert heard.count("queue_retention_seconds") == 345_600
+
+
+@pytest.mark.parametrize("peeked", [[], DENIED])
+async def test_leases_take_the_visibility_that_the_queue_has_by_now(
+    peeked: list[Message] | Exception,
+) -> None:
+    heard = Heard()
+    held = leases(heard)
+    sampler = Depth(Queue([FOUND], peeked), QuickClock(), random.Random(1), heard.journal, held)
+    await sampler.sample()
+    assert held.visibility_seconds == 30
 
 
 async def test_an_empty_queue_has_an_age_of_zero() -> None:
@@ -156,7 +174,9 @@ async def test_samples_are_half_a_minute_apart_give_or_take() -> None:
 
 async def test_nothing_is_asked_while_mns_does_not_work() -> None:
     heard, queue = Heard(), Queue([FOUND])
-    sampler = Depth(queue, ShortClock(3), random.Random(1), heard.journal, lambda: False)
+    sampler = Depth(
+        queue, ShortClock(3), random.Random(1), heard.journal, leases(heard), lambda: False
+    )
     with pytest.raises(EndOfTestError):
         await sampler.run()
     assert queue.asked == 0
