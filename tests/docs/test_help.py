@@ -26,8 +26,6 @@ from harness.programs import answered, running
 from harness.reader import reading
 from harness.relay import free_port
 from localcloud.cloud import LocalCloud
-from localcloud.oss.bucket import Bucket
-from localcloud.oss.buckets import DEFAULT_REGION
 from worker.cli import commands
 
 SHOWN = [each for _, each in examples(COMMANDS["worker"], "oms-relay")]
@@ -60,7 +58,7 @@ PRINTED = {
     "oms-relay records find photos/2026/cat.jpg": r"accepted",
     "oms-relay records find photos/2026/cat.jpg --since 7d --json": r'^{"key": "photos/2026/cat.jpg".*\n$',
     "oms-relay reconcile my-photos": r"\n\+ +0 without a record\n",
-    "oms-relay reconcile my-photos --key 2026/ --since 7d --limit 0 --json": r"^$",
+    "oms-relay reconcile my-photos --key 2026/ --since 7d --show gone --limit 0 --json": r"^$",
     "oms-relay reconcile my-photos --send --rate 100/s --yes": r"\n0 of 0 gaps were sent",
     "oms-relay records failed --since 24h": r"photos/dog\.jpg",
     "oms-relay records failed --key photos/ --limit 0 --json": r'^{"key": "photos/dog.jpg".*\n$',
@@ -78,8 +76,7 @@ def inhabited(cloud: LocalCloud) -> None:
     body = json.dumps({"events": [event]})
     put_letter(cloud, ID, cause="undecodable", error="no JSON", body=body, **today)
     cloud.oss.rules.clear()
-    cloud.oss.put("source", "photos/2026/cat.jpg", b"a cat")
-    cloud.oss.buckets["my-photos"] = Bucket("my-photos", DEFAULT_REGION, now.timestamp())
+    cloud.oss.put("my-photos", "photos/2026/cat.jpg", b"a cat")
     for folder, outcome, key in (
         ("success_object", "accepted", "photos/2026/cat.jpg"),
         ("failed_object", "rejected", "photos/dog.jpg"),
@@ -99,7 +96,7 @@ def relayctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comman
     monkeypatch.chdir(tmp_path)
     terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("worker.commands.bulk.sys", terminal)
-    with command_line() as line:
+    with command_line(source_bucket="my-photos") as line:
         line.within(inhabited)
         yield line
     structlog.reset_defaults()

@@ -298,6 +298,12 @@ def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
     assert found["task"].keys() == {"status", "accepted", "succeeded", "failed", "skipped"}
 
 
+def test_a_worker_that_is_no_url_is_refused(relayctl: CommandLine) -> None:
+    refused = relayctl("status", "--worker", "127.0.0.1:8080")
+    assert refused.exit_code == 2
+    assert "is no URL" in refused.stderr
+
+
 def test_status_tells_which_part_could_not_be_read(relayctl: CommandLine) -> None:
     relayctl.within(lambda cloud: cloud.faults.add(Fault("oms", action=Action.STATUS, status=404)))
     result = relayctl("status", "--worker", "http://127.0.0.1:1")

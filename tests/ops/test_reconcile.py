@@ -354,8 +354,10 @@ def test_the_command_shows_gaps_sends_them_and_ends_with_1_until_they_are_closed
     assert rows[9][:2] == ["-", "1"]
     assert "--send sends an event for each of the 2 gaps" in looked.stdout
 
-    dry = relayctl("reconcile", "source", "--until", "0s", "--send", "--dry-run", "--all")
+    every = [word for state in State for word in ("--show", state)]
+    dry = relayctl("reconcile", "source", "--until", "0s", "--send", "--dry-run", *every)
     assert dry.exit_code == 1
+    assert "2 events would be sent. Nothing was changed: this was a dry run." in dry.stdout
     shown = [line.split() for line in dry.stdout.splitlines()[1:5]]
     assert [(row[0], row[-1]) for row in shown] == [
         ("+", "a"),
@@ -398,8 +400,10 @@ def test_the_command_prints_so_many_lines_and_counts_the_others(relayctl: Comman
     ("arguments", "why"),
     [
         (("so/urce",), "no bucket name"),
-        (("source", "--since", "1m"), "later than --until"),
-        (("absent",), "absent cannot be listed"),
+        (("source", "--since", "1m"), "leaves nothing before --until 5m"),
+        (("source", "--since", "5m"), "leaves nothing before --until 5m"),
+        (("source", "--until", "soon"), "neither a length of time"),
+        (("absent",), "copies from the bucket source, not from absent"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -434,10 +438,62 @@ def test_a_disk_without_room_for_the_keys_of_log_objects_is_said_and_ends_with_2
 def test_an_outage_ends_the_account_openly(relayctl: CommandLine) -> None:
     def prepare(cloud: LocalCloud) -> None:
         put(cloud, ["a"])
-        cloud.faults.add(Fault("mns", "GetQueueAttributes", status=403))
+        cloud.faults.add(Fault("mns", "SendMessage", status=403))
 
     relayctl.within(prepare)
-    failed = relayctl("reconcile", "source", "--until", "0s")
+    failed = relayctl("reconcile", "source", "--until", "0s", "--send", "--yes")
     assert failed.exit_code == 1
     assert "+         1 without a record" in failed.stdout
-    assert "GetQueueAttributes" in failed.stderr
+    assert "0 of 1 gaps were sent" in failed.stdout
+    assert "It ended before the last name" in failed.stdout
+    assert "SendMessage" in failed.stderr
+
+
+def test_what_is_not_known_is_said_and_the_comparison_goes_on(relayctl: CommandLine) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        put_object(cloud, "success_object/a", b"")
+        with unannounced(cloud):
+            put(cloud, ["a"])
+        aged(cloud, "source", "a", 10.0)
+        cloud.faults.add(Fault("mns", "GetQueueAttributes", status=403))
+        cloud.faults.add(Fault("oms", "ShowSyncTask", status=403))
+
+    relayctl.within(prepare)
+    looked = relayctl("reconcile", "source", "--until", "0s")
+    assert looked.exit_code == 0
+    assert "=         1 recorded" in looked.stdout
+    assert "Whether the task copies from source is not known" in looked.stdout
+    assert "How many messages are in the queue is not known" in looked.stdout
+    assert "It ended" not in looked.stdout
+
+
+def test_what_is_in_the_queue_is_told_before_it_is_sent_twice(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: put(cloud, ["a"]))
+    looked = relayctl("reconcile", "source", "--until", "0s")
+    assert "1 messages were in the queue at the start" in looked.stdout
+    sent = relayctl("reconcile", "source", "--until", "0s", "--send", "--yes")
+    assert (
+        "1 messages are in the queue: gaps that are among them are announced twice" in sent.stderr
+    )
+
+
+@pytest.mark.parametrize("offset", [-120.0, 120.0])
+def test_times_are_those_of_oss(relayctl: CommandLine, offset: float) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        cloud.oss.clock.offset_seconds = offset
+        with unannounced(cloud):
+            put(cloud, ["a"])
+
+    relayctl.within(prepare)
+    looked = relayctl("reconcile", "source", "--since", "1m", "--until", "0s")
+    assert "+         1 without a record" in looked.stdout
+
+
+def test_what_is_gone_is_counted_and_shown_when_asked_for(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: put_object(cloud, "success_object/gone", b""))
+    looked = relayctl("reconcile", "source", "--until", "0s")
+    assert looked.exit_code == 0
+    assert "-         1 recorded and no longer there" in looked.stdout
+    assert "--show gone lists" in looked.stdout
+    [line] = relayctl.lines("reconcile", "source", "--until", "0s", "--show", "gone")
+    assert (line["key"], line["state"]) == ("gone", "gone")

@@ -35,7 +35,9 @@ def doctor(
         bool, typer.Option("--json", help="Print one JSON object with all checks.")
     ] = False,
 ) -> None:
-    """Check settings, network, clock, queue, log bucket and task; change nothing, post nothing.
+    """Check settings, network, clock, queue, log bucket and task; post nothing.
+
+    One small object is written to the log bucket and deleted again; everything else only looks.
 
     Exit code 0: all well, or warnings only. 1: a failure. 2: the settings cannot be read. A key that a
     service refuses is not used again: the checks that need it are skipped.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, nullcontext
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from worker.clock import SystemClock
 from worker.commands import frame, terminal
 from worker.commands.bulk import FINISHING
 from worker.commands.options import (
@@ -20,8 +19,6 @@ from worker.commands.options import (
     KeyOption,
     LimitOption,
     RateOption,
-    SinceOption,
-    UntilOption,
     YesOption,
     check_text,
 )
@@ -29,13 +26,12 @@ from worker.commands.terminal import Rows, console, progress, time_shown
 from worker.decode import is_bucket
 from worker.errors import CallFailed
 from worker.ops.announce import Announced, Announcer
+from worker.ops.circumstances import Circumstances, circumstances
 from worker.ops.connect import Clients
+from worker.ops.moment import moment
 from worker.ops.reconcile import Reconciliation, Scope, State
 
 LIMIT = 50
-SINCE_SECONDS = 86_400.0
-# What changed just now may still be on its way.
-UNTIL_SECONDS = 300.0
 SYMBOLS = {
     State.RECORDED: "=",
     State.MISSING: "+",
@@ -50,17 +46,21 @@ WORDS = {
     State.REFUSED: "refused by OMS: see `oms-relay records failed` and `dead redrive`",
     State.GONE: "recorded and no longer there: OMS deletes nothing, so OBS may still have them",
 }
+SHOWN = (State.MISSING, State.CHANGED, State.REFUSED)
 
 
 def reconcile(
     bucket: Annotated[str, typer.Argument(help="The source bucket.")],
     *,
     key: KeyOption = "",
-    since: SinceOption = None,
-    until: UntilOption = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Show what is recorded and what is gone as well.")
-    ] = False,
+    since: Annotated[
+        str, typer.Option(metavar="AGE|TIME", help="Only changes from then on.")
+    ] = "24h",
+    until: Annotated[str, typer.Option(metavar="AGE|TIME", help="Only changes up to then.")] = "5m",
+    show: Annotated[
+        list[State] | None,
+        typer.Option(help="Show these; may be repeated. Else missing, changed and refused."),
+    ] = None,
     limit: LimitOption = LIMIT,
     send: Annotated[
         bool, typer.Option("--send", help="Send an event for each gap, for the relay to post.")
@@ -72,33 +72,38 @@ def reconcile(
 ) -> None:
     """Compare the objects of a source bucket with the records: exit code 0 if there are no gaps, else 1.
 
-    Looks at objects that changed from --since (24 hours ago) to --until (5 minutes ago). `+` has no record,
-    `*` changed after its last one, `!` was refused by OMS; with --all `=` is recorded, `-` is recorded but no
-    longer in the bucket: OMS deletes nothing, so OBS may still have it.
+    Looks at objects that changed from --since to --until, by OSS's clock. `+` is missing: it has no record;
+    `*` changed after its last one; `!` was refused by OMS; `=` is recorded; `-` is gone: recorded, but no
+    longer in the bucket. OMS deletes nothing, so OBS may still have it.
 
     Examples:
         oms-relay reconcile my-photos
 
-        oms-relay reconcile my-photos --key 2026/ --since 7d --limit 0 --json
+        oms-relay reconcile my-photos --key 2026/ --since 7d --show gone --limit 0 --json
 
         oms-relay reconcile my-photos --send --rate 100/s --yes
 
     """
     check_text(key)
-    now = SystemClock.wall()
-    scope = Scope(
-        bucket,
-        now - SINCE_SECONDS if since is None else since,
-        now - UNTIL_SECONDS if until is None else until,
-        key,
-    )
-    _check(scope)
+    if not is_bucket(bucket):
+        raise typer.BadParameter(f"{bucket!a} is no bucket name", param_hint="BUCKET")
+    if frame.moment(until) - frame.moment(since) < 1.0:
+        raise typer.BadParameter(f"--since {since} leaves nothing before --until {until}")
     is_sending = send and not dry_run
     if is_sending and not yes:
-        _ask(scope)
-    report = _Report(scope, everything=everything, limit=limit, as_json=as_json)
+        _ask(f"{bucket}/{key}")
+    report = _Report(show or SHOWN, limit, as_json=as_json)
 
     async def compare(clients: Clients) -> None:
+        around = await circumstances(clients, bucket)
+        scope = Scope(bucket, moment(since, around.now), moment(until, around.now), key)
+        report.begin(scope, around)
+        if is_sending and around.in_queue:
+            typer.echo(
+                f"{around.in_queue} messages are in the queue: gaps that are among them are announced twice, "
+                "which costs a post each and does no harm. Ctrl-C stops.",
+                err=True,
+            )
         async with aclosing(Reconciliation(clients, scope).findings()) as found:
             announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
             await report.read(clients, announcer.announced(found))
@@ -108,21 +113,12 @@ def reconcile(
     except typer.Exit as early:
         if early.exit_code == frame.EXIT_STOPPED:
             report.is_stopped = True
-            report.tell(is_sending=is_sending)
+            report.tell(is_sending=is_sending, is_dry_run=send and dry_run)
         raise
-    report.tell(is_sending=is_sending)
+    report.tell(is_sending=is_sending, is_dry_run=send and dry_run)
 
 
-def _check(scope: Scope) -> None:
-    if not is_bucket(scope.bucket):
-        raise typer.BadParameter(f"{scope.bucket!a} is no bucket name", param_hint="BUCKET")
-    if scope.since > scope.until:
-        raise typer.BadParameter(
-            "--since is later than --until, which is 5 minutes ago unless it says otherwise"
-        )
-
-
-def _ask(scope: Scope) -> None:
+def _ask(place: str) -> None:
     if not sys.stdin.isatty():
         frame.stop_because(
             "`reconcile --send` asks before it acts, and nobody is there to answer. "
@@ -130,7 +126,7 @@ def _ask(scope: Scope) -> None:
             frame.EXIT_TO_MEND,
         )
     typer.confirm(
-        f"Send an event to the queue for every gap of {scope.bucket}/{scope.key_prefix}?",
+        f"Send an event to the queue for every gap of {place}?",
         abort=True,
         err=True,
     )
@@ -139,19 +135,33 @@ def _ask(scope: Scope) -> None:
 class _Report:
     """Prints what is found, and at the end the account."""
 
-    def __init__(self, scope: Scope, *, everything: bool, limit: int, as_json: bool) -> None:
-        self._scope = scope
-        self._is_shown = set(State) if everything else {State.MISSING, State.CHANGED, State.REFUSED}
+    def __init__(self, shown: Iterable[State], limit: int, *, as_json: bool) -> None:
+        self._is_shown = frozenset(shown)
         self._limit = limit
         self._as_json = as_json
+        self._about = ""
+        self._notes: list[str] = []
         self._counts: Counter[State] = Counter()
         self._sent = 0
         self._lines = 0
-        self._in_queue: int | None = None
         self._failed = ""
         self.is_stopped = False
         columns = {"": 1, "CHANGED (UTC)": 19, "RECORDED (UTC)": 19, "KEY": 0}
         self._rows = Rows(columns, console())
+
+    def begin(self, scope: Scope, around: Circumstances) -> None:
+        """Take what is compared, and what has to be known about it."""
+        span = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
+        self._about = f"{scope.bucket}/{scope.key_prefix}, objects changed {span} UTC:"
+        self._notes += around.doubts
+        if around.in_queue:
+            self._notes.append(
+                f"{around.in_queue} messages were in the queue at the start: their objects may show as gaps."
+            )
+        if around.copies_failed:
+            self._notes.append(
+                f"OMS counts {around.copies_failed} failed copies this month: `oms-relay doctor` says more."
+            )
 
     async def read(self, clients: Clients, findings: AsyncIterator[Announced]) -> None:
         """Take the findings until they end, a stop comes, or a call fails for good."""
@@ -163,8 +173,6 @@ class _Report:
                     self._take(each)
                     if bar is not None:
                         bar.advance(bar.tasks[0].id)
-                depth = await clients.patiently(clients.queue.attributes)
-                self._in_queue = depth.active_messages + depth.inactive_messages
             except CallFailed as failed:
                 self._failed = frame.told(failed, clients.settings)
         self.is_stopped = clients.stop.is_set()
@@ -184,39 +192,43 @@ class _Report:
             times = (_time(finding.changed_at), _time(finding.recorded_at))
             self._rows.add(SYMBOLS[finding.state], *map(time_shown, times), finding.key)
 
-    def tell(self, *, is_sending: bool) -> None:
+    def tell(self, *, is_sending: bool, is_dry_run: bool) -> None:
         """Print the account and raise `typer.Exit` unless everything is across."""
         self._rows.flush()
-        for sentence in self._account(is_sending=is_sending):
+        for sentence in self._account(is_sending=is_sending, is_dry_run=is_dry_run):
             console(is_error=self._as_json).print(sentence)
         if self._failed:
             frame.stop_because(self._failed, frame.EXIT_FAILED)
         if self.is_stopped:
             raise typer.Exit(frame.EXIT_STOPPED)
-        gaps = sum(count for state, count in self._counts.items() if state.is_gap)
-        if self._counts[State.REFUSED] or gaps > self._sent:
+        if self._counts[State.REFUSED] or self._gaps > self._sent:
             raise typer.Exit(frame.EXIT_FAILED)
 
-    def _account(self, *, is_sending: bool) -> Iterator[str]:
-        counts, scope = self._counts, self._scope
+    @property
+    def _gaps(self) -> int:
+        return sum(count for state, count in self._counts.items() if state.is_gap)
+
+    def _account(self, *, is_sending: bool, is_dry_run: bool) -> Iterator[str]:
+        counts, gaps = self._counts, self._gaps
         if self._limit and self._lines > self._limit:
             yield f"There are {self._lines - self._limit} more: --limit 0 shows all."
-        span = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
         if self._lines and not self._as_json:
             yield ""
-        yield f"{scope.bucket}/{scope.key_prefix}, objects changed {span} UTC:"
+        yield self._about or "Nothing was compared."
         for state, words in WORDS.items():
             if counts[state] or state is not State.GONE:
                 yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
         if self.is_stopped or self._failed:
             yield "It ended before the last name: this is the account of what was read."
-        gaps = counts[State.MISSING] + counts[State.CHANGED]
         if is_sending:
             yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."
+        elif is_dry_run:
+            yield f"{gaps} events would be sent. Nothing was changed: this was a dry run."
         elif gaps:
             yield f"--send sends an event for each of the {gaps} gaps to the queue, for the relay to post."
-        if self._in_queue and not is_sending:
-            yield f"{self._in_queue} messages are still in the queue: their objects may show as gaps."
+        if counts[State.GONE] and State.GONE not in self._is_shown:
+            yield "--show gone lists what is no longer there."
+        yield from self._notes
 
 
 def _as_object(announced: Announced) -> dict[str, str]:

@@ -59,6 +59,11 @@ def status(
         oms-relay status --worker http://10.0.0.5:8080 --worker http://10.0.0.6:8080 --watch
 
     """
+    for url in worker or ():
+        if not url.startswith(("http://", "https://")):
+            raise typer.BadParameter(
+                f"{url!a} is no URL: write http://{url}", param_hint="--worker"
+            )
 
     async def show(clients: Clients) -> bool:
         # Each part is asked once: six tries of a service that is down take minutes, and a look shows now.

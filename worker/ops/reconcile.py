@@ -93,7 +93,9 @@ class Reconciliation:
                     accepted = max(success, line)
                     if changed and scope.since <= changed <= scope.until:
                         yield await self._judged(key, changed, accepted, failed)
-                    elif not changed and accepted >= scope.since and (line or not is_hash(key)):
+                    elif changed or not scope.since <= accepted <= scope.until:
+                        continue
+                    elif line or not is_hash(key):
                         yield Finding(key, State.GONE, recorded_at=accepted)
 
     async def _judged(self, key: str, changed: float, accepted: float, refused: float) -> Finding:
