@@ -95,7 +95,7 @@ def relayctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comman
     """The commands in this process, with somebody at a terminal to answer."""
     monkeypatch.chdir(tmp_path)
     terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr("worker.commands.bulk.sys", terminal)
+    monkeypatch.setattr("worker.commands.frame.sys", terminal)
     with command_line(source_bucket="my-photos") as line:
         line.within(inhabited)
         yield line

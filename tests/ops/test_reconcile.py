@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -327,7 +326,7 @@ def test_the_command_asks_before_it_sends(
 
     relayctl.within(lose_events)
     terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr(import_module("worker.commands.reconcile"), "sys", terminal)
+    monkeypatch.setattr("worker.commands.frame.sys", terminal)
     command = ["reconcile", "source", "--until", "0s", "--key", "a/", "--send"]
     result = CliRunner().invoke(commands, command, env=relayctl.cloud.settings(), input=answer)
     assert "Send an event to the queue for every gap of source/a/?" in result.stderr
@@ -497,3 +496,10 @@ def test_what_is_gone_is_counted_and_shown_when_asked_for(relayctl: CommandLine)
     assert "--show gone lists" in looked.stdout
     [line] = relayctl.lines("reconcile", "source", "--until", "0s", "--show", "gone")
     assert (line["key"], line["state"]) == ("gone", "gone")
+
+
+def test_a_task_that_does_not_name_its_source_forbids_nothing(relayctl: CommandLine) -> None:
+    body = json.dumps({"status": "SYNCHRONIZING", "src_bucket": None})
+    answer = Fault("oms", "ShowSyncTask", status=200, body=body, content_type="application/json")
+    relayctl.within(lambda cloud: cloud.faults.add(answer))
+    assert relayctl("reconcile", "source", "--until", "0s").exit_code == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
@@ -58,12 +57,7 @@ class Job:
             raise typer.Exit(frame.EXIT_FAILED)
 
     def _ask(self, wanted: Wanted, limits: Limits) -> int:
-        if not sys.stdin.isatty():
-            frame.stop_because(
-                f"`dead {self._verb}` asks before it acts, and nobody is there to answer. "
-                "Nothing was done. Look with --dry-run, then act with --yes.",
-                frame.EXIT_TO_MEND,
-            )
+        frame.require_somebody(f"dead {self._verb}")
         groups = frame.run(lambda clients: Letters(clients).groups(wanted, self._place))
         count = sum(each.count for each in groups)
         if not count:

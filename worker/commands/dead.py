@@ -10,6 +10,7 @@ from rich.text import Text
 
 from worker.commands import frame, terminal
 from worker.commands.options import (
+    LIMIT,
     ArchivedOption,
     CauseOption,
     GroupOption,
@@ -25,8 +26,6 @@ from worker.dead import Cause
 from worker.ops.connect import Clients
 from worker.ops.letter import Letter, Place
 from worker.ops.letters import Group, Letters
-
-LIMIT = 50
 
 
 def groups(

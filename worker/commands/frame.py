@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, TypeVar
 
@@ -65,6 +66,16 @@ def read_settings() -> Settings:
 def told(failed: CallFailed, settings: Settings) -> str:
     """Say what happened and what to do next."""
     return f"{str(failed).removesuffix('.')}. Next: {fix(failed.failure, settings)}."
+
+
+def require_somebody(command: str) -> None:
+    """Exit with 2 if nobody is at a terminal to answer what `command` asks before it acts."""
+    if not sys.stdin.isatty():
+        stop_because(
+            f"`{command}` asks before it acts, and nobody is there to answer. "
+            "Nothing was done. Look with --dry-run, then act with --yes.",
+            EXIT_TO_MEND,
+        )
 
 
 def stop_because(why: str, code: int) -> NoReturn:

@@ -51,6 +51,7 @@ RateOption = Annotated[
     float | None,
     typer.Option("--rate", parser=frame.rate, metavar="N/s", help="At most so many a second."),
 ]
+LIMIT = 50
 LimitOption = Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0 for all.")]
 
 

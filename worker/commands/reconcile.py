@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, nullcontext
@@ -14,6 +13,7 @@ import typer
 from worker.commands import frame, terminal
 from worker.commands.bulk import FINISHING
 from worker.commands.options import (
+    LIMIT,
     DryRunOption,
     JsonOption,
     KeyOption,
@@ -31,7 +31,6 @@ from worker.ops.connect import Clients
 from worker.ops.moment import moment
 from worker.ops.reconcile import Reconciliation, Scope, State
 
-LIMIT = 50
 SYMBOLS = {
     State.RECORDED: "=",
     State.MISSING: "+",
@@ -91,19 +90,21 @@ def reconcile(
         raise typer.BadParameter(f"--since {since} leaves nothing before --until {until}")
     is_sending = send and not dry_run
     if is_sending and not yes:
-        _ask(f"{bucket}/{key}")
-    report = _Report(show or SHOWN, limit, as_json=as_json)
+        frame.require_somebody("reconcile --send")
+        question = f"Send an event to the queue for every gap of {bucket}/{key}?"
+        typer.confirm(question, abort=True, err=True)
+    report = _Report(
+        show or SHOWN,
+        limit,
+        is_sending=is_sending,
+        is_dry_run=send and dry_run,
+        as_json=as_json,
+    )
 
     async def compare(clients: Clients) -> None:
         around = await circumstances(clients, bucket)
         scope = Scope(bucket, moment(since, around.now), moment(until, around.now), key)
         report.begin(scope, around)
-        if is_sending and around.in_queue:
-            typer.echo(
-                f"{around.in_queue} messages are in the queue: gaps that are among them are announced twice, "
-                "which costs a post each and does no harm. Ctrl-C stops.",
-                err=True,
-            )
         async with aclosing(Reconciliation(clients, scope).findings()) as found:
             announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
             await report.read(clients, announcer.announced(found))
@@ -113,31 +114,27 @@ def reconcile(
     except typer.Exit as early:
         if early.exit_code == frame.EXIT_STOPPED:
             report.is_stopped = True
-            report.tell(is_sending=is_sending, is_dry_run=send and dry_run)
+            report.tell()
         raise
-    report.tell(is_sending=is_sending, is_dry_run=send and dry_run)
-
-
-def _ask(place: str) -> None:
-    if not sys.stdin.isatty():
-        frame.stop_because(
-            "`reconcile --send` asks before it acts, and nobody is there to answer. "
-            "Nothing was done. Look without --send, then act with --yes.",
-            frame.EXIT_TO_MEND,
-        )
-    typer.confirm(
-        f"Send an event to the queue for every gap of {place}?",
-        abort=True,
-        err=True,
-    )
+    report.tell()
 
 
 class _Report:
     """Prints what is found, and at the end the account."""
 
-    def __init__(self, shown: Iterable[State], limit: int, *, as_json: bool) -> None:
+    def __init__(
+        self,
+        shown: Iterable[State],
+        limit: int,
+        *,
+        is_sending: bool,
+        is_dry_run: bool,
+        as_json: bool,
+    ) -> None:
         self._is_shown = frozenset(shown)
         self._limit = limit
+        self._is_sending = is_sending
+        self._is_dry_run = is_dry_run
         self._as_json = as_json
         self._about = ""
         self._notes: list[str] = []
@@ -158,6 +155,12 @@ class _Report:
             self._notes.append(
                 f"{around.in_queue} messages were in the queue at the start: their objects may show as gaps."
             )
+            if self._is_sending:
+                typer.echo(
+                    f"{around.in_queue} messages are in the queue: gaps that are among them are announced "
+                    "twice, which costs a post each and does no harm. Ctrl-C stops.",
+                    err=True,
+                )
         if around.copies_failed:
             self._notes.append(
                 f"OMS counts {around.copies_failed} failed copies this month: `oms-relay doctor` says more."
@@ -192,10 +195,10 @@ class _Report:
             times = (_time(finding.changed_at), _time(finding.recorded_at))
             self._rows.add(SYMBOLS[finding.state], *map(time_shown, times), finding.key)
 
-    def tell(self, *, is_sending: bool, is_dry_run: bool) -> None:
+    def tell(self) -> None:
         """Print the account and raise `typer.Exit` unless everything is across."""
         self._rows.flush()
-        for sentence in self._account(is_sending=is_sending, is_dry_run=is_dry_run):
+        for sentence in self._account():
             console(is_error=self._as_json).print(sentence)
         if self._failed:
             frame.stop_because(self._failed, frame.EXIT_FAILED)
@@ -208,7 +211,7 @@ class _Report:
     def _gaps(self) -> int:
         return sum(count for state, count in self._counts.items() if state.is_gap)
 
-    def _account(self, *, is_sending: bool, is_dry_run: bool) -> Iterator[str]:
+    def _account(self) -> Iterator[str]:
         counts, gaps = self._counts, self._gaps
         if self._limit and self._lines > self._limit:
             yield f"There are {self._lines - self._limit} more: --limit 0 shows all."
@@ -220,9 +223,9 @@ class _Report:
                 yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
         if self.is_stopped or self._failed:
             yield "It ended before the last name: this is the account of what was read."
-        if is_sending:
+        if self._is_sending:
             yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."
-        elif is_dry_run:
+        elif self._is_dry_run:
             yield f"{gaps} events would be sent. Nothing was changed: this was a dry run."
         elif gaps:
             yield f"--send sends an event for each of the {gaps} gaps to the queue, for the relay to post."

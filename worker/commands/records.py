@@ -10,6 +10,7 @@ from rich.text import Text
 
 from worker.commands import frame, terminal
 from worker.commands.options import (
+    LIMIT,
     JsonOption,
     KeyOption,
     LimitOption,
@@ -20,8 +21,6 @@ from worker.commands.options import (
 from worker.commands.terminal import Rows, console, shown, time_shown
 from worker.ops.connect import Clients
 from worker.ops.records import Record, RecordsOf
-
-LIMIT = 50
 
 
 def find(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worker.errors import CallFailed, RelayError
 from worker.ops.connect import Clients
-from worker.ops.doctor_task import counter
+from worker.ops.doctor_task import counter, text
 from worker.ops.network import Network, Unreachable
 
 # A Date header tells whole seconds.
@@ -36,7 +36,7 @@ async def circumstances(clients: Clients, bucket: str) -> Circumstances:
     copies_failed = in_queue = 0
     try:
         task = await clients.patiently(clients.sink.show)
-        source = str(task.details.get("src_bucket", ""))
+        source = text(task, "src_bucket")
         if source and source != bucket:
             raise WrongBucket(
                 f"the sync task of SYNC_URL copies from the bucket {source}, not from {bucket}: OMS would "

@@ -38,8 +38,8 @@ async def task_checks(examiner: Examiner, task: Task) -> AsyncIterator[Check]:
     yield await examiner.ask("oms.task", examiner.clients.sink.show, judge)
     for state in states:
         yield _judge_month(state, settings.sync_task.task_id)
-        if _text(state, "src_cloud_type") in ("", "Aliyun"):
-            task.source_bucket = _text(state, "src_bucket")
+        if text(state, "src_cloud_type") in ("", "Aliyun"):
+            task.source_bucket = text(state, "src_bucket")
             if task.source_bucket == settings.log_bucket:
                 examiner.close(
                     "oss", "not tried: in the source bucket a probe would announce itself"
@@ -47,7 +47,7 @@ async def task_checks(examiner: Examiner, task: Task) -> AsyncIterator[Check]:
             yield _judge_log_bucket(task.source_bucket, settings)
             yield _judge_regions(state, settings)
         else:
-            cloud = _text(state, "src_cloud_type")
+            cloud = text(state, "src_cloud_type")
             yield Check(
                 "oms.source",
                 Verdict.FAILURE,
@@ -75,8 +75,10 @@ async def post_check(examiner: Examiner, key: str) -> Check:
 
 
 def _judge_state(state: TaskState) -> Check:
-    source = f"{_text(state, 'src_cloud_type')} {_text(state, 'src_region')} {_text(state, 'src_bucket')}"
-    target = f"{_text(state, 'dst_region')} {_text(state, 'dst_bucket')}"
+    source = (
+        f"{text(state, 'src_cloud_type')} {text(state, 'src_region')} {text(state, 'src_bucket')}"
+    )
+    target = f"{text(state, 'dst_region')} {text(state, 'dst_bucket')}"
     detail = f"{state.status or 'in an unknown state'}, from {source} to {target}"
     if state.is_synchronizing:
         return Check("oms.task", Verdict.OK, detail)
@@ -116,7 +118,7 @@ def _judge_log_bucket(source_bucket: str, settings: Settings) -> Check:
 
 
 def _judge_regions(state: TaskState, settings: Settings) -> Check:
-    source = _text(state, "src_region")
+    source = text(state, "src_region")
     mns = _MNS_HOST.fullmatch(urlsplit(settings.mns_endpoint).hostname or "")
     others = {"the log bucket": settings.oss_region, "the queue": mns[1] if mns else source}
     apart = [f"{what} is in {region}" for what, region in others.items() if region != source]
@@ -139,6 +141,7 @@ def counter(state: TaskState, name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _text(state: TaskState, name: str) -> str:
+def text(state: TaskState, name: str) -> str:
+    """Return what the task says of itself, such as `src_bucket`; empty where it does not."""
     value = state.details.get(name)
     return value if isinstance(value, str) else ""

@@ -155,8 +155,7 @@ class RecordsOf:
             names = [
                 each.key
                 for each in page.objects
-                if _HASH.fullmatch(each.key, len(folder))
-                and not each.key.startswith(folder + key_prefix)
+                if is_hash(each.key[len(folder) :]) and not each.key.startswith(folder + key_prefix)
             ]
             async for record in self._failures(names, key_prefix, since, until):
                 yield record
