@@ -267,9 +267,17 @@ class Connection(asyncio.Protocol):
             return
         length = b"" if status == 204 else b"Content-Length: %d\r\n" % len(answer)
         self.transport.write(
-            b"HTTP/1.1 %d OK\r\n%sContent-Type: text/xml;charset=utf-8\r\nx-oss-request-id: 0\r\n"
-            b"Date: Tue, 24 Nov 2026 00:00:00 GMT\r\n\r\n%s" % (status, length, answer)
+            b"HTTP/1.1 %d OK\r\n%s%sDate: Tue, 24 Nov 2026 00:00:00 GMT\r\n\r\n%s"
+            % (status, length, _marks(target), answer)
         )
+
+
+def _marks(target: str) -> bytes:
+    """Return the headers by which a vendor's answers are known."""
+    if target.startswith("/v2/"):
+        return b"Content-Type: application/json\r\nX-Request-Id: 0\r\n"
+    name = b"x-mns-request-id" if target.startswith("/queues/") else b"x-oss-request-id"
+    return b"Content-Type: text/xml;charset=utf-8\r\n%s: 0\r\n" % name
 
 
 def _content_length(head: bytes, rest: bytes) -> int | None:

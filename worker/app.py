@@ -6,8 +6,8 @@ import asyncio
 import gc
 import os
 import random
+import secrets
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -42,9 +42,8 @@ from worker.relay import Capacity, Stops
 from worker.signals import Signals
 from worker.trace import begin_tracing
 
-# Tells this process from every other, also from one before it with the same host name and process id:
-# in layout `log` it is part of object names, and a restarted container is process 1 again.
-WORKER = f"{socket.gethostname()}-{os.getpid()}-{int(time.time()):x}"
+# Tells this process from every other: host names and process ids repeat (containers), start times too.
+WORKER = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
 
 # "Internal software error" of sysexits.h: supervisors restart on it.
 EXIT_DIED = 70

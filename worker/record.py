@@ -30,8 +30,10 @@ FAILED = "failed_object"
 class Store(Protocol):
     """What the verbs need of OSS; `worker.clients.oss.OssClient` is the real one."""
 
-    async def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
-        """Write an object; returning means confirmed."""
+    async def put(
+        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
+    ) -> None:
+        """Write an object; returning means confirmed. Without `may_replace`, a taken name is refused."""
         ...
 
 
@@ -122,12 +124,16 @@ class Records:
         now = self._clock.wall()
         self._journal.recorded(folder, [lag_seconds(verdict, now) for verdict in confirmed])
 
-    async def put(self, name: str, body: bytes, content_type: str) -> Failure | None:
+    async def put(
+        self, name: str, body: bytes, content_type: str, *, may_replace: bool = True
+    ) -> Failure | None:
         """Write one object under the record prefix; None means confirmed."""
+
+        async def attempt() -> None:
+            await self._store.put(self._bucket, name, body, content_type, may_replace=may_replace)
+
         try:
-            await self._service.persist(
-                "PutObject", lambda: self._store.put(self._bucket, name, body, content_type)
-            )
+            await self._service.persist("PutObject", attempt)
         except CallFailed as failed:
             return failed.failure
         return None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, islice
 
+from worker.clients.oss import NAME_TAKEN
 from worker.clock import Clock, is_set_within
 from worker.errors import Blame, Failure, Outcome
 from worker.journal import Journal
@@ -20,6 +21,8 @@ from worker.service import Service
 
 LINES_MAX = 1000
 BYTES_MAX = 1024 * 1024
+# How many names are tried for one object. Each is new by construction: a second one is rarely needed.
+NAMES_MAX = 20
 
 _INTERRUPTED = Failure(
     "oss", "PutObject", Outcome.UNKNOWN, Blame.PASSING, message="the write was interrupted"
@@ -71,8 +74,14 @@ class LogRecords(Records):
 
     async def _write_log(self, lines: bytes) -> Failure | None:
         hour = datetime.fromtimestamp(self._clock.wall(), UTC).strftime("%Y/%m/%d/%H")
-        name = f"{ROOT}/{self.task_id}/log/{hour}/{self._worker}-{next(self._numbers)}.jsonl"
-        return await self.put(name, lines, "application/x-ndjson")
+        failure = None
+        for number in islice(self._numbers, NAMES_MAX):
+            name = f"{ROOT}/{self.task_id}/log/{hour}/{self._worker}-{number}.jsonl"
+            failure = await self.put(name, lines, "application/x-ndjson", may_replace=False)
+            # Taken: by a worker of the same name, or by this very write, whose answer was lost.
+            if failure is None or failure.code != NAME_TAKEN:
+                break
+        return failure
 
 
 class GroupCommit:

@@ -99,8 +99,14 @@ class ModelStore(Script):
         super().__init__()
         self.objects: dict[str, bytes] = {}
 
-    async def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+    async def put(
+        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
+    ) -> None:
         self.play("put", (bucket, key, content_type))
+        if key in self.objects and not may_replace:
+            raise CallFailed(
+                Failure("oss", "PutObject", Outcome.REJECTED, Blame.ITEM, 409, "FileAlreadyExists")
+            )
         self.objects[key] = body
 
     async def exists(self, bucket: str, key: str) -> bool | None:

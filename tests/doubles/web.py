@@ -29,11 +29,12 @@ class Asked:
 
 @dataclass
 class Vendor:
-    """The last scripted answer is repeated for ever."""
+    """The last scripted answer is repeated for ever. `mark` is on all of them."""
 
     answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     url: str = ""
+    mark: dict[str, str] = field(default_factory=dict)
 
     def answer(self, status: int, body: bytes | str = b"", **headers: str) -> None:
         data = body.encode() if isinstance(body, str) else body
@@ -44,13 +45,13 @@ class Vendor:
         body = await request.read()
         self.asked.append(Asked(request.method, request.raw_path, request.headers, body))
         status, data, headers = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
-        return web.Response(status=status, body=data, headers=headers)
+        return web.Response(status=status, body=data, headers=self.mark | headers)
 
 
 @asynccontextmanager
-async def vendor() -> AsyncIterator[tuple[Vendor, aiohttp.ClientSession]]:
-    """Serve a vendor, with a session to reach it."""
-    script = Vendor()
+async def vendor(**mark: str) -> AsyncIterator[tuple[Vendor, aiohttp.ClientSession]]:
+    """Serve a vendor, with a session to reach it; `mark` names a header that it sends always."""
+    script = Vendor(mark={name.replace("_", "-"): value for name, value in mark.items()})
     app = web.Application()
     app.router.add_route("*", "/{rest:.*}", script.handle)
     async with TestServer(app) as server, open_session(connections=4, total_seconds=20) as session:

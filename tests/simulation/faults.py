@@ -171,11 +171,12 @@ def answered(
     operation: str,
     blame: Blame,
     status: int,
+    code: str = "",
     *,
     retry_after_seconds: float | None = None,
 ) -> Failure:
     """Return the failure of a call that was answered with an error."""
     outcome = Outcome.REJECTED if blame is Blame.ITEM else Outcome.RETRY_LATER
     return Failure(
-        service, operation, outcome, blame, status, retry_after_seconds=retry_after_seconds
+        service, operation, outcome, blame, status, code, retry_after_seconds=retry_after_seconds
     )

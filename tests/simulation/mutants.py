@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import count
 from typing import Any
 from unittest import mock
 
@@ -169,15 +168,15 @@ def merged_into_a_started_post(stack: ExitStack) -> None:
         _patch(stack, Dedupe, name, value)
 
 
-def log_numbered_from_one(stack: ExitStack) -> None:
-    """Name log records by a number that begins again with every process."""
-    init = LogRecords.__init__
+def log_objects_replaced(stack: ExitStack) -> None:
+    """Write log objects as if nobody else could bear this worker's name."""
+    put = LogRecords.put
 
-    def from_one(self: LogRecords, *args: Any, **more: Any) -> None:
-        init(self, *args, **more)
-        self._numbers = count(1)
+    async def replacing(self: LogRecords, *args: Any, may_replace: bool = True) -> Failure | None:
+        del may_replace
+        return await put(self, *args)
 
-    _patch(stack, LogRecords, "__init__", from_one)
+    _patch(stack, LogRecords, "put", replacing)
 
 
 def undecodable_dropped(stack: ExitStack) -> None:
@@ -203,7 +202,7 @@ MUTANTS: dict[str, Mutant] = {
         deduped_by_key,
         deduped_by_key_and_time,
         merged_into_a_started_post,
-        log_numbered_from_one,
+        log_objects_replaced,
         undecodable_dropped,
         *LIFE_MUTANTS,
     )

@@ -44,6 +44,9 @@ def _only(service: str, trouble: Trouble, operation: str, share: float, end: flo
 
 NAMED: dict[str, Scenario] = {
     "calm": Scenario(1),
+    "workers-of-one-name": Scenario(
+        1, mix=Mix(letters=200, span_seconds=20.0), workers=3, share_a_name=True, layout="log"
+    ),
     "sink-down-an-hour": outage("oms", Trouble.BUSY),
     "sink-silent": outage("oms", Trouble.SILENT, 900.0),
     "sink-slow-and-cut": outage("oms", Trouble.CUT_AFTER, 300.0),

@@ -45,6 +45,7 @@ class Scenario:
     blows: tuple[Blow, ...] = ()
     background: float = 0.0
     workers: int = 1
+    share_a_name: bool = False
     clears_at: float = 60.0
     drain_seconds: float = 1800.0
     latency_seconds: float = 0.02

@@ -22,6 +22,7 @@ class StoreModel:
     def __init__(
         self, objects: Collection[str], unrecordable: Collection[str], may_look: bool
     ) -> None:
+        self.written: set[str] = set()
         self.objects = frozenset(objects)
         self.may_look = may_look
         self._unrecordable = tuple(unrecordable)
@@ -40,7 +41,9 @@ class StorePort:
         self._process = process
         self._oracles = oracles
 
-    async def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+    async def put(
+        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
+    ) -> None:
         """Write an object; returning means confirmed."""
         await self._process.breathe()
         self._oracles.put_started(self._process, self._wire.open_calls.get("put", 0))
@@ -49,6 +52,10 @@ class StorePort:
             if self._model.is_refused(key):
                 exchange.fail(answered("oss", "put", Blame.ITEM, 400))
                 return
+            if not may_replace and key in self._model.written:
+                exchange.fail(answered("oss", "put", Blame.ITEM, 409, "FileAlreadyExists"))
+                return
+            self._model.written.add(key)
             self._oracles.stored(self._process, bucket, key, body, content_type)
             exchange.answer(None)
 

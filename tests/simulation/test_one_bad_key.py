@@ -60,12 +60,14 @@ class BadSink(ModelSink):
 class BadStore(ModelStore):
     """A bucket that never takes the record of the key `unrecordable`."""
 
-    async def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+    async def put(
+        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
+    ) -> None:
         await asyncio.sleep(0.02)
         if key.endswith("/unrecordable"):
             outcome, blame = Outcome.UNKNOWN, Blame.PASSING
             raise CallFailed(Failure("oss", "PutObject", outcome, blame, 500))
-        await super().put(bucket, key, body, content_type)
+        await super().put(bucket, key, body, content_type, may_replace=may_replace)
 
 
 class World:

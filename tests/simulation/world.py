@@ -94,6 +94,8 @@ class World:
         """Start one more worker."""
         # As in a container: the name outlives the process that bore it.
         names = {f"host-{n}" for n in range(self.scenario.workers)}
+        if self.scenario.share_a_name:
+            names = {"host-x"}
         name = min(names - {each.plan.worker for each in self.running()}, default="host-x")
         process = Process(self, len(self.processes) + 1, self.scenario.plan(name))
         self.processes.append(process)

@@ -63,7 +63,7 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    async with vendor() as (script, session):
+    async with vendor(x_mns_request_id="R") as (script, session):
         sessions = (session, session)
         clock = QuickClock()
         yield Bench(script, MnsClient(script.url, "q", lambda: CREDENTIALS, sessions, clock))
@@ -82,6 +82,18 @@ def is_signed(asked: Asked) -> bool:
     ]
     digest = hmac.digest(b"secret", "\n".join(parts).encode(), hashlib.sha1)
     return headers["authorization"] == f"MNS AK:{base64.b64encode(digest).decode()}"
+
+
+@pytest.mark.parametrize("operation", ["receive", "delete", "change_visibility", "attributes"])
+@pytest.mark.parametrize(("status", "body"), [(200, "<html>log in</html>"), (204, ""), (200, "{}")])
+async def test_a_success_that_mns_never_gave_is_unknown(
+    bench: Bench, operation: str, status: int, body: str
+) -> None:
+    bench.mns.mark.clear()
+    bench.mns.answer(status, body)
+    failure = await bench.failure(operation)
+    assert "answered by something that is not MNS" in failure.message
+    assert (failure.outcome, failure.blame) == (Outcome.UNKNOWN, Blame.PASSING)
 
 
 async def test_a_poll_asks_for_sixteen_and_waits(bench: Bench) -> None:

@@ -22,7 +22,7 @@ PEEKED = (
 
 @pytest.fixture
 async def mns() -> AsyncIterator[tuple[Vendor, MnsClient]]:
-    async with vendor() as (script, session):
+    async with vendor(x_mns_request_id="R") as (script, session):
         keys = AlibabaCredentials("AK", "secret")
         client = MnsClient(script.url, "q", lambda: keys, (session, session), QuickClock())
         yield script, client

@@ -96,7 +96,7 @@ async def test_the_bucket_stands_in_the_host_but_on_loopback_in_the_path(
         (403, "SignatureDoesNotMatch", Blame.CREDENTIALS),
         (403, "RequestTimeTooSkewed", Blame.CREDENTIALS),
         (404, "NoSuchBucket", Blame.SERVICE),
-        (409, "FileAlreadyExists", Blame.SERVICE),
+        (409, "FileAlreadyExists", Blame.ITEM),
         (408, "RequestTimeout", Blame.PASSING),
         (429, "QpsLimitExceeded", Blame.PASSING),
         (500, "InternalError", Blame.PASSING),
@@ -157,9 +157,19 @@ async def test_a_look_says_yes_no_or_that_it_was_not_allowed(
 ) -> None:
     script, store = oss
     named = {"x_oss_err": base64.b64encode(error(code).encode()).decode()} if code else {}
-    script.answer(status, **named)
+    script.answer(status, x_oss_request_id="R", **named)
     assert await store.exists("films", "a.txt") is found
     assert script.asked[0].method == "HEAD"
+
+
+@pytest.mark.parametrize("status", [200, 404, 403])
+async def test_a_look_that_a_stranger_answers_is_no_answer(
+    oss: tuple[Vendor, OssClient], status: int
+) -> None:
+    script, store = oss
+    script.answer(status)
+    with pytest.raises(CallFailed, match="answered by something that is not OSS"):
+        await store.exists("films", "a.txt")
 
 
 async def test_a_look_that_fails_in_passing_is_no_answer(oss: tuple[Vendor, OssClient]) -> None:

@@ -78,7 +78,7 @@ async def test_a_bucket_that_is_not_there_is_no_answer(oss: tuple[Vendor, OssCli
 async def test_a_page_that_oss_never_gave_is_no_object(oss: tuple[Vendor, OssClient]) -> None:
     script, store = oss
     script.answer(200, "<html>please log in</html>")
-    with pytest.raises(CallFailed, match="not from OSS"):
+    with pytest.raises(CallFailed, match="something that is not OSS"):
         await store.get("logs", "a")
 
 

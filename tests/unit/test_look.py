@@ -138,9 +138,11 @@ class Halved(ModelStore):
 
     failing = ""
 
-    async def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
+    async def put(
+        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
+    ) -> None:
         await self.answer("put")
-        await super().put(bucket, key, body, content_type)
+        await super().put(bucket, key, body, content_type, may_replace=may_replace)
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         await self.answer("exists")

@@ -15,7 +15,7 @@ from doubles.vendors import ModelStore
 from worker.errors import Blame, Failure, Outcome
 from worker.post import Verdict
 from worker.record import NAME_BYTES_MAX, Records, lag_seconds, record_line, record_name
-from worker.record_log import LINES_MAX, GroupCommit, LogRecords
+from worker.record_log import LINES_MAX, NAMES_MAX, GroupCommit, LogRecords
 
 PREFIX = "oms_source_record/task/success_object/"
 LATER = failure(message="later")
@@ -262,3 +262,19 @@ async def test_one_who_joined_and_is_cancelled_disturbs_nobody() -> None:
     quitter.cancel()
     writes.may_end.set()
     assert (await leader, await follower) == (None, None)
+
+
+async def test_a_log_object_that_exists_is_never_overwritten(bench: Bench) -> None:
+    twin = Bench()
+    twin.log._store = bench.store
+    await bench.log.record([verdict("a")])
+    assert await twin.log.record([verdict("b")]) == [None]
+    bodies = [json.loads(body)["key"] for body in bench.store.objects.values()]
+    assert sorted(bodies) == ["a", "b"]
+
+
+async def test_a_log_write_gives_up_after_a_bounded_number_of_taken_names(bench: Bench) -> None:
+    taken = Failure("oss", "PutObject", Outcome.REJECTED, Blame.ITEM, 409, "FileAlreadyExists")
+    bench.store.fail("put", *[taken] * NAMES_MAX)
+    assert await bench.log.record([verdict("a")]) == [taken]
+    assert len(bench.store.called("put")) == NAMES_MAX

@@ -47,6 +47,10 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
+    def has_header(self, prefix: str) -> bool:
+        """Whether the name of a header begins so, in lower case: a vendor marks all that it sends."""
+        return any(name.lower().startswith(prefix) for name in self.headers)
+
     def excerpt(self) -> str:
         """Return the start of the body as one line, for messages to people."""
         return one_line(self.body[: 4 * TEXT_CHARS_MAX].decode("utf-8", "replace"))
@@ -109,6 +113,21 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
             raise aiohttp.ClientPayloadError(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def from_elsewhere(service: str, vendor: str, operation: str, answer: Answer) -> Failure:
+    """Return the failure of an answer that is not the vendor's: of a proxy, a firewall or a portal.
+
+    Whether the call had its effect is not known, and time may heal it.
+    """
+    return Failure(
+        service=service,
+        operation=operation,
+        outcome=Outcome.UNKNOWN,
+        blame=Blame.PASSING,
+        status=answer.status,
+        message=f"answered by something that is not {vendor}: {answer.excerpt() or 'an empty body'}",
+    )
 
 
 def _no_answer(request: Request, outcome: Outcome, error: Exception) -> CallFailed:

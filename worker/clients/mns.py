@@ -18,7 +18,7 @@ from mns.mns_request import RequestBase, ResponseBase
 from yarl import URL
 
 from worker.clients import mns_wire
-from worker.clients.http import Answer, Request, one_line, retry_after_seconds, send
+from worker.clients.http import Answer, Request, from_elsewhere, one_line, retry_after_seconds, send
 from worker.clock import Clock
 from worker.credentials import AlibabaCredentials
 from worker.errors import Blame, CallFailed, Failure, Outcome
@@ -34,6 +34,8 @@ VISIBILITY_SECONDS_MAX = 43_200
 _GONE = frozenset({"MessageNotExist", "ReceiptHandleError"})
 # Only these name a message or a handle; what is refused elsewhere is refused for every message.
 _OF_ONE_ITEM = frozenset({"BatchDeleteMessage", "ChangeMessageVisibility", "SendMessage"})
+# MNS puts its version and a request id on all that it sends; a portal or a proxy does not.
+_MARK = "x-mns-"
 _CREDENTIAL_CODES = frozenset(
     {
         "InvalidAccessKeyId",
@@ -82,6 +84,7 @@ class MnsClient:
             self._acks, "BatchDeleteMessage", "DELETE", f"{self._path}/messages", body
         )
         if answer.status < 300:
+            self._require_success("BatchDeleteMessage", answer)
             return {}
         failed = mns_wire.failed_handles(answer.body)
         if not failed and self._error(answer)[0] not in _GONE:
@@ -182,15 +185,18 @@ class MnsClient:
         return "", answer.excerpt(), one_line(answer.headers.get("x-mns-request-id", ""))
 
     def _require_success(self, operation: str, answer: Answer) -> None:
-        if answer.status < 300:
-            return
-        self._fail(operation, answer)
+        if answer.status >= 300:
+            self._fail(operation, answer)
+        if not answer.has_header(_MARK):
+            raise CallFailed(from_elsewhere("mns", "MNS", operation, answer))
 
     def _fail(self, operation: str, answer: Answer) -> NoReturn:
         code, message, request_id = self._error(answer)
         blame = _blame(answer.status, code)
         if blame is Blame.ITEM and operation not in _OF_ONE_ITEM:
             blame = Blame.SERVICE
+        if blame is Blame.ITEM and not code and not answer.has_header(_MARK):
+            raise CallFailed(from_elsewhere("mns", "MNS", operation, answer))
         outcome = Outcome.REJECTED if blame is Blame.ITEM else Outcome.RETRY_LATER
         wait = retry_after_seconds(answer.headers, self._clock.wall())
         raise CallFailed(

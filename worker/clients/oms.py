@@ -17,7 +17,15 @@ import aiohttp
 from yarl import URL
 
 from settings import SyncTask
-from worker.clients.http import Answer, Request, one_line, retry_after_seconds, send, skew_seconds
+from worker.clients.http import (
+    Answer,
+    Request,
+    from_elsewhere,
+    one_line,
+    retry_after_seconds,
+    send,
+    skew_seconds,
+)
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.keys import quote_for_oms
@@ -28,6 +36,9 @@ SKEW_SECONDS_MAX = 900
 # Real texts of Huawei services name the throttle's window: "... limit:100,time:1 minute".
 _WINDOW = re.compile(r"over ratelimit,limit:\d+,time:(\d{1,6}) (second|minute|hour)")
 _WINDOW_UNIT_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
+
+# A redirect, a log-in, a proxy that speaks for itself.
+_OF_STRANGERS = ("location", "www-authenticate", "proxy-authenticate", "x-squid-error")
 
 # OMS error codes: all of them come with status 400, these whatever the keys are.
 _NEVER_THE_KEYS = {
@@ -90,8 +101,8 @@ class OmsClient:
         answer = await self._call("CreateSyncEvents", "POST", self._events_url, body)
         if not 200 <= answer.status < 300:
             raise CallFailed(classify("CreateSyncEvents", answer, self._clock.wall()))
-        if answer.body.lstrip()[:1] == b"<":
-            raise CallFailed(_from_elsewhere(answer))
+        if not is_acceptance(answer):
+            raise CallFailed(from_elsewhere("oms", "OMS", "CreateSyncEvents", answer))
         return one_line(answer.headers.get("X-Request-Id", ""))
 
     async def show(self) -> TaskState:
@@ -101,12 +112,27 @@ class OmsClient:
         if answer.status != HTTPStatus.OK:
             raise CallFailed(classify("ShowSyncTask", answer, self._clock.wall()))
         details = _json_object(answer.body)
-        return TaskState(str(details.get("status", "")), details)
+        if "status" not in details:
+            raise CallFailed(from_elsewhere("oms", "OMS", "ShowSyncTask", answer))
+        return TaskState(str(details["status"]), details)
 
     async def _call(self, operation: str, method: str, url: URL, body: bytes) -> Answer:
         headers = {"Content-Type": "application/json"}
         signed = sign(method, url, headers, body, self._credentials(), self._clock.wall())
         return await send(self._session, Request("oms", operation, method, url, signed, body))
+
+
+def is_acceptance(answer: Answer) -> bool:
+    """Whether a 2xx is OMS's: no body, or an empty JSON object, and no header that only a stranger sends.
+
+    OMS API reference, CreateSyncEvents: the answer has no body. What a proxy, a firewall or a portal says
+    with a 200 must not count: the change would be lost.
+    """
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    is_strange = kind.endswith(("html", "xml")) or any(map(answer.has_header, _OF_STRANGERS))
+    body = answer.body.strip(b" \t\r\n")
+    is_empty = not body or (body[:1] == b"{" and not body[1:-1].strip() and body[-1:] == b"}")
+    return is_empty and not is_strange
 
 
 def classify(operation: str, answer: Answer, now: float) -> Failure:
@@ -117,6 +143,9 @@ def classify(operation: str, answer: Answer, now: float) -> Failure:
     )
     text = str(details.get("error_msg") or details.get("errorMsg") or details.get("message") or "")
     blame = _blame(answer.status, code)
+    if blame is Blame.ITEM and not code:
+        # Whatever refuses a key names a code; a firewall or a proxy does not.
+        return from_elsewhere("oms", "OMS", operation, answer)
     return Failure(
         service="oms",
         operation=operation,
@@ -129,18 +158,6 @@ def classify(operation: str, answer: Answer, now: float) -> Failure:
             str(details.get("request_id") or answer.headers.get("X-Request-Id", ""))
         ),
         retry_after_seconds=_retry_after(answer, text, now),
-    )
-
-
-def _from_elsewhere(answer: Answer) -> Failure:
-    """Return the failure of a success that OMS never gave, as a proxy's log-in page is one."""
-    return Failure(
-        service="oms",
-        operation="CreateSyncEvents",
-        outcome=Outcome.UNKNOWN,
-        blame=Blame.PASSING,
-        status=answer.status,
-        message=f"the answer is not from OMS: {answer.excerpt()}",
     )
 
 

@@ -21,13 +21,15 @@ from oss2.exceptions import make_exception
 from yarl import URL
 
 from worker.clients import oss_listing
-from worker.clients.http import Answer, Request, one_line, retry_after_seconds, send
+from worker.clients.http import Answer, Request, from_elsewhere, one_line, retry_after_seconds, send
 from worker.clients.oss_listing import Page
 from worker.clients.oss_signature import canonical_query, sign
 from worker.clock import Clock
 from worker.credentials import AlibabaCredentials
 from worker.errors import Blame, CallFailed, Failure, Outcome
 
+# The refusal of a put under a name that exists (OSS PutObject, x-oss-forbid-overwrite).
+NAME_TAKEN = "FileAlreadyExists"
 _CREDENTIAL_CODES = frozenset(
     {
         "InvalidAccessKeyId",
@@ -38,6 +40,8 @@ _CREDENTIAL_CODES = frozenset(
     }
 )
 
+# OSS puts its request id on all that it sends; a portal or a proxy does not.
+_MARK = "x-oss-request-id"
 _NO_QUERY: Mapping[str, str] = {}
 
 
@@ -76,9 +80,16 @@ class OssClient:
         self._scheme, self._netloc = parts.scheme, parts.netloc
         self._is_path_style = _is_path_style(parts.hostname or "")
 
-    async def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
-        """Write an object and return when OSS has confirmed it. Raises `CallFailed`."""
+    async def put(
+        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
+    ) -> None:
+        """Write an object and return when OSS has confirmed it. Raises `CallFailed`.
+
+        Without `may_replace`, a name that is taken is refused with the code `FileAlreadyExists`.
+        """
         headers = {"content-type": content_type}
+        if not may_replace:
+            headers["x-oss-forbid-overwrite"] = "true"
         if body:
             headers["content-md5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
         answer = await self._call("PutObject", "PUT", bucket, key, headers, body)
@@ -139,6 +150,8 @@ class OssClient:
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether the object is there; None where this identity may not look. Raises `CallFailed`."""
         answer = await self._call("HeadObject", "HEAD", bucket, key, {}, b"")
+        if not answer.has_header(_MARK):
+            raise CallFailed(from_elsewhere("oss", "OSS", "HeadObject", answer))
         if answer.status == 200:
             return True
         failure = self._failure("HeadObject", answer)
@@ -176,9 +189,8 @@ class OssClient:
     def _require_success(self, operation: str, answer: Answer) -> None:
         if not 200 <= answer.status < 300:
             raise CallFailed(self._failure(operation, answer))
-        if "x-oss-request-id" not in answer.headers:
-            why = f"the answer is not from OSS: {answer.excerpt()}"
-            raise CallFailed(_unusable(operation, answer, why))
+        if not answer.has_header(_MARK):
+            raise CallFailed(from_elsewhere("oss", "OSS", operation, answer))
 
     def _failure(self, operation: str, answer: Answer) -> Failure:
         error = make_exception(_Readable(answer))
@@ -228,7 +240,7 @@ def _seconds(http_date: str) -> float:
 
 
 def _unusable(operation: str, answer: Answer, why: str) -> Failure:
-    """Return the failure of a success that cannot be one: damaged, or a proxy's log-in page."""
+    """Return the failure of a success that is damaged."""
     return Failure(
         service="oss",
         operation=operation,
@@ -245,4 +257,4 @@ def _blame(status: int, code: str) -> Blame:
     if status in (408, 429) or status >= 500:
         return Blame.PASSING
     # Our calls have one form: whatever else is refused (a wrong region, for one) is refused for every name.
-    return Blame.ITEM if code == "InvalidObjectName" else Blame.SERVICE
+    return Blame.ITEM if code in ("InvalidObjectName", NAME_TAKEN) else Blame.SERVICE
