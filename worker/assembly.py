@@ -32,6 +32,7 @@ from worker.relay import Capacity, Probe, Relay, Side
 from worker.retry import Backoff, Retry
 from worker.selection import Selection
 from worker.service import Pace, Service
+from worker.source import Source
 from worker.undelivered import Undelivered
 
 POSTS_MAX = 128
@@ -119,12 +120,13 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     dead_letters = DeadLetters(records, plan.worker, clock)
     looks = Looks(ports.store, lambda: not breakers.oss.is_open, clock, journal)
     journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
+    source = Source()
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
         ),
-        selection=Selection(reader, plan.key_encoding, plan.log_bucket, journal),
+        selection=Selection(reader, plan.key_encoding, plan.log_bucket, source, journal),
         dedupe=Dedupe(journal),
         poster=Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys),
         records=records,
@@ -137,7 +139,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     probed: tuple[tuple[Breaker, Probe], ...] = (
         (breakers.mns, lambda: probes.queue(ports.queue, leases)),
         (breakers.oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id)),
-        (breakers.oms, lambda: probes.sink(ports.sink)),
+        (breakers.oms, lambda: probes.sink(ports.sink, source, plan.log_bucket)),
         (breakers.acks, lambda: probes.queue(ports.queue, leases)),
     )
     sides = _sides(ports, breakers, dead_letters, leases, journal)

@@ -25,6 +25,7 @@ class Cause(StrEnum):
     UNDECODABLE = "undecodable"
     REJECTED = "rejected"
     MAX_DELIVERIES = "max-deliveries"
+    UNROUTED = "unrouted"
     RECEIVE_LIMIT = "receive-limit"
 
 

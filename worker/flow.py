@@ -11,7 +11,7 @@ from worker.decode import decode
 from worker.dedupe import Change, Dedupe
 from worker.delete import Deleter
 from worker.errors import Blame, Failure
-from worker.events import ObjectEvent, Undecodable
+from worker.events import Undecodable
 from worker.lease import Held, Leases
 from worker.post import Poster
 from worker.receive import Receiver
@@ -38,16 +38,21 @@ class Flow:
         async with asyncio.TaskGroup() as aside:
             for held in await self.receiver.receive(is_short=is_short):
                 try:
-                    changes = self.selection.select(decode(held.message.body))
+                    choice = self.selection.select(decode(held.message.body))
                 except Undecodable as why:
                     aside.create_task(
                         self._bury(held, Cause.UNDECODABLE, why.reason), name="dead letter"
                     )
                     continue
-                if is_resolved(changes):
-                    self._admit(held, [(each.event, each.readings[0]) for each in changes])
-                else:
+                changes, held.foreign_buckets = choice
+                if not is_resolved(changes):
                     aside.create_task(self._resolve(held, changes), name="key readings")
+                elif self.dedupe.admit(held, [(each.event, each.readings[0]) for each in changes]):
+                    continue
+                elif held.foreign_buckets:
+                    aside.create_task(self._finish(held), name="dead letter")
+                else:
+                    self.deleter.delete(held)
 
     async def carry(self, batch: Sequence[Change]) -> None:
         """Post a batch, record what became of each key, delete the messages that wait for nothing more."""
@@ -59,23 +64,24 @@ class Flow:
             ):
                 await self._finish(held)
 
-    def _admit(self, held: Held, changes: Sequence[tuple[ObjectEvent, str]]) -> None:
-        if not self.dedupe.admit(held, changes):
-            self.deleter.delete(held)
-
     async def _resolve(self, held: Held, changes: Sequence[Selected]) -> None:
-        self._admit(held, await self.selection.resolve(changes))
+        if not self.dedupe.admit(held, await self.selection.resolve(changes)):
+            await self._finish(held)
 
     async def _finish(self, held: Held) -> None:
         """End a message whose changes are all settled."""
-        if held.undone is None and not held.rejected:
-            self.deleter.delete(held)
-        elif held.undone is None:
+        if held.undone is not None:
+            if self._is_hopeless(held, held.undone):
+                await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
+            else:
+                await self.leases.give_back(held, str(held.undone))
+        elif held.rejected:
             await self._bury(held, Cause.REJECTED, str(held.rejected[0][1]))
-        elif self._is_hopeless(held, held.undone):
-            await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
+        elif held.foreign_buckets:
+            names = ", ".join(held.foreign_buckets)
+            await self._bury(held, Cause.UNROUTED, f"the sync task does not copy {names}")
         else:
-            await self.leases.give_back(held, str(held.undone))
+            self.deleter.delete(held)
 
     def _is_hopeless(self, held: Held, undone: Failure) -> bool:
         """Whether it was delivered often enough, and it is the message and no outage that failed it."""

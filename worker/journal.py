@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from worker.post import Verdict
 
 FIELD_CHARS_MAX = 512
+FOREIGN_BUCKETS_SHOWN_MAX = 20
 
 
 class Journal:
@@ -33,6 +34,7 @@ class Journal:
         self.metrics = metrics
         self.log = log or structlog.get_logger("relay").bind()
         self.traces: Traces | None = None
+        self._foreign: set[str] = set()
 
     def received(self, count: int, fresh: Iterable[Held], polled_at: float) -> None:
         """Note the messages of one poll, and begin the traces of those that are new in hand."""
@@ -57,6 +59,20 @@ class Journal:
             "Point LOG_BUCKET to another bucket, or keep oms_source_record/ out of the event rule",
             action="decode",
             key=bounded(key),
+        )
+
+    def foreign(self, bucket: str, source: str) -> None:
+        """Warn, once for each of a few buckets, that the queue brings events of another bucket."""
+        self.metrics.foreign.inc()
+        if bucket in self._foreign or len(self._foreign) >= FOREIGN_BUCKETS_SHOWN_MAX:
+            return
+        self._foreign.add(bucket)
+        self.log.error(
+            "the queue brings events of a bucket that the sync task does not copy: they are kept as dead "
+            "letters and not posted. Narrow the event rule, or run a relay with a queue and a task for it",
+            action="decode",
+            bucket=bounded(bucket),
+            source_bucket=source,
         )
 
     def merged(self) -> None:

@@ -62,6 +62,7 @@ class Held:
     pending: int = 0
     undone: Failure | None = None
     rejected: tuple[tuple[str, Failure], ...] = ()
+    foreign_buckets: tuple[str, ...] = ()
     is_leaving: bool = False
     renewal: asyncio.Task[None] | None = None
     trace: Trace | None = None

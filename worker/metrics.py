@@ -23,6 +23,9 @@ class Metrics:
         self.own_records = _counter(
             registry, "own_records_ignored", "Events of our own records, ignored."
         )
+        self.foreign = _counter(
+            registry, "foreign_events", "Events of buckets that the sync task does not copy."
+        )
         self.merged = _counter(
             registry, "keys_merged", "Keys that joined one already waiting to be posted."
         )

@@ -35,6 +35,11 @@ class TaskState(Protocol):
         """The state in the vendor's word; empty if unknown."""
         ...
 
+    @property
+    def source_bucket(self) -> str:
+        """The bucket that the task copies; empty if unknown."""
+        ...
+
 
 class Sink(Protocol):
     """What the verbs need of OMS; `worker.clients.oms.OmsClient` is the real one."""

@@ -13,6 +13,7 @@ from worker.journal import Journal
 from worker.lease import Leases
 from worker.post import Sink
 from worker.record import ROOT, Store
+from worker.source import Source
 
 
 class Queue(Protocol):
@@ -48,26 +49,34 @@ class Probes:
         name = f"{ROOT}/{task_id}/probe/relay.json"
         await store.put(bucket, name, json.dumps(body).encode(), "application/json")
 
-    async def sink(self, sink: Sink) -> None:
-        """Ask for the task's state; a task that is not SYNCHRONIZING takes no events."""
+    async def sink(self, sink: Sink, source: Source, log_bucket: str) -> None:
+        """Ask for the task's state, and learn which bucket it copies.
+
+        A task that is not SYNCHRONIZING takes no events, and one that copies the log bucket would copy our
+        records, each of which would be an event of its own.
+        """
         try:
             state = await sink.show()
         except CallFailed as failed:
-            self._may_be_denied(failed, "oms:synctask:get", "the first post decides")
+            instead = "the first post decides, and events of other buckets cannot be told apart"
+            self._may_be_denied(failed, "oms:synctask:get", instead)
             return
+        source.bucket = state.source_bucket
         if not state.is_synchronizing:
-            raise CallFailed(
-                Failure(
-                    "oms",
-                    "ShowSyncTask",
-                    Outcome.RETRY_LATER,
-                    Blame.SERVICE,
-                    200,
-                    message=f"the sync task is {state.status or 'in an unknown state'}",
-                )
+            raise _of_task(f"the sync task is {state.status or 'in an unknown state'}")
+        if source.bucket == log_bucket:
+            raise _of_task(
+                f"the sync task copies {log_bucket}, which is LOG_BUCKET: each record would be announced as "
+                "a change. Nothing is received; set LOG_BUCKET to another bucket"
             )
 
     def _may_be_denied(self, failed: CallFailed, action: str, instead: str) -> None:
         if failed.failure.status != 403 or failed.failure.blame is Blame.CREDENTIALS:
             raise failed
         self._log.warning(f"{failed}; {instead}. Grant {action} to this key", action="probe")
+
+
+def _of_task(why: str) -> CallFailed:
+    return CallFailed(
+        Failure("oms", "ShowSyncTask", Outcome.RETRY_LATER, Blame.SERVICE, 200, message=why)
+    )

@@ -9,6 +9,7 @@ from worker.events import ObjectEvent
 from worker.journal import Journal
 from worker.keys import KeyEncoding, KeyReader, readings
 from worker.record import ROOT
+from worker.source import Source
 
 
 class Selected(NamedTuple):
@@ -18,6 +19,13 @@ class Selected(NamedTuple):
     readings: tuple[str, ...]
 
 
+class Choice(NamedTuple):
+    """What is to be posted, and the buckets whose changes the sync task does not copy."""
+
+    changes: list[Selected]
+    foreign_buckets: tuple[str, ...] = ()
+
+
 class Selection:
     """Chooses what to sync. Our own records never are: they would announce themselves for ever.
 
@@ -25,16 +33,22 @@ class Selection:
     """
 
     def __init__(
-        self, reader: KeyReader, encoding: KeyEncoding, log_bucket: str, journal: Journal
+        self,
+        reader: KeyReader,
+        encoding: KeyEncoding,
+        log_bucket: str,
+        source: Source,
+        journal: Journal,
     ) -> None:
+        self._source = source
         self._reader = reader
         self._encoding = encoding
         self._log_bucket = log_bucket
         self._journal = journal
 
-    def select(self, events: Iterable[ObjectEvent]) -> list[Selected]:
-        """Return the changes among the events; the others are counted and left out."""
-        selected = []
+    def select(self, events: Iterable[ObjectEvent]) -> Choice:
+        """Choose the changes of the task's own bucket among the events; the others are counted."""
+        selected, foreign = [], []
         for event in events:
             self._journal.decoded(event.kind)
             if not event.kind.is_change:
@@ -43,8 +57,12 @@ class Selection:
             if event.bucket == self._log_bucket and any(map(_is_of_record, found)):
                 self._journal.own_record(event.key)
                 continue
+            if self._source.is_foreign(event.bucket):
+                self._journal.foreign(event.bucket, self._source.bucket)
+                foreign.append(event.bucket)
+                continue
             selected.append(Selected(event, found))
-        return selected
+        return Choice(selected, tuple(dict.fromkeys(foreign)))
 
     async def resolve(self, selected: Sequence[Selected]) -> list[tuple[ObjectEvent, str]]:
         """Return each change under the keys it has to be posted as, asking the source bucket where needed."""

@@ -117,6 +117,7 @@ class ModelStore(Script):
 @dataclass(frozen=True)
 class ModelState:
     status: str
+    source_bucket: str = ""
 
     @property
     def is_synchronizing(self) -> bool:
@@ -130,6 +131,7 @@ class ModelSink(Script):
     bad: set[str] = field(default_factory=set)
     status: str = "SYNCHRONIZING"
     accepted: list[str] = field(default_factory=list)
+    source_bucket: str = ""
 
     def __post_init__(self) -> None:
         Script.__init__(self)
@@ -145,4 +147,4 @@ class ModelSink(Script):
 
     async def show(self) -> ModelState:
         self.play("show")
-        return ModelState(self.status)
+        return ModelState(self.status, self.source_bucket)

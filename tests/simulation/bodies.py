@@ -14,6 +14,7 @@ from worker.keys import readings
 from worker.record import ROOT
 
 SOURCE_BUCKET = "photos"
+FOREIGN_BUCKET = "films"
 LOG_BUCKET = "relay-log"
 TASK_ID = "task-7"
 
@@ -76,6 +77,13 @@ class Letter:
         """The events that have to be posted."""
         return [event for event in self.events if event.is_change]
 
+    @property
+    def is_unrouted(self) -> bool:
+        """Whether some of it is about a bucket that the task does not copy."""
+        return any(
+            event.bucket == FOREIGN_BUCKET and event.name in CHANGE_NAMES for event in self.events
+        )
+
 
 @dataclass(slots=True)
 class Mix:
@@ -91,6 +99,7 @@ class Mix:
     nothing_share: float = 0.06
     repeated_share: float = 0.05
     nameless_share: float = 0.05
+    foreign_share: float = 0.03
     events_max: int = 3
     is_url_encoded: bool = False
     poison: frozenset[str] = field(default=frozenset())
@@ -103,6 +112,7 @@ class Writer:
     def __init__(self, mix: Mix, rng: random.Random) -> None:
         self.mix = mix
         self._rng = rng
+        self._foreign = random.Random("foreign")
         self._number = 0
         self.poison = [f"poison/{n}?.bin" for n in range(mix.poison_keys)]
         self.unrecordable = [f"cursed/{n}.bin" for n in range(mix.unrecordable_keys)]
@@ -141,6 +151,9 @@ class Writer:
         ]
         if rng.random() < 0.1:
             events.append(self._event(events[0].key, CHANGE_NAMES[0]))
+        if self._foreign.random() < self.mix.foreign_share:
+            # A namesake in another bucket, alone or beside changes of our own.
+            self._foreign.choice(events).bucket = FOREIGN_BUCKET
         return self.letter(at, tuple(events))
 
     def letter(self, at: float, events: tuple[Event, ...]) -> Letter:

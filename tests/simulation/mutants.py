@@ -19,6 +19,7 @@ from worker.lease import Held
 from worker.post import Poster, Verdict
 from worker.record import Records
 from worker.record_log import LogRecords
+from worker.source import Source
 
 Mutant = Callable[[ExitStack], None]
 
@@ -179,6 +180,11 @@ def log_objects_replaced(stack: ExitStack) -> None:
     _patch(stack, LogRecords, "put", replacing)
 
 
+def foreign_bucket_posted(stack: ExitStack) -> None:
+    """Post the keys of a bucket that the task does not copy."""
+    _patch(stack, Source, "is_foreign", lambda *_: False)
+
+
 def undecodable_dropped(stack: ExitStack) -> None:
     """Delete what cannot be read, without a dead letter."""
 
@@ -203,6 +209,7 @@ MUTANTS: dict[str, Mutant] = {
         deduped_by_key_and_time,
         merged_into_a_started_post,
         log_objects_replaced,
+        foreign_bucket_posted,
         undecodable_dropped,
         *LIFE_MUTANTS,
     )

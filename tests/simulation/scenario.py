@@ -96,6 +96,8 @@ class Scenario:
                 return "" if stored.letter.content is Content.UNDECODABLE else "it can be read"
             case "rejected":
                 return "" if keys & self.poison else "none of its keys is bad"
+            case "unrouted":
+                return "" if stored.letter.is_unrouted else "all of it is of the task's bucket"
             case "max-deliveries":
                 if stored.dequeue_count < self.max_deliveries:
                     return f"it was delivered only {stored.dequeue_count} times"

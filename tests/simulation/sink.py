@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from simulation.bodies import SOURCE_BUCKET
 from simulation.faults import Trouble, answered
 from simulation.loop import VirtualLoop
 from simulation.wire import Exchange, Wire
@@ -25,6 +26,7 @@ class State:
     """What ShowSyncTask says."""
 
     status: str
+    source_bucket: str = SOURCE_BUCKET
 
     @property
     def is_synchronizing(self) -> bool:

@@ -169,6 +169,11 @@ class World:
                 self.ledger.violated(
                     "G1 record before delete", f"{stored.message_id} was not buried"
                 )
+        for stored in oracles.messages.values():
+            if stored.letter.is_unrouted and stored.message_id not in oracles.dead:
+                self.ledger.violated(
+                    "G1 record before delete", f"{stored.message_id} is of a foreign bucket"
+                )
         for event in oracles.events:
             if event.key not in self.scenario.poison and (
                 oracles.accepted_at.get(event.key, 0) <= event.sent

@@ -75,5 +75,6 @@ def test_a_listing_of_names_alone_gives_the_groups() -> None:
         "undecodable",
         "rejected",
         "max-deliveries",
+        "unrouted",
         "receive-limit",
     ]

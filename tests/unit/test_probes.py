@@ -10,6 +10,7 @@ from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.errors import Blame, CallFailed
 from worker.lease import Leases
 from worker.probes import Probes
+from worker.source import Source
 
 DENIED = failure(Blame.SERVICE, status=403, code="AccessDenied")
 FAILURES = [
@@ -30,6 +31,7 @@ class Bench:
             self.queue, self.clock, self.heard.journal, visibility_seconds=30, limit=100
         )
         self.sink = ModelSink()
+        self.source = Source()
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ async def test_a_store_that_refuses_a_write_fails_its_probe(bench: Bench, fault:
 
 
 async def test_a_synchronizing_task_passes(bench: Bench) -> None:
-    await bench.probes.sink(bench.sink)
+    await bench.probes.sink(bench.sink, bench.source, "logs")
     assert bench.heard.lines == []
 
 
@@ -84,13 +86,13 @@ async def test_a_task_that_takes_no_events_fails_its_probe(
 ) -> None:
     bench.sink.status = status
     with pytest.raises(CallFailed, match=text) as raised:
-        await bench.probes.sink(bench.sink)
+        await bench.probes.sink(bench.sink, bench.source, "logs")
     assert raised.value.failure.blame is Blame.SERVICE
 
 
 async def test_a_denied_look_at_the_task_is_no_verdict_on_it(bench: Bench) -> None:
     bench.sink.fail("show", DENIED)
-    await bench.probes.sink(bench.sink)
+    await bench.probes.sink(bench.sink, bench.source, "logs")
     (line,) = bench.heard.lines
     assert "Grant oms:synctask:get" in line["event"]
 
@@ -99,4 +101,17 @@ async def test_a_denied_look_at_the_task_is_no_verdict_on_it(bench: Bench) -> No
 async def test_a_task_that_cannot_be_asked_fails_its_probe(bench: Bench, fault: object) -> None:
     bench.sink.fail("show", fault)  # type: ignore[arg-type]
     with pytest.raises(CallFailed):
-        await bench.probes.sink(bench.sink)
+        await bench.probes.sink(bench.sink, bench.source, "logs")
+
+
+async def test_the_probe_learns_which_bucket_the_task_copies(bench: Bench) -> None:
+    bench.sink.source_bucket = "films"
+    await bench.probes.sink(bench.sink, bench.source, "logs")
+    assert bench.source.bucket == "films"
+
+
+async def test_a_task_that_copies_the_log_bucket_is_refused(bench: Bench) -> None:
+    bench.sink.source_bucket = "logs"
+    with pytest.raises(CallFailed, match="set LOG_BUCKET to another bucket") as raised:
+        await bench.probes.sink(bench.sink, bench.source, "logs")
+    assert raised.value.failure.blame is Blame.SERVICE

@@ -6,6 +6,7 @@ from doubles.build import Heard, event
 from worker.events import Kind
 from worker.keys import KeyEncoding, KeyReader
 from worker.selection import Selected, Selection, is_resolved
+from worker.source import Source
 
 
 class Bench:
@@ -14,8 +15,9 @@ class Bench:
     def __init__(self, objects: set[str] | None = None, encoding: KeyEncoding = "auto") -> None:
         self.heard = Heard()
         self.objects = objects
+        self.source = Source()
         reader = KeyReader(encoding, self.exists, 10)
-        self.selection = Selection(reader, encoding, "logs", self.heard.journal)
+        self.selection = Selection(reader, encoding, "logs", self.source, self.heard.journal)
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         assert bucket == "films"
@@ -25,7 +27,7 @@ class Bench:
 def test_only_changes_are_selected_and_every_event_is_counted() -> None:
     bench = Bench()
     events = [event(kind, kind=kind) for kind in Kind]
-    selected = bench.selection.select(events)
+    selected = bench.selection.select(events).changes
     assert {each.event.kind for each in selected} == {
         Kind.CREATED,
         Kind.MODIFIED,
@@ -38,7 +40,7 @@ def test_only_changes_are_selected_and_every_event_is_counted() -> None:
 def test_our_own_records_are_ignored_with_a_loud_warning() -> None:
     bench = Bench()
     own = event("oms_source_record/task/success_object/a", bucket="logs")
-    assert bench.selection.select([own]) == []
+    assert bench.selection.select([own]).changes == []
     (line,) = bench.heard.lines
     assert line["log_level"] == "warning"
     assert "LOG_BUCKET" in line["event"]
@@ -61,13 +63,13 @@ def test_our_own_records_are_ignored_however_their_keys_are_written(
     encoding: KeyEncoding, key: str
 ) -> None:
     bench = Bench(encoding=encoding)
-    assert bench.selection.select([event(key, bucket="logs")]) == []
+    assert bench.selection.select([event(key, bucket="logs")]).changes == []
     assert bench.heard.count("own_records_ignored_total") == 1
 
 
 def test_a_key_that_is_no_record_under_the_encoding_that_was_set_is_selected() -> None:
     key = "oms_source_record%2Ftask%2Fsuccess_object%2Fa"
-    selected = Bench(encoding="raw").selection.select([event(key, bucket="logs")])
+    selected = Bench(encoding="raw").selection.select([event(key, bucket="logs")]).changes
     assert [each.readings for each in selected] == [(key,)]
 
 
@@ -81,17 +83,17 @@ def test_a_key_that_is_no_record_under_the_encoding_that_was_set_is_selected() -
     ],
 )
 def test_what_only_looks_like_our_own_record_is_selected(bucket: str, key: str) -> None:
-    assert len(Bench().selection.select([event(key, bucket=bucket)])) == 1
+    assert len(Bench().selection.select([event(key, bucket=bucket)]).changes) == 1
 
 
 def test_a_key_that_reads_one_way_needs_no_look() -> None:
-    selected = Bench().selection.select([event("plain.txt")])
+    selected = Bench().selection.select([event("plain.txt")]).changes
     assert selected == [Selected(event("plain.txt"), ("plain.txt",))]
     assert is_resolved(selected)
 
 
 def test_a_key_that_reads_two_ways_has_to_be_resolved() -> None:
-    selected = Bench().selection.select([event("plain.txt"), event("a%20b")])
+    selected = Bench().selection.select([event("plain.txt"), event("a%20b")]).changes
     assert selected[1].readings == ("a%20b", "a b")
     assert not is_resolved(selected)
 
@@ -110,11 +112,28 @@ async def test_the_source_bucket_settles_an_ambiguous_key_and_in_doubt_both_are_
     objects: set[str] | None, keys: list[str]
 ) -> None:
     bench = Bench(objects)
-    selected = bench.selection.select([event("x"), event("a%20b")])
+    selected = bench.selection.select([event("x"), event("a%20b")]).changes
     assert [key for _, key in await bench.selection.resolve(selected)] == keys
 
 
 @pytest.mark.parametrize(("encoding", "key"), [("raw", "a%20b"), ("url", "a b")])
 def test_with_a_known_encoding_no_key_is_ambiguous(encoding: KeyEncoding, key: str) -> None:
-    selected = Bench(encoding=encoding).selection.select([event("a%20b")])
+    selected = Bench(encoding=encoding).selection.select([event("a%20b")]).changes
     assert [each.readings for each in selected] == [(key,)]
+
+
+@pytest.mark.parametrize("known", ["", "films"])
+def test_changes_of_another_bucket_are_told_apart_once_the_source_is_known(known: str) -> None:
+    bench = Bench()
+    bench.source.bucket = known
+    events = [event("a", bucket="films"), event("a", bucket="music"), event("b", bucket="music")]
+    choice = bench.selection.select(events)
+    if not known:
+        assert len(choice.changes) == 3
+        assert choice.foreign_buckets == ()
+        return
+    assert [each.event.bucket for each in choice.changes] == ["films"]
+    assert choice.foreign_buckets == ("music",)
+    assert bench.heard.count("foreign_events_total") == 2
+    (line,) = bench.heard.lines
+    assert (line["log_level"], line["bucket"], line["source_bucket"]) == ("error", "music", "films")

@@ -76,6 +76,11 @@ class TaskState:
         """Whether the task is known to take events now."""
         return self.status == "SYNCHRONIZING"
 
+    @property
+    def source_bucket(self) -> str:
+        """The bucket that the task copies; empty where it does not say."""
+        return str(self.details.get("src_bucket") or "")
+
 
 class OmsClient:
     """One sync task. Every attempt is signed anew over exactly the bytes that are sent."""
