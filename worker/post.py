@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import NamedTuple, Protocol
 
 from worker.breaker import State
@@ -17,6 +18,9 @@ from worker.dedupe import Change
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.journal import Journal
 from worker.service import Service
+
+# So many keys in a row may be refused for good where no key was ever accepted, and no control key is known.
+UNVOUCHED_MAX = 20
 
 # CreateSyncEvents, OMS API reference: "maximum 10 objects", beside a generated limit of 100.
 KEYS_DOCUMENTED = 10
@@ -78,6 +82,7 @@ class _Post:
     posted_at: float = 0.0
     request_id: str = ""
     failure: Failure | None = None
+    number: int = 0
 
     @property
     def is_rejected(self) -> bool:
@@ -87,6 +92,16 @@ class _Post:
         outcome = self.failure.outcome if self.failure else Outcome.ACCEPTED
         facts = (outcome, self.posted_at, self.request_id, self.failure, self.attempts)
         return [Verdict(change, *facts) for change in self.batch]
+
+
+@dataclass(slots=True)
+class _Control:
+    """What vouches for the task: a key that it took, the number of the newest such post, refusals since."""
+
+    key: str | None = None
+    number: int = 0
+    refused: int = 0
+    under_way: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Poster:
@@ -101,6 +116,8 @@ class Poster:
         self._clock = clock
         self._journal = journal
         self._is_waiting = False
+        self._control = _Control()
+        self._numbers = count(1)
 
     async def post(self, batch: Sequence[Change]) -> list[Verdict]:
         """Post the batch. ACCEPTED and REJECTED are final; with the others the keys are still owed."""
@@ -160,6 +177,7 @@ class Poster:
         async def attempt() -> str:
             post.attempts += 1
             post.posted_at = self._clock.wall()
+            post.number = next(self._numbers)
             return await self._sink.post(keys)
 
         try:
@@ -167,39 +185,92 @@ class Poster:
         except CallFailed as failed:
             post.failure = failed.failure
             post.request_id = failed.failure.request_id
+        else:
+            self._control.key = keys[0]
+            self._control.number = max(self._control.number, post.number)
         return post
 
-    async def _split(self, refused: _Post, *, is_vouched: bool = False) -> list[Verdict]:
+    async def _split(self, refused: _Post, since: int | None = None) -> list[Verdict]:
         """Halve a refused batch until the bad keys stand alone, while it is keys that are refused.
 
-        A lone key is bad only if the task was seen synchronizing before its post (`is_vouched`) and after:
-        else a task that was stopped and started again would cost good keys.
+        A lone key is bad only if the task was seen synchronizing, and took another key, before its post, and
+        is synchronizing after it: else a task that comes and goes would cost good keys. `since` is the number
+        of the post that was refused first, None if it is this one.
         """
+        is_last = since is not None and len(refused.batch) == 1
         refused.failure = await self._blame(refused)
-        if not refused.is_rejected or (is_vouched and len(refused.batch) == 1):
+        if refused.is_rejected and is_last:
+            refused.failure = self._counted(refused.failure)
+        if not refused.is_rejected or is_last:
             return refused.verdicts()
         half = len(refused.batch) // 2
         verdicts = []
         for part in filter(None, (refused.batch[:half], refused.batch[half:])):
-            post = await self._send(part, refused.attempts)
+            post = await self._send_vouched(part, refused, since or refused.number)
             verdicts += (
-                await self._split(post, is_vouched=True) if post.is_rejected else post.verdicts()
+                await self._split(post, since or refused.number)
+                if post.is_rejected
+                else post.verdicts()
             )
         return verdicts
+
+    async def _send_vouched(self, part: Sequence[Change], refused: _Post, since: int) -> _Post:
+        """Post a part of a refused batch; a lone key only after the task has taken another one."""
+        why = await self._vouch(refused.failure, since) if len(part) == 1 else None
+        if why is not None:
+            return _Post(part, refused.attempts, refused.posted_at, refused.request_id, why)
+        return await self._send(part, refused.attempts)
 
     async def _blame(self, refused: _Post) -> Failure | None:
         """Blame the keys if the task, asked after the refusal, takes events; else the service (G3)."""
         failure = refused.failure
         if failure is None or await self._is_synchronizing():
             return failure
+        return self._of_service(failure, "and the sync task is not known to be SYNCHRONIZING")
+
+    def _of_service(self, failure: Failure, why: str) -> Failure:
         blamed = replace(
             failure,
             outcome=Outcome.RETRY_LATER,
             blame=Blame.SERVICE,
-            message=f"{failure.message} (and the sync task is not known to be SYNCHRONIZING)",
+            message=f"{failure.message} ({why})",
         )
         self._service.breaker.open(blamed)
         return blamed
+
+    async def _vouch(self, failure: Failure | None, since: int) -> Failure | None:
+        """Return why the task is to blame; None once it has taken a key that was posted after number `since`.
+
+        A wave of refusals is the task's fault. Where no other post has shown that it still takes keys, one
+        that it took before, the control key, is posted once more: for OMS a needless announcement.
+        """
+        control = self._control
+        async with control.under_way:
+            if failure is None or control.key is None or control.number > since:
+                return None
+            try:
+                control.number = await self._post_again(control.key)
+            except CallFailed as failed:
+                if failed.failure.outcome is not Outcome.REJECTED:
+                    return failed.failure
+                return self._of_service(failure, "and so is a key that OMS has accepted before")
+        return None
+
+    async def _post_again(self, key: str) -> int:
+        """Post a control key; return the number of that post."""
+        number = next(self._numbers)
+        await self._service.call("CreateSyncEvents", lambda: self._sink.post([key]))
+        return number
+
+    def _counted(self, failure: Failure | None) -> Failure | None:
+        """Let a bounded number of refusals in a row count where no key was ever accepted."""
+        if failure is None or self._control.key is not None:
+            return failure
+        if self._control.refused < UNVOUCHED_MAX:
+            self._control.refused += 1
+            return failure
+        why = f"and {UNVOUCHED_MAX} other keys in a row were, while none was ever accepted"
+        return self._of_service(failure, why)
 
     async def _is_synchronizing(self) -> bool:
         try:

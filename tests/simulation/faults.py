@@ -25,6 +25,7 @@ class Trouble(StrEnum):
     DENIED = "denied"
     CREDENTIALS = "credentials refused"
     STOPPED = "task stopped"
+    WAVE = "every key refused"
 
 
 class Kind(Enum):
@@ -118,7 +119,7 @@ class Weather:
             return Fate(Kind.EARLY if operation == "receive" else Kind.GOOD, there, back)
         if trouble is Trouble.SILENT:
             return Fate(self.rng.choice(_SILENT), there, back)
-        if trouble is Trouble.STOPPED:
+        if trouble in (Trouble.STOPPED, Trouble.WAVE):
             return Fate(Kind.GOOD, there, back)
         is_after = trouble in (Trouble.CUT_AFTER, Trouble.BROKEN_AFTER)
         kind = Kind.FAILED_AFTER if is_after else Kind.FAILED

@@ -180,6 +180,15 @@ def log_objects_replaced(stack: ExitStack) -> None:
     _patch(stack, LogRecords, "put", replacing)
 
 
+def refusals_taken_at_their_word(stack: ExitStack) -> None:
+    """Bury what is refused while the task says SYNCHRONIZING, whatever else is refused as well."""
+
+    async def vouch(*_: Any) -> None:
+        return None
+
+    _patch(stack, Poster, "_vouch", vouch)
+
+
 def foreign_bucket_posted(stack: ExitStack) -> None:
     """Post the keys of a bucket that the task does not copy."""
     _patch(stack, Source, "is_foreign", lambda *_: False)
@@ -210,6 +219,7 @@ MUTANTS: dict[str, Mutant] = {
         merged_into_a_started_post,
         log_objects_replaced,
         foreign_bucket_posted,
+        refusals_taken_at_their_word,
         undecodable_dropped,
         *LIFE_MUTANTS,
     )

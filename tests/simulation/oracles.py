@@ -16,6 +16,7 @@ from simulation.verdicts import lease_was_fair
 from worker.assembly import POSTS_MAX
 from worker.clients.mns import BATCH
 from worker.events import Message
+from worker.retry import ATTEMPTS_MAX
 
 if TYPE_CHECKING:
     from simulation.process import Process
@@ -141,20 +142,34 @@ class Oracles(Archive):
         memory = self.memory(process)
         if not 1 <= len(keys) <= process.plan.capacity.batch_keys or under_way >= POSTS_MAX:
             self.ledger.violated("G8 bounded", f"{len(keys)} keys, {under_way} posts under way")
-        for key in keys:
+        is_control = self._is_control(process, keys)
+        for key in keys if not is_control else ():
             if key not in self.expected or keys.count(key) > 1:
                 self.ledger.violated("G2 dedupe", f"posted without need: {key[:60]!r}")
             seen = memory.seen_of_key.get(key)
             if seen is not None and seen <= memory.done and not self._awaits(process, key):
                 self.ledger.violated("G2 dedupe", f"posted again though recorded: {key[:60]!r}")
-        post = Post(process, tuple(keys), number, f"R{number:06}")
+        post = Post(process, tuple(keys), number, f"R{number:06}", is_control=is_control)
         self.posts[post.request_id] = post
         return post
+
+    def _is_control(self, process: Process, keys: Sequence[str]) -> bool:
+        """Whether this is a key that was accepted before, posted to see if the task still takes any."""
+        memory = self.memory(process)
+        if len(keys) > 1 or keys[0] not in self.accepted_at or not memory.refusals:
+            return False
+        memory.refusals -= not self._awaits(process, keys[0])
+        return True
 
     def _awaits(self, process: Process, key: str) -> bool:
         """Whether a message in hand has this key: a change that was announced twice may be on its way."""
         held = (self.messages[message_id] for message_id in process.in_hand)
         return any(event.key == key for stored in held for event in stored.letter.changes)
+
+    def rejected(self, post: Post) -> None:
+        """OMS refuses the keys of a post: that allows a few posts of a control key."""
+        self.ledger.note("oms", "rejected", post.request_id)
+        self.memory(post.process).refusals += ATTEMPTS_MAX
 
     def accepted(self, post: Post) -> None:
         """OMS takes the keys of a post."""
@@ -169,7 +184,8 @@ class Oracles(Archive):
 
     def accept_known(self, post: Post) -> None:
         """The process hears that its post was accepted."""
-        self.known_accepts.update(post.keys)
+        if not post.is_control:
+            self.known_accepts.update(post.keys)
 
     def refused(self, process: Process) -> None:
         """The process hears that its credentials are refused."""

@@ -44,6 +44,7 @@ class Post:
     request_id: str
     is_accepted: bool = False
     is_known: bool = False
+    is_control: bool = False
 
 
 class SinkModel:
@@ -78,8 +79,9 @@ class SinkModel:
     def _decide(self, exchange: Exchange[str], post: Post, wire: Wire, oracles: Oracles) -> None:
         self._at_work -= 1
         is_stopped = wire.weather.is_on("oms", Trouble.STOPPED, self._loop.time())
-        if is_stopped or not self._poison.isdisjoint(post.keys):
-            oracles.ledger.note("oms", "rejected", post.request_id)
+        is_wave = wire.weather.is_on("oms", Trouble.WAVE, self._loop.time())
+        if is_stopped or is_wave or not self._poison.isdisjoint(post.keys):
+            oracles.rejected(post)
             exchange.fail(answered("oms", exchange.operation, Blame.ITEM, 400))
             return
         oracles.accepted(post)

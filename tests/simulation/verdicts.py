@@ -21,6 +21,7 @@ class Memory:
     recorded: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     refused_at: float = float("-inf")
+    refusals: int = 0
 
     def why_not_done(self, event: Event, dead_cause: str | None) -> str:
         """Say why a message with this event must not be deleted yet; empty if it may."""

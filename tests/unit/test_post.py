@@ -13,7 +13,7 @@ from doubles.clock import EPOCH, QuickClock
 from doubles.vendors import ModelSink
 from worker.breaker import State
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.post import KEYS_DOCUMENTED, Poster, Verdict
+from worker.post import KEYS_DOCUMENTED, UNVOUCHED_MAX, Poster, Verdict
 
 
 class Bench:
@@ -246,3 +246,58 @@ async def test_a_batch_that_fails_while_nothing_works_stays_whole(bench: Bench) 
     verdicts = await bench.post("a", "b")
     assert bench.posts == [["a", "b"]] * 3
     assert all(v.outcome is not Outcome.ACCEPTED for v in verdicts)
+
+
+async def test_a_wave_of_refusals_costs_no_key_once_one_was_accepted(bench: Bench) -> None:
+    """The task says SYNCHRONIZING all along, and refuses what it took a moment ago."""
+    await bench.post("control")
+    bench.sink.bad = {"control", *map(str, range(300))}
+    verdicts = [verdict for n in range(300) for verdict in await bench.post(str(n))]
+    assert all(verdict.outcome is Outcome.RETRY_LATER for verdict in verdicts)
+    assert bench.service.breaker.is_open
+    assert "a key that OMS has accepted before" in str(bench.service.breaker.failure)
+    assert len(bench.posts) <= 4
+
+
+async def test_a_wave_from_the_first_key_on_costs_at_most_twenty(bench: Bench) -> None:
+    bench.sink.bad = set(map(str, range(300)))
+    outcomes = [verdict.outcome for n in range(300) for verdict in await bench.post(str(n))]
+    assert outcomes.count(Outcome.REJECTED) == UNVOUCHED_MAX
+    assert bench.service.breaker.is_open
+    assert "none was ever accepted" in str(bench.service.breaker.failure)
+
+
+async def test_a_key_refused_in_a_wave_that_ends_is_posted_again(bench: Bench) -> None:
+    await bench.post("control")
+    bench.sink.fail("post", failure(Blame.ITEM, status=400, code="OMS.1009"))
+    (verdict,) = await bench.post("a")
+    assert verdict.outcome is Outcome.ACCEPTED
+    assert bench.posts == [["control"], ["a"], ["control"], ["a"]]
+
+
+async def test_an_acceptance_lets_refusals_count_again(bench: Bench) -> None:
+    bench.sink.bad = set(map(str, range(300)))
+    for n in range(UNVOUCHED_MAX):
+        await bench.post(str(n))
+    await bench.post("good")
+    outcomes = [verdict.outcome for n in range(100, 140) for verdict in await bench.post(str(n))]
+    assert outcomes == [Outcome.REJECTED] * 40
+    assert not bench.service.breaker.is_open
+
+
+async def test_a_control_key_is_posted_only_where_nothing_else_vouches(bench: Bench) -> None:
+    await bench.post("good")
+    bench.sink.bad = {"bad", "worse"}
+    await bench.post("a", "b", "c", "bad")
+    assert ["good"] not in bench.posts[1:]
+    await bench.post("worse")
+    assert bench.posts[-1] in (["good"], ["a"], ["b"], ["c"])
+
+
+async def test_a_control_key_that_gets_no_answer_is_no_verdict(bench: Bench) -> None:
+    await bench.post("good")
+    bench.sink.bad = {"bad"}
+    unknown = failure(outcome=Outcome.UNKNOWN, message="timed out")
+    bench.sink.fail("post", None, unknown, unknown, unknown)
+    (verdict,) = await bench.post("bad")
+    assert (verdict.outcome, verdict.failure) == (Outcome.UNKNOWN, unknown)
