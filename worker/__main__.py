@@ -1,5 +1,15 @@
-"""`python -m worker`."""
+"""`python -m worker`, and `oms-relay` where it is installed."""
 
-from worker.cli import main
+from worker import early
 
-main()
+
+def main() -> None:
+    """Hear signals first, then load the commands, which takes a moment, and run one."""
+    early.listen()
+    from worker import cli  # noqa: PLC0415  heavy: a signal must be heard before it
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

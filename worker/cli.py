@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from settings import load_settings
-from worker import __version__, app, logs
+from worker import __version__, app, early, logs
 from worker.commands import register
 from worker.errors import Fatal
 
@@ -33,6 +33,7 @@ def _version(is_asked: bool) -> None:
 
 @commands.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -41,6 +42,9 @@ def _root(
     ] = False,
 ) -> None:
     """Hold the options that stand before a command."""
+    del version  # its callback has answered
+    if context.invoked_subcommand != "run":
+        early.let_go()
 
 
 @commands.command()

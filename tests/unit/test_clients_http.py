@@ -273,3 +273,12 @@ def test_what_only_talks_about_a_token_is_left_alone(text: str) -> None:
 def test_a_line_may_be_longer_where_it_is_asked_for() -> None:
     text = "a" * 2 * TEXT_CHARS_MAX
     assert one_line(text, chars_max=len(text)) == text
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'x' * 64}.example"])
+async def test_a_host_that_cannot_be_looked_up_is_a_failed_call(host: str) -> None:
+    async with open_session(connections=1, total_seconds=5) as session:
+        request = Request("oss", "PutObject", "PUT", URL(f"http://{host}/", encoded=True), {})
+        with pytest.raises(CallFailed) as raised:
+            await send(session, request)
+    assert raised.value.failure.outcome is Outcome.RETRY_LATER

@@ -99,6 +99,9 @@ async def send(session: aiohttp.ClientSession, request: Request) -> Answer:
             return Answer(response.status, response.headers, body)
     except aiohttp.ClientConnectorError as error:
         raise _no_answer(request, Outcome.RETRY_LATER, error) from error
+    except UnicodeError as error:
+        # A host with an empty or overlong label cannot even be looked up.
+        raise _no_answer(request, Outcome.RETRY_LATER, error) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _no_answer(request, Outcome.UNKNOWN, error) from error
 
