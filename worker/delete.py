@@ -66,8 +66,8 @@ class Deleter:
         left = await self._call(batch)
         for finished in batch:
             held, end, why = finished
-            self._leases.let_go(held)
-            if finished not in left:
+            was_in_hand = self._leases.let_go(held)
+            if finished not in left and was_in_hand:
                 took = self._clock.monotonic() - held.taken_at
                 self._journal.ended(held, end, took, why)
         self._journal.metrics.deleted.inc(len(batch) - len(left))

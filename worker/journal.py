@@ -106,7 +106,7 @@ class Journal:
         self.metrics.renewed(result)
 
     def ended(self, held: Held, end: str, took_seconds: float, why: str = "") -> None:
-        """Log the one line that ends a message: deleted, released or dead_letter; end its trace as well."""
+        """Log the one line that ends a message: deleted, released, lapsed or dead_letter; end its trace."""
         self.metrics.ended(end)
         facts: dict[str, str | int] = {
             "message_id": held.message.message_id,
@@ -123,7 +123,7 @@ class Journal:
             more = {"why": bounded(why), **advice}
             self.log.warning(text, action=end, took_ms=took_ms, **facts, **more)
         if held.trace is not None:
-            if end != "released":
+            if end not in ("released", "lapsed"):
                 held.trace.passed(Verb.DELETE)
             held.trace.end(facts, bounded(why))
             held.trace = None
@@ -151,6 +151,10 @@ class Journal:
 
 _BAD_ENDS: dict[str, tuple[str, dict[str, str]]] = {
     "released": ("message given back to the queue", {}),
+    "lapsed": (
+        "message could not be given back to the queue: it comes back when its visibility ends",
+        {},
+    ),
     "dead_letter": (
         "message kept as a dead letter and deleted",
         {"hint": "`oms-relay dead list` shows it, `oms-relay dead redrive` sends it again"},

@@ -147,11 +147,17 @@ class Leases:
             self._leased(known, message.receipt_handle, now)
         return fresh
 
-    def let_go(self, held: Held) -> None:
-        """Forget a message: it is deleted, released, or its lease is left to end."""
-        if self.in_hand.get(held.message.message_id) is held:
+    def let_go(self, held: Held) -> bool:
+        """Forget a message: it is deleted, released, or its lease is left to end.
+
+        Returns whether it was in hand until now: of a delete and a release that overlap at the end of the
+        grace time, only the first one is how the message ended.
+        """
+        was_in_hand = self.in_hand.get(held.message.message_id) is held
+        if was_in_hand:
             del self.in_hand[held.message.message_id]
         self._changed.set()
+        return was_in_hand
 
     async def give_back(self, held: Held, why: str) -> None:
         """Release a message that could not be finished: the more deliveries, the later it comes back."""
@@ -160,13 +166,16 @@ class Leases:
     async def release(self, held: Held, seconds: int, why: str) -> None:
         """Make the message visible again in `seconds` and forget it; if that fails, its time-out does it."""
         await self.settled_handles((held,))
+        end, was_in_hand = "lapsed", False
         try:
-            await self._queue.change_visibility(held.receipt_handle, seconds)
+            if await self._queue.change_visibility(held.receipt_handle, seconds) is not None:
+                end = "released"
         except CallFailed:
             pass
         finally:
-            self.let_go(held)
-        self._journal.ended(held, "released", self._clock.monotonic() - held.taken_at, why)
+            was_in_hand = self.let_go(held)
+        if was_in_hand:
+            self._journal.ended(held, end, self._clock.monotonic() - held.taken_at, why)
 
     async def settled_handles(self, leaving: Iterable[Held]) -> None:
         """Stop renewing, and wait for renewals under way: afterwards every handle is the last one."""

@@ -41,7 +41,7 @@ class Metrics:
         self._ended = _counter(
             registry,
             "messages_ended",
-            "Messages that left the relay: deleted, released, dead_letter.",
+            "Messages that left the relay: deleted, released, lapsed, dead_letter.",
             "end",
         )
         self.deleted = _counter(registry, "messages_deleted", "Messages deleted from MNS.")

@@ -177,6 +177,42 @@ async def test_a_release_that_fails_leaves_it_to_the_time_out(bench: Bench) -> N
     await bench.leases.release(held, 1, "why")
     assert bench.leases.in_hand == {}
     assert bench.queue.stored["M000"].visible_at == 30
+    assert bench.heard.count("messages_ended_total", end="released") == 0
+    assert bench.heard.count("messages_ended_total", end="lapsed") == 1
+
+
+async def test_a_lease_that_was_lost_cannot_be_released(bench: Bench) -> None:
+    await bench.take()
+    (held,) = bench.leases.in_hand.values()
+    bench.queue.stored["M000"].handle = "somebody else's"
+    await bench.leases.release(held, 1, "why")
+    assert bench.heard.count("messages_ended_total", end="lapsed") == 1
+
+
+async def test_a_message_that_is_gone_already_is_not_counted_again(bench: Bench) -> None:
+    await bench.take()
+    (held,) = bench.leases.in_hand.values()
+    assert bench.leases.let_go(held)
+    await bench.leases.release(held, 1, "why")
+    assert not bench.leases.let_go(held)
+    assert bench.heard.lines == []
+
+
+async def test_a_slow_renewal_counts_from_the_call_as_mns_counts_it(bench: Bench) -> None:
+    """MNS changemessagevisibility: the new timeout counts from the call, not from its answer."""
+    await bench.take()
+    (held,) = bench.leases.in_hand.values()
+    change = bench.queue.change_visibility
+
+    async def slow(handle: str, seconds: int) -> str | None:
+        found = await change(handle, seconds)
+        await bench.clock.sleep(5)
+        return found
+
+    bench.leases._queue.change_visibility = slow  # type: ignore[method-assign]
+    async with bench.keeping():
+        await bench.pass_time(20.5)
+    assert (held.renew_at, held.lease_ends_at) == (30, 45)
 
 
 async def test_a_message_that_leaves_is_renewed_no_more(bench: Bench) -> None:
