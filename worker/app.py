@@ -36,6 +36,7 @@ from worker.credentials import Chain, Credentials, alibaba_from, huawei_from
 from worker.errors import Fatal
 from worker.health import Health, serving
 from worker.journal import Journal
+from worker.logs import Lossy
 from worker.metrics import Metrics
 from worker.notify import Notifier
 from worker.relay import Capacity, Stops
@@ -58,10 +59,10 @@ SINK_CONNECTIONS = POSTS_MAX + SPARE_CONNECTIONS
 MNS_CALL_SECONDS = 20.0
 
 
-async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
+async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) -> int:
     """Run the relay until a signal; return the exit code. Raises `Fatal` for what the user has to mend.
 
-    `reload` reads the settings again, for credentials in files that have changed.
+    `reload` reads the settings again, for credentials in files that have changed; `lines` takes the log.
     0 after a finished stop, 128 + the signal's number after a second one (as a shell reports it), 70 if
     a task of the relay died of a fault of its own.
     """
@@ -69,6 +70,7 @@ async def run(settings: Settings, reload: Callable[[], Settings]) -> int:
     stops, clock = Stops(), SystemClock()
     signals = Signals(clock, settings.shutdown_grace_seconds)
     journal = Journal(Metrics(_registry()))
+    lines.on_drop = journal.metrics.log_lines_dropped.inc
     flush = begin_tracing(os.environ, WORKER, clock, _rng(), journal)
     for warning in settings.warnings:
         journal.log.warning(warning, action="settings")

@@ -61,9 +61,14 @@ def run() -> None:
 
     """
     settings = load_settings()
-    logs.configure(settings.log_format, settings.log_level)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        raise typer.Exit(runner.run(app.run(settings, load_settings)))
+    lines = logs.Lossy(sys.stderr.fileno())
+    logs.configure(settings.log_format, settings.log_level, lines)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            code = runner.run(app.run(settings, load_settings, lines))
+    finally:
+        lines.drain()
+    raise typer.Exit(code)
 
 
 register(commands)

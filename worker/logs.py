@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import queue
 import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -43,9 +47,71 @@ class _Heard(logging.Handler):
             self._say(record.getMessage())
 
 
-def configure(log_format: str, level: str, stream: TextIO | None = None) -> None:
+LINES_MAX = 5_000
+DRAIN_SECONDS_MAX = 1.0
+
+
+class Lossy:
+    """A text stream that neither blocks nor fails: lines that cannot be written are dropped and counted.
+
+    A thread of its own writes to the file descriptor. A full disk, a file at its size limit, a reader that
+    has left or one that does not read cost lines, never the relay. Works for bytes as well, as `buffer`.
+    """
+
+    def __init__(self, descriptor: int, *, lines_max: int = LINES_MAX) -> None:
+        self.on_drop: Callable[[], None] = lambda: None
+        self._descriptor = descriptor
+        self._lines: queue.Queue[bytes] = queue.Queue(lines_max)
+        self._is_idle = threading.Event()
+        threading.Thread(target=self._run, name="write log lines", daemon=True).start()
+
+    @property
+    def buffer(self) -> Lossy:
+        """The same stream, for bytes."""
+        return self
+
+    def isatty(self) -> bool:
+        """Whether people read along."""
+        return os.isatty(self._descriptor)
+
+    def write(self, text: str | bytes) -> int:
+        """Take one piece of text, or drop it if too many wait."""
+        piece = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
+        self._is_idle.clear()
+        try:
+            self._lines.put_nowait(piece)
+        except queue.Full:
+            self.on_drop()
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: the thread writes as it can."""
+
+    def drain(self, seconds: float = DRAIN_SECONDS_MAX) -> None:
+        """Wait until all is written, at most so long: at the end of the process."""
+        end = time.monotonic() + seconds
+        while not self._lines.empty() or not self._is_idle.is_set():
+            if time.monotonic() > end:
+                return
+            self._is_idle.wait(0.01)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                piece = self._lines.get(timeout=0.05)
+            except queue.Empty:
+                self._is_idle.set()
+                continue
+            try:
+                while piece:
+                    piece = piece[os.write(self._descriptor, piece) :]
+            except OSError:
+                self.on_drop()
+
+
+def configure(log_format: str, level: str, stream: TextIO | Lossy | None = None) -> None:
     """Set up structlog for this process. `log_format` is auto, console or json."""
-    out = stream or sys.stderr
+    out: Any = stream or sys.stderr
     is_console = log_format == "console" or (log_format == "auto" and out.isatty())
     if is_console:
         renderer: Any = structlog.dev.ConsoleRenderer(colors=out.isatty())

@@ -23,6 +23,9 @@ class Metrics:
         self.own_records = _counter(
             registry, "own_records_ignored", "Events of our own records, ignored."
         )
+        self.log_lines_dropped = _counter(
+            registry, "log_lines_dropped", "Log lines that could not be written, or not in time."
+        )
         self.foreign = _counter(
             registry, "foreign_events", "Events of buckets that the sync task does not copy."
         )
