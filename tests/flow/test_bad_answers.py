@@ -13,6 +13,8 @@ from localcloud.faults import Action, Fault
 
 PAGE = "<!DOCTYPE html>\n<html><body><h1>Sign in to Hotel Wi-Fi</h1></body></html>"
 HTML = "text/html"
+JSON = "application/json"
+THROTTLE = '{"error_code":"APIGW.0308","error_msg":"The throttling threshold has been reached"}'
 ANSWERS = {
     "a page with 200": Fault(status=200, body=PAGE, content_type=HTML),
     "a page with 502": Fault(status=502, body=PAGE, content_type=HTML),
@@ -21,7 +23,13 @@ ANSWERS = {
     "nothing with 500": Fault(status=500),
     "5 MB with 200": Fault(status=200, body="<" + "x" * 5_000_000, content_type="text/xml"),
     "5 MB with 503": Fault(status=503, body="x" * 5_000_000),
-    "JSON with 200": Fault(status=200, body='{"a": [1', content_type="application/json"),
+    "JSON with 200": Fault(status=200, body='{"a": [1', content_type=JSON),
+    "a firewall's word with 200": Fault(status=200, body='{"blocked":true}', content_type=JSON),
+    "a throttle with 200": Fault(status=200, body=THROTTLE, content_type=JSON),
+    "a firewall's word with 400": Fault(status=400, body='{"blocked":true}', content_type=JSON),
+    "an empty page with 200": Fault(status=200, content_type=HTML),
+    "a page behind a mark": Fault(status=200, body=f"\ufeff{PAGE}", content_type="text/plain"),
+    "nothing with 204": Fault(status=204),
     "a cut answer": Fault(action=Action.TRUNCATE),
 }
 CALLS = (
@@ -33,7 +41,7 @@ CALLS = (
     ("oms", "CreateSyncEvents"),
 )
 # An empty 200 is how OMS accepts keys: nobody can tell it from a stranger's.
-ACCEPTED = {("CreateSyncEvents", "nothing with 200"), ("CreateSyncEvents", "JSON with 200")}
+ACCEPTED = {("CreateSyncEvents", "nothing with 200"), ("CreateSyncEvents", "nothing with 204")}
 KEYS = {"照片/a", "b", "c"}
 STRIKES = 3
 
