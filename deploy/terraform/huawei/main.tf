@@ -11,6 +11,8 @@ resource "huaweicloud_oms_migration_sync_task" "this" {
   dst_ak                    = var.destination_access_key
   dst_sk                    = var.destination_secret_key
   enable_metadata_migration = true
+  # By OMS's default rule an overwrite of equal size, made while the older state is being copied, is lost.
+  consistency_check = "crc64"
 }
 
 # Give it to the group of the user whose key is HW_AK, in the project of the task.
