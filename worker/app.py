@@ -82,7 +82,15 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
         health = Health(assembled, journal.metrics, clock.monotonic)
         async with serving(health, settings.admin_host, settings.admin_port):
             journal.log.info(
-                "the relay has started", action="start", version=__version__, worker=WORKER
+                "the relay has started",
+                action="start",
+                version=__version__,
+                worker=WORKER,
+                queue=settings.mns_queue,
+                task=settings.sync_task.task_id,
+                log_bucket=settings.log_bucket,
+                region=settings.oss_region,
+                admin=f"{settings.admin_host}:{settings.admin_port}",
             )
             notifier = Notifier.from_environment(os.environ, os.getpid())
             beside = {

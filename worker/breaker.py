@@ -146,7 +146,8 @@ class Breaker:
         return self.failure is not None and self.failure.blame is Blame.CREDENTIALS
 
     def _become(self, state: State, failure: Failure | None) -> None:
-        is_news = state is not self.state or failure != self.failure
+        # Calls that were under way together fail alike, each with a request id of its own: one piece of news.
+        is_news = state is not self.state or _kind(failure) != _kind(self.failure)
         self.state, self.failure = state, failure
         self.trials += state is State.TRIAL
         if not self.is_open:
@@ -159,3 +160,7 @@ class Breaker:
             hear()
         if is_news:
             self._journal.breaker(self.service, state, failure)
+
+
+def _kind(failure: Failure | None) -> object:
+    return failure.kind if failure else None

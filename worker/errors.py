@@ -60,6 +60,11 @@ class Failure:
     request_id: str = ""
     retry_after_seconds: float | None = None
 
+    @property
+    def kind(self) -> tuple[str, str, Blame, int, str]:
+        """What it has in common with others of its kind: all but the words and ids of this one call."""
+        return self.service, self.operation, self.blame, self.status, self.code
+
     def __str__(self) -> str:
         what = f"{self.service} {self.operation}"
         how = f"answered {self.status} {self.code}".rstrip() if self.status else "gave no answer"

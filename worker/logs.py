@@ -47,6 +47,27 @@ class _Heard(logging.Handler):
             self._say(record.getMessage())
 
 
+class _Visible:
+    """Shows control characters as escapes: a key must not write to somebody's terminal."""
+
+    def __init__(self, renderer: Callable[[Any, str, structlog.typing.EventDict], str]) -> None:
+        self._renderer = renderer
+
+    def __call__(self, logger: Any, name: str, fields: structlog.typing.EventDict) -> str:
+        for field, value in fields.items():
+            # A stack trace has lines of its own; it quotes no key.
+            if isinstance(value, str) and field != "exception":
+                fields[field] = visible(value)
+        return self._renderer(logger, name, fields)
+
+
+def visible(text: str) -> str:
+    """Return the text with everything that is not printable escaped, as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 LINES_MAX = 5_000
 DRAIN_SECONDS_MAX = 1.0
 
@@ -114,7 +135,7 @@ def configure(log_format: str, level: str, stream: TextIO | Lossy | None = None)
     out: Any = stream or sys.stderr
     is_console = log_format == "console" or (log_format == "auto" and out.isatty())
     if is_console:
-        renderer: Any = structlog.dev.ConsoleRenderer(colors=out.isatty())
+        renderer: Any = _Visible(structlog.dev.ConsoleRenderer(colors=out.isatty()))
         factory: Any = structlog.PrintLoggerFactory(out)
     else:
         renderer = structlog.processors.JSONRenderer(_json)

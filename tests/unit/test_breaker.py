@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -293,3 +294,14 @@ async def test_a_probe_waits_as_long_as_the_service_has_asked_for(
             breaker.open(failure(Blame.SERVICE, retry_after_seconds=asked))
             await breaker._until_probe_is_due()
     assert waits == [0.0, 20.0, 60.0]
+
+
+async def test_calls_that_fail_together_are_one_piece_of_news() -> None:
+    heard = Heard()
+    breaker = Breaker("oss", QuickClock(), heard.journal)
+    for number in range(10):
+        why = failure(Blame.SERVICE, status=404, code="NoSuchBucket")
+        breaker.open(replace(why, request_id=f"R{number}", message=f"no bucket ({number})"))
+    assert len(heard.lines) == 1
+    assert breaker.failure is not None
+    assert breaker.failure.request_id == "R9"

@@ -217,3 +217,14 @@ def test_an_exception_is_written_in_one_line() -> None:
         structlog.get_logger("relay").exception("broken")
     (line,) = out.text.splitlines()
     assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize("key", ["\x1b[2J\x1b]0;own\x07", "a\x9b31m", "a\u202eb", "a\nb", "\ud800"])
+def test_no_control_character_of_a_key_reaches_a_terminal(key: str) -> None:
+    out = io.TextIOWrapper(io.BytesIO())
+    logs.configure("console", "info", out)
+    structlog.get_logger("relay").bind().info("message done", key=key, event_of=key)
+    out.flush()
+    printed = out.buffer.getvalue().decode()
+    assert printed.endswith("\n")
+    assert printed[:-1].isprintable()
