@@ -92,10 +92,15 @@ class Chain:
             logs.hear(library, _complain)
 
     def fetch(self) -> AlibabaCredentials:
-        """Return what the chain gives now. Blocks; the library caches until shortly before expiry."""
+        """Return what the chain gives now. Blocks; the library caches until shortly before expiry.
+
+        Raises `ValueError` for half a key, as a stranger that answers for the metadata service may give one.
+        """
         if self._client is None:
             self._client = self._make()
         found = self._client.get_credential()
+        if not (found.access_key_id and found.access_key_secret):
+            raise ValueError("the source of credentials answered without a key")
         return AlibabaCredentials(
             found.access_key_id, found.access_key_secret, found.security_token or ""
         )

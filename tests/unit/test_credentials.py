@@ -234,3 +234,18 @@ def test_the_getters_are_what_the_vendors_signers_read() -> None:
     assert NEW.get_access_key_id() == "AK"
     assert NEW.get_access_key_secret() == "new-secret"
     assert NEW.get_security_token() == "new-token"
+
+
+@pytest.mark.parametrize(("key", "secret"), [("", "S"), ("AK", ""), (None, None)])
+def test_half_a_key_is_none(key: str | None, secret: str | None) -> None:
+    class Found:
+        access_key_id = key
+        access_key_secret = secret
+        security_token = "T"
+
+    class Client:
+        def get_credential(self) -> Found:
+            return Found()
+
+    with pytest.raises(ValueError, match="without a key"):
+        Chain(Client).fetch()
