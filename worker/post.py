@@ -96,12 +96,20 @@ class _Post:
 
 @dataclass(slots=True)
 class _Control:
-    """What vouches for the task: a key that it took, the number of the newest such post, refusals since."""
+    """What vouches for the task: a key that it took, and the number of the newest post that it took.
+
+    `refused` counts the keys that were refused for good before it took any.
+    """
 
     key: str | None = None
     number: int = 0
     refused: int = 0
     under_way: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def took(self, key: str, number: int) -> None:
+        """Note that the task took this key in the post of this number."""
+        self.key = key
+        self.number = max(self.number, number)
 
 
 class Poster:
@@ -186,8 +194,7 @@ class Poster:
             post.failure = failed.failure
             post.request_id = failed.failure.request_id
         else:
-            self._control.key = keys[0]
-            self._control.number = max(self._control.number, post.number)
+            self._control.took(keys[0], post.number)
         return post
 
     async def _split(self, refused: _Post, since: int | None = None) -> list[Verdict]:
@@ -204,14 +211,11 @@ class Poster:
         if not refused.is_rejected or is_last:
             return refused.verdicts()
         half = len(refused.batch) // 2
+        since = since or refused.number
         verdicts = []
         for part in filter(None, (refused.batch[:half], refused.batch[half:])):
-            post = await self._send_vouched(part, refused, since or refused.number)
-            verdicts += (
-                await self._split(post, since or refused.number)
-                if post.is_rejected
-                else post.verdicts()
-            )
+            post = await self._send_vouched(part, refused, since)
+            verdicts += await self._split(post, since) if post.is_rejected else post.verdicts()
         return verdicts
 
     async def _send_vouched(self, part: Sequence[Change], refused: _Post, since: int) -> _Post:
@@ -249,18 +253,19 @@ class Poster:
             if failure is None or control.key is None or control.number > since:
                 return None
             try:
-                control.number = await self._post_again(control.key)
+                await self._service.call("CreateSyncEvents", self._post_control_key)
             except CallFailed as failed:
                 if failed.failure.outcome is not Outcome.REJECTED:
                     return failed.failure
                 return self._of_service(failure, "and so is a key that OMS has accepted before")
         return None
 
-    async def _post_again(self, key: str) -> int:
-        """Post a control key; return the number of that post."""
-        number = next(self._numbers)
-        await self._service.call("CreateSyncEvents", lambda: self._sink.post([key]))
-        return number
+    async def _post_control_key(self) -> None:
+        """Post the key that OMS accepted last once more."""
+        key, number = self._control.key, next(self._numbers)
+        if key is not None:
+            await self._sink.post([key])
+            self._control.took(key, number)
 
     def _counted(self, failure: Failure | None) -> Failure | None:
         """Let a bounded number of refusals in a row count where no key was ever accepted."""

@@ -154,9 +154,9 @@ class Oracles(Archive):
         return post
 
     def _is_control(self, process: Process, keys: Sequence[str]) -> bool:
-        """Whether this is a key that was accepted before, posted to see if the task still takes any."""
+        """Whether this is one of the keys accepted last, posted to see if the task still takes any."""
         memory = self.memory(process)
-        if len(keys) > 1 or keys[0] not in self.accepted_at or not memory.refusals:
+        if len(keys) > 1 or keys[0] not in memory.controls or not memory.refusals:
             return False
         memory.refusals -= not self._awaits(process, keys[0])
         return True
@@ -184,6 +184,7 @@ class Oracles(Archive):
 
     def accept_known(self, post: Post) -> None:
         """The process hears that its post was accepted."""
+        self.memory(post.process).controls.append(post.keys[0])
         if not post.is_control:
             self.known_accepts.update(post.keys)
 

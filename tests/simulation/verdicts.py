@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from simulation.bodies import Event
 from simulation.queue import Lease
+
+# A post that asks with a key accepted before may wait for its place while other keys are accepted.
+CONTROLS = 4
 
 
 @dataclass(slots=True)
@@ -22,6 +26,7 @@ class Memory:
     failed: set[str] = field(default_factory=set)
     refused_at: float = float("-inf")
     refusals: int = 0
+    controls: deque[str] = field(default_factory=lambda: deque(maxlen=CONTROLS))
 
     def why_not_done(self, event: Event, dead_cause: str | None) -> str:
         """Say why a message with this event must not be deleted yet; empty if it may."""

@@ -47,10 +47,6 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
 
-    def has_header(self, prefix: str) -> bool:
-        """Whether the name of a header begins so, in lower case: a vendor marks all that it sends."""
-        return any(name.lower().startswith(prefix) for name in self.headers)
-
     def excerpt(self) -> str:
         """Return the start of the body as one line, for messages to people."""
         return one_line(self.body[: 4 * TEXT_CHARS_MAX].decode("utf-8", "replace"))

@@ -187,7 +187,7 @@ class MnsClient:
     def _require_success(self, operation: str, answer: Answer) -> None:
         if answer.status >= 300:
             self._fail(operation, answer)
-        if not answer.has_header(_MARK):
+        if not _is_from_mns(answer):
             raise CallFailed(from_elsewhere("mns", "MNS", operation, answer))
 
     def _fail(self, operation: str, answer: Answer) -> NoReturn:
@@ -195,7 +195,7 @@ class MnsClient:
         blame = _blame(answer.status, code)
         if blame is Blame.ITEM and operation not in _OF_ONE_ITEM:
             blame = Blame.SERVICE
-        if blame is Blame.ITEM and not code and not answer.has_header(_MARK):
+        if blame is Blame.ITEM and not code and not _is_from_mns(answer):
             raise CallFailed(from_elsewhere("mns", "MNS", operation, answer))
         outcome = Outcome.REJECTED if blame is Blame.ITEM else Outcome.RETRY_LATER
         wait = retry_after_seconds(answer.headers, self._clock.wall())
@@ -211,6 +211,10 @@ class _SdkProvider:
 
     def __init__(self, current: Callable[[], AlibabaCredentials]) -> None:
         self.get_credentials = current
+
+
+def _is_from_mns(answer: Answer) -> bool:
+    return any(name.lower().startswith(_MARK) for name in answer.headers)
 
 
 def _blame(status: int, code: str) -> Blame:

@@ -134,7 +134,9 @@ def is_acceptance(answer: Answer) -> bool:
     with a 200 must not count: the change would be lost.
     """
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    is_strange = kind.endswith(("html", "xml")) or any(map(answer.has_header, _OF_STRANGERS))
+    is_strange = kind.endswith(("html", "xml")) or any(
+        name in answer.headers for name in _OF_STRANGERS
+    )
     body = answer.body.strip(b" \t\r\n")
     is_empty = not body or (body[:1] == b"{" and not body[1:-1].strip() and body[-1:] == b"}")
     return is_empty and not is_strange

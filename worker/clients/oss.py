@@ -150,7 +150,7 @@ class OssClient:
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether the object is there; None where this identity may not look. Raises `CallFailed`."""
         answer = await self._call("HeadObject", "HEAD", bucket, key, {}, b"")
-        if not answer.has_header(_MARK):
+        if _MARK not in answer.headers:
             raise CallFailed(from_elsewhere("oss", "OSS", "HeadObject", answer))
         if answer.status == 200:
             return True
@@ -189,7 +189,7 @@ class OssClient:
     def _require_success(self, operation: str, answer: Answer) -> None:
         if not 200 <= answer.status < 300:
             raise CallFailed(self._failure(operation, answer))
-        if not answer.has_header(_MARK):
+        if _MARK not in answer.headers:
             raise CallFailed(from_elsewhere("oss", "OSS", operation, answer))
 
     def _failure(self, operation: str, answer: Answer) -> Failure:
