@@ -122,23 +122,32 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
     source = Source()
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
+    poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
+    probes = Probes(clock, journal)
+
+    async def probe_store() -> None:
+        await probes.store(ports.store, plan.log_bucket, plan.task_id)
+
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
         ),
         selection=Selection(reader, plan.key_encoding, plan.log_bucket, source, journal),
         dedupe=Dedupe(journal),
-        poster=Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys),
+        poster=poster,
         records=records,
         deleter=Deleter(ports.queue, services.acknowledgements, leases, clock, journal),
         dead_letters=dead_letters,
         leases=leases,
         deliveries_max=plan.max_deliveries,
+        witnesses={
+            "oms": poster.takes_keys,
+            "oss": lambda: services.records.works("PutObject", probe_store),
+        },
     )
-    probes = Probes(clock, journal)
     probed: tuple[tuple[Breaker, Probe], ...] = (
         (breakers.mns, lambda: probes.queue(ports.queue, leases)),
-        (breakers.oss, lambda: probes.store(ports.store, plan.log_bucket, plan.task_id)),
+        (breakers.oss, probe_store),
         (breakers.oms, lambda: probes.sink(ports.sink, source, plan.log_bucket)),
         (breakers.acks, lambda: probes.queue(ports.queue, leases)),
     )

@@ -18,9 +18,10 @@ from worker.errors import Blame, CallFailed, Failure
 from worker.journal import Journal
 from worker.retry import RETRY_AFTER_SECONDS_MAX
 
-# A passing fault opens the breaker when nothing has succeeded for this long, over at least so many failures.
-PATIENCE_SECONDS = 5.0
+# So many failures open the breaker with no success between them: one key or one name that is refused for ever
+# must not stop all others. Passing faults open it only when they have lasted as well.
 FAILURES_MIN = 5
+PATIENCE_SECONDS = 5.0
 
 PROBE_SECONDS_FIRST = 1.0
 PROBE_SECONDS_MAX = 30.0
@@ -65,10 +66,6 @@ class Breaker:
         """Whether calls must not be made."""
         return self.state is State.OPEN
 
-    def has_worked_since(self, moment: float) -> bool:
-        """Whether a real call worked after that moment of the monotonic clock, and it is not open."""
-        return not self.is_open and self.succeeded_at > moment
-
     def succeeded(self) -> None:
         """Note a real call that worked."""
         self.succeeded_at = self._clock.monotonic()
@@ -78,16 +75,17 @@ class Breaker:
             self._become(State.CLOSED, None)
 
     def failed(self, failure: Failure) -> None:
-        """Note a real call that failed, and open if the service itself is to blame."""
+        """Note a real call that failed, and open once it is clear that the service itself is to blame."""
         if failure.blame is Blame.ITEM:
             return
         self._failures += 1
         now = self._clock.monotonic()
         self._failing_since = now if self._failing_since is None else self._failing_since
         is_lasting = (
-            now - self._failing_since >= PATIENCE_SECONDS and self._failures >= FAILURES_MIN
+            failure.blame is not Blame.PASSING or now - self._failing_since >= PATIENCE_SECONDS
         )
-        if failure.blame is not Blame.PASSING or self.state is State.TRIAL or is_lasting:
+        is_sure = failure.blame is Blame.CREDENTIALS or self.state is State.TRIAL
+        if is_sure or (is_lasting and self._failures >= FAILURES_MIN):
             self.open(failure)
 
     def open(self, failure: Failure) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.dead import Cause, DeadLetters
@@ -18,10 +18,16 @@ from worker.receive import Receiver
 from worker.record import Records
 from worker.selection import Selected, Selection, is_resolved
 
+# Asks a service for what it did before, and says whether it did it again: then one item's failure is its own.
+Witness = Callable[[], Awaitable[bool]]
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Carries messages through the six verbs; each is deleted only after all its keys are recorded."""
+    """Carries messages through the six verbs; each is deleted only after all its keys are recorded.
+
+    `witnesses` has one per service that can fail a message: "oms" and "oss".
+    """
 
     receiver: Receiver
     selection: Selection
@@ -32,6 +38,7 @@ class Flow:
     dead_letters: DeadLetters
     leases: Leases
     deliveries_max: int
+    witnesses: Mapping[str, Witness]
 
     async def take(self, *, is_short: bool = False) -> None:
         """Receive once, decode each message, and let dedupe merge their keys into what waits to be posted."""
@@ -71,7 +78,7 @@ class Flow:
     async def _finish(self, held: Held) -> None:
         """End a message whose changes are all settled."""
         if held.undone is not None:
-            if self._is_hopeless(held, held.undone):
+            if await self._is_hopeless(held, held.undone):
                 await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
             else:
                 await self.leases.give_back(held, str(held.undone))
@@ -83,12 +90,11 @@ class Flow:
         else:
             self.deleter.delete(held)
 
-    def _is_hopeless(self, held: Held, undone: Failure) -> bool:
+    async def _is_hopeless(self, held: Held, undone: Failure) -> bool:
         """Whether it was delivered often enough, and it is the message and no outage that failed it."""
         if held.message.dequeue_count < self.deliveries_max or not self.receiver.is_open:
             return False
-        has_worked = self.receiver.has_worked_since(undone.service, held.taken_at)
-        return has_worked or undone.blame is Blame.ITEM
+        return undone.blame is Blame.ITEM or await self.witnesses[undone.service]()
 
     async def _bury(self, held: Held, cause: Cause, error: str) -> None:
         """Keep a message as a dead letter, and only then delete it."""

@@ -133,6 +133,12 @@ class Poster:
         self._journal.posted(verdicts)
         return verdicts
 
+    async def takes_keys(self) -> bool:
+        """Whether OMS takes a key that it took before; False where there is none."""
+        if self._control.key is None:
+            return False
+        return await self._service.works("CreateSyncEvents", self._post_control_key)
+
     async def _posted(self, batch: Sequence[Change], attempts: int) -> list[Verdict]:
         breaker, began = self._service.breaker, self._clock.monotonic()
         if len(batch) > 1 and breaker.state is State.TRIAL and breaker.failure is not None:
@@ -143,10 +149,17 @@ class Poster:
             verdicts = await self._split(post)
             self._learn_keys_max(verdicts)
             return verdicts
-        is_the_batch = post.failure is not None and breaker.succeeded_at > began
-        if len(batch) > 1 and is_the_batch and await self._may_go_on():
+        if len(batch) > 1 and self._may_be_the_batch(post, began) and await self._may_go_on():
             return await self._in_two(batch, len(batch) // 2, post.attempts)
         return post.verdicts()
+
+    def _may_be_the_batch(self, post: _Post, began: float) -> bool:
+        """Whether a key of a batch that failed may be the reason: then parts of it may pass."""
+        breaker, failure = self._service.breaker, post.failure
+        if failure is None:
+            return False
+        is_refused = failure.blame is Blame.SERVICE and not breaker.is_open
+        return is_refused or breaker.succeeded_at > began
 
     async def _in_two(self, batch: Sequence[Change], first: int, attempts: int) -> list[Verdict]:
         """Post the batch in two parts, at once: a part that fails on trial lets the other one try."""

@@ -127,13 +127,6 @@ class Receiver:
         """Whether every service works, as far as is known."""
         return not any(breaker.is_open for breaker in self._breakers)
 
-    def has_worked_since(self, service: str, moment: float) -> bool:
-        """Whether this service has done a call after that moment (monotonic), and its breaker is not open."""
-        return any(
-            breaker.service == service and breaker.has_worked_since(moment)
-            for breaker in self._breakers
-        )
-
     async def _may_poll(self, *, is_short: bool) -> bool:
         while not self.is_stopping:
             self.alive_at = self._service.clock.monotonic()

@@ -119,6 +119,14 @@ class Service:
         finally:
             self.limit.release()
 
+    async def works(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> bool:
+        """Whether this call works now."""
+        try:
+            await self.once(operation, attempt)
+        except CallFailed:
+            return False
+        return True
+
     def _learn_failure(self, operation: str, failed: CallFailed, started: float) -> None:
         if isinstance(failed, BreakerOpen):
             return

@@ -49,11 +49,13 @@ class ModelQueue(Script):
         self.clock = clock
         self.visibility_seconds = visibility_seconds
         self.stored: dict[str, Stored] = {}
+        self._sent = 0
         self._handles = 0
 
     def send(self, *bodies: str) -> None:
         for body in bodies:
-            self.stored[f"M{len(self.stored):03}"] = Stored(body)
+            self.stored[f"M{self._sent:03}"] = Stored(body)
+            self._sent += 1
 
     async def receive(self, wait_seconds: int) -> list[Message]:
         self.play("receive", wait_seconds)

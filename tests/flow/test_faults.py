@@ -12,6 +12,7 @@ from harness.relay import Running, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.mns import Attributes
+from worker.breaker import FAILURES_MIN
 
 CALLS = (
     ("mns", "BatchReceiveMessage"),
@@ -75,13 +76,13 @@ async def _survive(fault: Fault, layout: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def _make_give_back(relay: Running) -> None:
-    """Let the next post meet a task that takes no events, so that its messages are given back.
+    """Let the next posts meet a task that takes no events, so that their messages are given back.
 
     A post has to succeed before: the first one of all is on trial, and held until it succeeds.
     """
     relay.cloud.oss.put("source", KEYS[0], b"first")
     await relay.settle()
-    relay.cloud.faults.add(Fault("oms", "CreateSyncEvents", status=404, times=1))
+    relay.cloud.faults.add(Fault("oms", "CreateSyncEvents", status=404, times=FAILURES_MIN))
 
 
 STORM = (

@@ -156,10 +156,18 @@ class Oracles(Archive):
     def _is_control(self, process: Process, keys: Sequence[str]) -> bool:
         """Whether this is one of the keys accepted last, posted to see if the task still takes any."""
         memory = self.memory(process)
-        if len(keys) > 1 or keys[0] not in memory.controls or not memory.refusals:
+        if len(keys) > 1 or keys[0] not in memory.controls:
             return False
-        memory.refusals -= not self._awaits(process, keys[0])
-        return True
+        if self._holds_the_hopeless(process):
+            return True
+        is_asking = memory.refusals > 0
+        memory.refusals -= is_asking and not self._awaits(process, keys[0])
+        return is_asking
+
+    def _holds_the_hopeless(self, process: Process) -> bool:
+        """Whether a message in hand was delivered so often that its end is a question of who is to blame."""
+        counts = (self.messages[message_id].dequeue_count for message_id in process.in_hand)
+        return max(counts, default=0) >= process.plan.max_deliveries
 
     def _awaits(self, process: Process, key: str) -> bool:
         """Whether a message in hand has this key: a change that was announced twice may be on its way."""

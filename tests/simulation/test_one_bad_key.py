@@ -22,6 +22,11 @@ FAILURES = {
     "500": Failure("oms", "CreateSyncEvents", Outcome.RETRY_LATER, Blame.PASSING, 500),
     "403": Failure("oms", "CreateSyncEvents", Outcome.RETRY_LATER, Blame.SERVICE, 403),
 }
+OF_A_RECORD = {
+    "500": Failure("oss", "PutObject", Outcome.UNKNOWN, Blame.PASSING, 500),
+    "403": Failure("oss", "PutObject", Outcome.RETRY_LATER, Blame.SERVICE, 403, "AccessDenied"),
+    "409": Failure("oss", "PutObject", Outcome.RETRY_LATER, Blame.SERVICE, 409, "FileImmutable"),
+}
 
 
 def event(key: str) -> str:
@@ -60,29 +65,38 @@ class BadSink(ModelSink):
 class BadStore(ModelStore):
     """A bucket that never takes the record of the key `unrecordable`."""
 
+    def __init__(self, failure: Failure) -> None:
+        super().__init__()
+        self.failure = failure
+
     async def put(
         self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
     ) -> None:
         await asyncio.sleep(0.02)
         if key.endswith("/unrecordable"):
-            outcome, blame = Outcome.UNKNOWN, Blame.PASSING
-            raise CallFailed(Failure("oss", "PutObject", outcome, blame, 500))
+            raise CallFailed(self.failure)
         await super().put(bucket, key, body, content_type, may_replace=may_replace)
 
 
 class World:
     """A relay over these services, a full queue at first and a new object each half hour."""
 
-    def __init__(self, keys: Sequence[str], failure: Failure | None = None) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str],
+        failure: Failure | None = None,
+        of_a_record: Failure = OF_A_RECORD["500"],
+    ) -> None:
         rng = random.Random(1)
         self.loop = VirtualLoop(rng)
         self.clock = LoopClock(self.loop)
         self.queue, self.sink = SlowQueue(self.clock), BadSink(failure)
         self.queue.send(*map(event, keys))
         self.later: list[str] = []
-        ports = Ports(self.queue, self.sink, BadStore(), self.clock, rng)
-        plan = Plan("w", "t", "logs", Capacity(4, 10, 0.02, 45.0), max_deliveries=5)
-        self.relay: Assembled = assemble(ports, plan, Heard().journal)
+        self.store, self.heard = BadStore(of_a_record), Heard()
+        ports = Ports(self.queue, self.sink, self.store, self.clock, rng)
+        plan = Plan("w", "t", "logs", Capacity(4, 10, 0.02, 45.0), max_deliveries=5, wait_seconds=1)
+        self.relay: Assembled = assemble(ports, plan, self.heard.journal)
 
     def live(self) -> None:
         try:
@@ -110,15 +124,45 @@ def test_a_key_that_oms_always_fails_on_sinks_no_other(status: str, is_first: bo
     world = World(["bad", *good] if is_first else [*good, "bad"], FAILURES[status])
     world.live()
     assert set(world.sink.accepted) == {*good, *world.later}
-    left = {each.body for each in world.queue.stored.values()}
-    assert left <= {event("bad")}
-    if status == "500":
-        assert not left, "it ends as a dead letter, since the service works for others"
+    assert not world.queue.stored, "it ends as a dead letter, since the service works for others"
 
 
-def test_a_record_that_oss_always_fails_on_sinks_no_other() -> None:
+@pytest.mark.parametrize("status", OF_A_RECORD)
+def test_a_record_that_oss_always_fails_on_sinks_no_other(status: str) -> None:
     good = [f"good {number}" for number in range(40)]
-    world = World(["unrecordable", *good])
+    world = World(["unrecordable", *good], of_a_record=OF_A_RECORD[status])
     world.live()
     assert set(world.sink.accepted) == {"unrecordable", *good, *world.later}
+    assert not world.queue.stored
+
+
+class BusyWorld(World):
+    """The same, with 20 new objects a second for two minutes, the bad one after a while."""
+
+    async def _live(self) -> None:
+        stops = Stops()
+        running = asyncio.create_task(self.relay.relay.run(stops))
+        for number in range(20 * 120):
+            await asyncio.sleep(0.05)
+            self.later.append(f"later {number}")
+            self.queue.send(event(self.later[-1]))
+            if number == 100:
+                self.queue.send(event("bad"), event("unrecordable"))
+        await asyncio.sleep(5.0)
+        stops.taking.set()
+        await running
+
+    @property
+    def openings(self) -> list[str]:
+        return [line["why"] for line in self.heard.lines if line["log_level"] == "error"]
+
+
+@pytest.mark.parametrize("of_a_record", ["403", "409"])
+def test_what_is_refused_for_ever_never_stops_what_works(of_a_record: str) -> None:
+    world = BusyWorld([], FAILURES["403"], OF_A_RECORD[of_a_record])
+    world.live()
+    assert world.openings == []
+    assert set(world.sink.accepted) == {"unrecordable", *world.later}
+    dead = [name for name in world.store.objects if "/dead_letter/max-deliveries/" in name]
+    assert len(dead) == 2
     assert not world.queue.stored

@@ -103,10 +103,26 @@ async def test_a_bad_item_on_trial_changes_nothing(breaker: Breaker) -> None:
     assert breaker.state is State.TRIAL
 
 
-@pytest.mark.parametrize("blame", [Blame.CREDENTIALS, Blame.SERVICE])
-def test_wrong_keys_and_a_wrong_service_open_it_at_once(breaker: Breaker, blame: Blame) -> None:
-    closed(breaker).failed(failure(blame))
+def test_refused_credentials_open_it_at_once(breaker: Breaker) -> None:
+    closed(breaker).failed(failure(Blame.CREDENTIALS))
     assert breaker.is_open
+
+
+def test_a_wrong_service_opens_it_when_it_has_failed_a_few_calls_in_a_row(breaker: Breaker) -> None:
+    closed(breaker)
+    for _ in range(FAILURES_MIN - 1):
+        breaker.failed(failure(Blame.SERVICE))
+    assert not breaker.is_open
+    breaker.failed(failure(Blame.SERVICE))
+    assert breaker.is_open
+
+
+def test_one_item_refused_for_ever_among_many_that_work_never_opens_it(breaker: Breaker) -> None:
+    closed(breaker)
+    for _ in range(10 * FAILURES_MIN):
+        breaker.failed(failure(Blame.SERVICE, status=403))
+        breaker.succeeded()
+    assert breaker.state is State.CLOSED
 
 
 def test_bad_items_never_open_it(breaker: Breaker, clock: QuickClock) -> None:
@@ -185,7 +201,7 @@ async def test_trials_that_fail_space_the_probes_and_a_real_success_resets_them(
             await settle()
         if opens:
             breaker.succeeded()
-        breaker.failed(failure(Blame.SERVICE))
+        breaker.open(failure(Blame.SERVICE))
         assert breaker.is_open
     await task
     assert asked == [0.0, 1.0, 2.0, 1.0, 2.0]
@@ -263,19 +279,6 @@ async def test_an_error_that_is_no_failed_call_ends_the_probing(breaker: Breaker
 
     with pytest.raises(ZeroDivisionError):
         await breaker.keep_probing(broken)
-
-
-def test_it_has_worked_since_a_real_call_succeeded(breaker: Breaker, clock: QuickClock) -> None:
-    breaker._become(State.CLOSED, None)
-    assert not breaker.has_worked_since(0.0)
-    clock.now = 10.0
-    breaker.succeeded()
-    assert breaker.has_worked_since(9.0)
-    assert not breaker.has_worked_since(10.0)
-    breaker.failed(failure(Blame.PASSING))
-    assert breaker.has_worked_since(9.0)
-    breaker.open(failure(Blame.SERVICE))
-    assert not breaker.has_worked_since(9.0)
 
 
 async def test_a_probe_waits_as_long_as_the_service_has_asked_for(

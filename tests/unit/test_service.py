@@ -116,7 +116,7 @@ async def test_opening_makes_the_limit_begin_again(called: Service) -> None:
     called.limit = AdaptiveLimit(64)
     called.limit.limit = 32.0
     with pytest.raises(CallFailed):
-        await called.call("Post", Calls(failure(Blame.SERVICE)))
+        await called.call("Post", Calls(failure(Blame.CREDENTIALS)))
     assert called.limit.limit == 1
 
 
@@ -183,7 +183,7 @@ async def test_a_call_on_trial_is_held_through_failed_trials(called: Service) ->
 
 async def test_a_call_that_was_not_on_trial_is_not_held(called: Service) -> None:
     with pytest.raises(CallFailed):
-        await called.persist("Post", Calls(failure(Blame.SERVICE)))
+        await called.persist("Post", Calls(failure(Blame.CREDENTIALS)))
     assert called.breaker.is_open
 
 
