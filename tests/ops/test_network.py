@@ -89,6 +89,25 @@ async def test_a_sound_endpoint_shows_its_certificate_and_its_time(tmp_path: Pat
     assert reached.skew_seconds == pytest.approx(300, abs=20)
 
 
+class LateClock(SystemClock):
+    """A clock between whose looks ten minutes pass."""
+
+    looks = 0
+
+    @classmethod
+    def wall(cls) -> float:
+        cls.looks += 1
+        return SystemClock.wall() + 600 * (cls.looks - 1)
+
+
+async def test_the_time_of_an_answer_is_the_middle_of_the_call(tmp_path: Path) -> None:
+    file = certificate(tmp_path, days=90)
+    async with serving(file, answer()) as url:
+        trust = ssl.create_default_context(cafile=str(file))
+        reached = await Network(LateClock(), trust).reach(url)
+    assert reached.skew_seconds == pytest.approx(300, abs=20)
+
+
 async def test_a_certificate_that_ends_soon_is_a_warning(cloud: LocalCloud, tmp_path: Path) -> None:
     file = certificate(tmp_path, days=5)
     async with serving(file, answer()) as url:
