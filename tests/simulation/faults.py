@@ -26,6 +26,7 @@ class Trouble(StrEnum):
     CREDENTIALS = "credentials refused"
     STOPPED = "task stopped"
     WAVE = "every key refused"
+    STRANGER = "answered by a stranger"
 
 
 class Kind(Enum):
@@ -119,7 +120,7 @@ class Weather:
             return Fate(Kind.EARLY if operation == "receive" else Kind.GOOD, there, back)
         if trouble is Trouble.SILENT:
             return Fate(self.rng.choice(_SILENT), there, back)
-        if trouble in (Trouble.STOPPED, Trouble.WAVE):
+        if trouble in (Trouble.STOPPED, Trouble.WAVE, Trouble.STRANGER):
             return Fate(Kind.GOOD, there, back)
         is_after = trouble in (Trouble.CUT_AFTER, Trouble.BROKEN_AFTER)
         kind = Kind.FAILED_AFTER if is_after else Kind.FAILED

@@ -180,6 +180,11 @@ def log_objects_replaced(stack: ExitStack) -> None:
     _patch(stack, LogRecords, "put", replacing)
 
 
+def strangers_believed(stack: ExitStack) -> None:
+    """Take every 200 for OMS's."""
+    stack.enter_context(mock.patch("worker.clients.oms.is_acceptance", return_value=True))
+
+
 def refusals_taken_at_their_word(stack: ExitStack) -> None:
     """Bury what is refused while the task says SYNCHRONIZING, whatever else is refused as well."""
 
@@ -220,6 +225,7 @@ MUTANTS: dict[str, Mutant] = {
         log_objects_replaced,
         foreign_bucket_posted,
         refusals_taken_at_their_word,
+        strangers_believed,
         undecodable_dropped,
         *LIFE_MUTANTS,
     )

@@ -55,6 +55,7 @@ NAMED: dict[str, Scenario] = {
     "queue-down-an-hour": outage("mns", Trouble.REFUSED),
     "queue-credentials-refused": outage("mns", Trouble.CREDENTIALS, 1200.0),
     "task-stopped": outage("oms", Trouble.STOPPED, 1200.0),
+    "answered-by-strangers": outage("oms", Trouble.STRANGER, 600.0),
     "wave-of-refusals": outage("oms", Trouble.WAVE, 1200.0),
     "posts-refused-while-the-task-answers": Scenario(
         1,

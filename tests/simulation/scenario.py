@@ -20,7 +20,7 @@ EVERYWHERE: tuple[Trouble, ...] = (
 )
 SOMEWHERE: dict[str, tuple[Trouble, ...]] = {
     "mns": (Trouble.EARLY,),
-    "oms": (Trouble.STOPPED, Trouble.STOPPED),
+    "oms": (Trouble.STOPPED, Trouble.STOPPED, Trouble.STRANGER),
 }
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulation.bodies import SOURCE_BUCKET
-from simulation.faults import Trouble, answered
+from simulation.faults import Trouble, answered, no_answer
 from simulation.loop import VirtualLoop
 from simulation.wire import Exchange, Wire
-from worker.errors import Blame
+from worker.clients.http import Answer
+from worker.clients.oms import accepted
+from worker.errors import Blame, Outcome
 from worker.post import TaskState
 
 if TYPE_CHECKING:
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from simulation.process import Process
 
 CALL_SECONDS = 30.0
+# What a portal, a firewall and a gateway say with a 200 in place of OMS.
+STRANGERS = (
+    Answer(200, {"Content-Type": "text/html"}, b"<html>Log in</html>"),
+    Answer(200, {"Content-Type": "text/html"}, b""),
+    Answer(200, {"Content-Type": "application/json"}, b'{"error_code":"APIGW.0308"}'),
+    Answer(200, {}, b"ok"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ class SinkModel:
         self._work_seconds = work_seconds
         self._at_work = 0
 
-    def serve(self, exchange: Exchange[str], post: Post, wire: Wire, oracles: Oracles) -> None:
+    def serve(self, exchange: Exchange[Answer], post: Post, wire: Wire, oracles: Oracles) -> None:
         """Work on a post for a while, then decide."""
         if self._at_work >= self._knee:
             exchange.fail(answered("oms", exchange.operation, Blame.PASSING, 429))
@@ -76,8 +85,11 @@ class SinkModel:
         )
         self._loop.call_later(seconds, self._decide, exchange, post, wire, oracles)
 
-    def _decide(self, exchange: Exchange[str], post: Post, wire: Wire, oracles: Oracles) -> None:
+    def _decide(self, exchange: Exchange[Answer], post: Post, wire: Wire, oracles: Oracles) -> None:
         self._at_work -= 1
+        if wire.weather.is_on("oms", Trouble.STRANGER, self._loop.time()):
+            exchange.answer(self._rng.choice(STRANGERS))
+            return
         is_stopped = wire.weather.is_on("oms", Trouble.STOPPED, self._loop.time())
         is_wave = wire.weather.is_on("oms", Trouble.WAVE, self._loop.time())
         if is_stopped or is_wave or not self._poison.isdisjoint(post.keys):
@@ -85,7 +97,7 @@ class SinkModel:
             exchange.fail(answered("oms", exchange.operation, Blame.ITEM, 400))
             return
         oracles.accepted(post)
-        exchange.answer(post.request_id)
+        exchange.answer(Answer(200, {"X-Request-Id": post.request_id}, b""))
 
 
 class SinkPort:
@@ -101,12 +113,15 @@ class SinkPort:
         """Announce the keys; return a request id."""
         await self._process.breathe()
         post = self._oracles.post_started(self._process, keys, self._wire.open_calls.get("post", 0))
-        return await self._wire.call(
+        answer: Answer = await self._wire.call(
             "post",
             lambda exchange: self._model.serve(exchange, post, self._wire, self._oracles),
             CALL_SECONDS,
-            lambda: self._oracles.accept_known(post),
         )
+        # The real client's own reading, so that worlds can show what it believes.
+        request_id = accepted(answer)
+        self._oracles.accept_known(post)
+        return request_id
 
     async def show(self) -> TaskState:
         """Return the task's state."""
@@ -115,5 +130,9 @@ class SinkPort:
         return await self._wire.call("show", self._show, CALL_SECONDS)
 
     def _show(self, exchange: Exchange[TaskState]) -> None:
-        is_stopped = self._wire.weather.is_on("oms", Trouble.STOPPED, self._wire.loop.time())
+        now, weather = self._wire.loop.time(), self._wire.weather
+        if weather.is_on("oms", Trouble.STRANGER, now):
+            exchange.fail(no_answer("oms", exchange.operation, Outcome.UNKNOWN))
+            return
+        is_stopped = weather.is_on("oms", Trouble.STOPPED, now)
         exchange.answer(State("STOPPED" if is_stopped else "SYNCHRONIZING"))

@@ -42,7 +42,6 @@ class Exchange(Generic[T]):
         loop = wire.loop
         self.operation = operation
         self.future: asyncio.Future[T] = loop.create_future()
-        self.on_delivered: Callable[[], None] | None = None
         self._wire = wire
         self._fate = fate
         self._left_at = loop.time()
@@ -101,8 +100,6 @@ class Exchange(Generic[T]):
             return
         if self._fate.seconds > PROMPT_SECONDS or self.is_early:
             self._wire.caller.troubled(self._wire.service)
-        if self.on_delivered is not None:
-            self.on_delivered()
         self._end()
         self.future.set_result(value)
 
@@ -141,7 +138,6 @@ class Wire:
         operation: str,
         serve: Callable[[Exchange[T]], None],
         limit_seconds: float,
-        on_delivered: Callable[[], None] | None = None,
     ) -> T:
         """Make a call; `serve` has its effect at the service and answers. Of the dead nothing is heard."""
         if not self.caller.is_alive:
@@ -150,7 +146,6 @@ class Wire:
         if fate.kind is not Kind.GOOD or fate.seconds > PROMPT_SECONDS:
             self.caller.troubled(self.service)
         exchange: Exchange[T] = Exchange(self, operation, fate)
-        exchange.on_delivered = on_delivered
         exchange.travel(serve, limit_seconds)
         self.open_calls[operation] = self.open_calls.get(operation, 0) + 1
         try:

@@ -106,9 +106,7 @@ class OmsClient:
         answer = await self._call("CreateSyncEvents", "POST", self._events_url, body)
         if not 200 <= answer.status < 300:
             raise CallFailed(classify("CreateSyncEvents", answer, self._clock.wall()))
-        if not is_acceptance(answer):
-            raise CallFailed(from_elsewhere("oms", "OMS", "CreateSyncEvents", answer))
-        return one_line(answer.headers.get("X-Request-Id", ""))
+        return accepted(answer)
 
     async def show(self) -> TaskState:
         """Return the task's state. Raises `CallFailed`."""
@@ -125,6 +123,13 @@ class OmsClient:
         headers = {"Content-Type": "application/json"}
         signed = sign(method, url, headers, body, self._credentials(), self._clock.wall())
         return await send(self._session, Request("oms", operation, method, url, signed, body))
+
+
+def accepted(answer: Answer) -> str:
+    """Return the request id of an accepted post. Raises `CallFailed` if this 2xx is not OMS's."""
+    if not is_acceptance(answer):
+        raise CallFailed(from_elsewhere("oms", "OMS", "CreateSyncEvents", answer))
+    return one_line(answer.headers.get("X-Request-Id", ""))
 
 
 def is_acceptance(answer: Answer) -> bool:
