@@ -94,16 +94,24 @@ class Chain:
     def fetch(self) -> AlibabaCredentials:
         """Return what the chain gives now. Blocks; the library caches until shortly before expiry.
 
-        Raises `ValueError` for half a key, as a stranger that answers for the metadata service may give one.
+        Raises `ValueError` for part of a key, as a stranger that answers for STS or the metadata service may
+        give one. Keys of STS begin with "STS." and work only with their token (RAM, AssumeRole).
         """
         if self._client is None:
             self._client = self._make()
         found = self._client.get_credential()
+        parts = (found.access_key_id, found.access_key_secret, found.security_token or "")
+        if not all(
+            isinstance(part, str) and part.isascii() and part.isprintable() for part in parts
+        ):
+            raise ValueError("the source of credentials answered with something that is no key")
         if not (found.access_key_id and found.access_key_secret):
             raise ValueError("the source of credentials answered without a key")
-        return AlibabaCredentials(
-            found.access_key_id, found.access_key_secret, found.security_token or ""
-        )
+        if found.access_key_id.startswith("STS.") and not found.security_token:
+            raise ValueError(
+                "the source of credentials answered with a temporary key without its token"
+            )
+        return AlibabaCredentials(*parts)
 
 
 class _Fetch(Generic[T]):

@@ -236,16 +236,21 @@ def test_the_getters_are_what_the_vendors_signers_read() -> None:
     assert NEW.get_security_token() == "new-token"
 
 
-@pytest.mark.parametrize(("key", "secret"), [("", "S"), ("AK", ""), (None, None)])
-def test_half_a_key_is_none(key: str | None, secret: str | None) -> None:
-    class Found:
-        access_key_id = key
-        access_key_secret = secret
-        security_token = "T"
-
-    class Client:
-        def get_credential(self) -> Found:
-            return Found()
-
-    with pytest.raises(ValueError, match="without a key"):
-        Chain(Client).fetch()
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (Found("", "S", "T"), "without a key"),
+        (Found("AK", "", "T"), "without a key"),
+        (Found(None, None, "T"), "no key"),  # type: ignore[arg-type]
+        (Found({"a": 1}, "S", "T"), "no key"),  # type: ignore[arg-type]
+        (Found("<html>\n", "S", "T"), "no key"),
+        (Found("AK", "s\u00e9cret", "T"), "no key"),
+        (Found("STS.AK", "S", None), "without its token"),
+        (Found("STS.AK", "S", ""), "without its token"),
+    ],
+)
+def test_part_of_a_key_is_none(found: Found, why: str) -> None:
+    client = ChainClient()
+    client.found = found
+    with pytest.raises(ValueError, match=why):
+        Chain(lambda: client).fetch()
