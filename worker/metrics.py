@@ -33,7 +33,9 @@ class Metrics:
             registry, "keys_merged", "Keys that joined one already waiting to be posted."
         )
         self.repeated = _counter(
-            registry, "events_repeated", "Redelivered events whose record already existed."
+            registry,
+            "events_repeated",
+            "Events that MNS delivered again although their record stood: not posted a second time.",
         )
         self._posted = _counter(
             registry, "keys_posted", "Keys posted to OMS, by outcome.", "outcome"

@@ -75,7 +75,11 @@ def _relayed(facts: Facts) -> Iterator[Line]:
         _counter(relay, "events_repeated_total"),
     )
     yield Line("merged with a waiting key", f"{merged:,}", "one post serves them all")
-    yield Line("repeated events", f"{repeated:,}", "recorded before, not posted again")
+    yield Line(
+        "delivered again by MNS",
+        f"{repeated:,}",
+        "events whose record stood already: not posted a second time",
+    )
     changes = sum(
         _counter(relay, f'events_decoded_total{{kind="{kind}"}}')
         for kind in ("created", "modified", "replicated", "unknown")
@@ -83,7 +87,7 @@ def _relayed(facts: Facts) -> Iterator[Line]:
     settled = merged + repeated + _total(relay, "keys_posted_total")
     ambiguous = changes if any(map(readings, facts.source.keys)) else 0
     yield Line(
-        "posted + merged + repeated",
+        "posted + merged + delivered again",
         f"{settled:,}",
         f"{changes:,} changes + {settled - changes:,} second readings of `%XX` and `+`",
         changes <= settled <= changes + ambiguous,
