@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from worker import addresses
 from worker.addresses import SyncTask
-from worker.environment import find_all, read_dotenv, unknown
+from worker.environment import DotEnv, Layer, find_all, read_dotenv, unknown
 from worker.errors import Fatal
 
 __all__ = ["Settings", "SettingsError", "SyncTask", "load_settings", "settings_table"]
@@ -35,6 +35,16 @@ _SHOWN_CHARS_MAX = 80
 _QUEUE_SHAPE = "1..120 letters, digits and hyphens, a letter or digit first"
 _CREDENTIAL_SHAPE = "printable ASCII without blanks"
 _TOKEN_CHARS_MIN = 16
+# As READMEs, templates and the clouds' own examples write it; also a variable that nothing expanded.
+_PLACEHOLDER = re.compile(
+    r"""<.*> | \{\{.*\}\} | \$\{?\w+\}? | %\w+% | [.*x_-]+ | \[.*\]
+      | (?:change|replace|fill) [-_]? (?:me|this|it|in) | to-?do | tbd | none | null | undefined
+      | (?:my|your|the) [-_]? (?:alibaba|aliyun|huawei|hw)? [-_]?
+        (?:access[-_]?key|secret|security|token|ak|sk|key|password) [a-z_-]*
+      | (?:hw|alibaba_cloud|huaweicloud_sdk|relay) _ (?:[a-z]+_)* (?:ak|sk|id|secret|token)
+      | (?:place-?holder|example|redacted|masked)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 class SettingsError(Fatal):
@@ -59,9 +69,14 @@ def _matching(pattern: str) -> AfterValidator:
 
 
 def _credential(value: SecretStr) -> SecretStr:
-    # A stray blank in a key shows up much later, as a wrong signature that may lock the key.
-    if not re.fullmatch(r"[!-~]{1,16384}", value.get_secret_value()):
+    # What is wrong with a key shows up much later, as a wrong signature that may lock the key.
+    secret = value.get_secret_value()
+    if not re.fullmatch(r"[!-~]{1,16384}", secret):
         raise ValueError("holds blanks or characters that a credential can't")
+    if secret[0] in "\"'`" or secret[-1] in "\"'`":
+        raise ValueError("begins or ends with a quote: leave the quotes out")
+    if _PLACEHOLDER.fullmatch(secret):
+        raise ValueError("is a placeholder: put the real value in its place")
     return value
 
 
@@ -83,11 +98,11 @@ _Bucket: TypeAlias = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
 _Encoding: TypeAlias = Annotated[Literal["raw", "url", "auto"], BeforeValidator(_lower)]
 _Files: TypeAlias = Annotated[Mapping[str, Path], AfterValidator(MappingProxyType)]
 _Format: TypeAlias = Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)]
-_Host: TypeAlias = Annotated[str, _matching(addresses.HOST)]
+_Host: TypeAlias = Annotated[str, AfterValidator(addresses.host)]
 _Layout: TypeAlias = Annotated[Literal["object", "log"], BeforeValidator(_lower)]
 _Level: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 _MnsEndpoint: TypeAlias = Annotated[str, AfterValidator(addresses.plain_endpoint)]
-_OssEndpoint: TypeAlias = Annotated[str, AfterValidator(addresses.endpoint)]
+_OssEndpoint: TypeAlias = Annotated[str, AfterValidator(addresses.oss_endpoint)]
 _Queue: TypeAlias = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9-]{0,119}")]
 _Region: TypeAlias = Annotated[str, _matching(r"(?:[a-z0-9]+(?:-[a-z0-9]+)+)?")]
 _Secret: TypeAlias = Annotated[SecretStr, AfterValidator(_credential)]
@@ -240,16 +255,16 @@ def load_settings(
     """Read every setting, or raise one SettingsError that names all problems.
 
     A name comes from `environ` (the process environment unless given), else from its file, else
-    from `dotenv`, which may be missing. Empty values count as not set.
+    from `dotenv`, which may be missing; if it cannot be read, that is the only problem named. Empty
+    values count as not set.
     """
-    layers: list[Mapping[str, str]] = [os.environ if environ is None else environ]
-    problems: dict[str, str] = {}
-    try:
-        layers += [read_dotenv(dotenv)] if dotenv else []
-    except ValueError as error:
-        problems[".env"] = f"can't be used, {error}; accepted: a readable file, or none"
+    own = _dotenv(dotenv)
+    layers = [
+        Layer("the environment", os.environ if environ is None else environ),
+        Layer(".env", own.values),
+    ]
     found = find_all(_FIELDS, layers)
-    problems |= {name: what.problem for name, what in found.items() if what.problem}
+    problems = {name: what.problem for name, what in found.items() if what.problem}
     values: dict[str, Any] = {name: what.value for name, what in found.items() if not what.problem}
     files = {name: what.file for name, what in found.items() if what.file}
     settings = None
@@ -258,9 +273,19 @@ def load_settings(
     except ValidationError as error:
         problems = {**dict(_problems(error, files)), **problems}
     problems |= unknown("RELAY_", _FIELDS, layers)
+    problems = ({".env": own.problem} if own.problem else {}) | problems
     if settings is None or problems:
         raise SettingsError(tuple(f"{name} {problem}" for name, problem in problems.items()))
     return settings
+
+
+def _dotenv(path: Path | None) -> DotEnv:
+    """Read it, or raise a SettingsError about it alone: what it would have set is not missing."""
+    try:
+        return read_dotenv(path) if path else DotEnv({})
+    except ValueError as error:
+        problem = f".env can't be used, {error}; accepted: a readable file, or none"
+    raise SettingsError((problem,))
 
 
 def settings_table() -> str:

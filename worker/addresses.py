@@ -14,13 +14,31 @@ from urllib.parse import SplitResult, urlsplit
 SYNC_URL_SHAPE = (
     "https://oms.<region>.myhuaweicloud.com/v2/<project id>/sync-tasks/<task id>/events"
 )
-HOST = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}"
+LABEL_CHARS_MAX = 63
+HOST_CHARS_MAX = 253
 
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 _SYNC_PATH = re.compile(r"/v2/([\w-]{1,1024})/sync-tasks/([\w-]{1,255})/events/*", re.ASCII)
 _OMS_HOST = re.compile(r"oms\.([a-z0-9-]+)\.myhuaweicloud\.(?:com|cn|eu)(?::\d+)?")
+# With dual stack the region stands before `.oss`; the `-pub` of finance clouds is no part of the region.
 _OSS_HOST = re.compile(
-    r"(?:s3\.)?oss-(?!accelerate)([a-z0-9]+(?:-[a-z0-9]+)+?)(?:-internal)?\.aliyuncs\.com"
+    r"(?:(?:s3\.)?oss-(?!accelerate)(?P<name>[a-z0-9]+(?:-[a-z0-9]+)+?)(?:-pub)?(?:-internal)?"
+    r"|(?P<dual>[a-z0-9]+(?:-[a-z0-9]+)+)\.oss)\.aliyuncs\.com"
 )
+_BUCKET_HOST = re.compile(
+    r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\."
+    r"(?:(?:s3\.)?oss-[a-z0-9-]+|[a-z0-9]+(?:-[a-z0-9]+)+\.oss)\.aliyuncs\.com"
+)
+# Names in hosts that are no region ids (OSS documentation, "Regions and endpoints", finance cloud).
+_OSS_REGIONS = {
+    "cn-hzfinance": "cn-hangzhou-finance",
+    "cn-hzjbp": "cn-hangzhou-finance",
+    "cn-hzjbp-a": "cn-hangzhou-finance",
+    "cn-hzjbp-b": "cn-hangzhou-finance",
+    "cn-szfinance": "cn-shenzhen-finance-1",
+    "cn-shanghai-finance": "cn-shanghai-finance-1",
+    "cn-shenzhen-finance": "cn-shenzhen-finance-1",
+}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -52,15 +70,40 @@ def endpoint(text: str) -> str:
     return _origin(_split(text))
 
 
+def oss_endpoint(text: str) -> str:
+    """Answer like `endpoint`; a host that begins with a bucket is refused."""
+    origin = endpoint(text)
+    if _BUCKET_HOST.fullmatch(urlsplit(origin).hostname or ""):
+        raise ValueError(
+            "begins with a bucket: leave out all before the endpoint proper, the relay adds the bucket itself"
+        )
+    return origin
+
+
 def plain_endpoint(text: str) -> str:
     """Answer like `endpoint`, with http allowed: MNS classic internal hosts have no other form."""
     return _origin(_split(text, is_http_allowed=True))
 
 
 def oss_region(oss_endpoint: str) -> str:
-    """Answer the region id that an OSS endpoint names, or the empty string."""
+    """Answer the region id, as signatures need it, that an OSS endpoint names, or the empty string."""
     match = _OSS_HOST.fullmatch(urlsplit(oss_endpoint).hostname or "")
-    return match[1] if match else ""
+    name = match["name"] or match["dual"] if match else ""
+    return _OSS_REGIONS.get(name, name)
+
+
+def host(text: str) -> str:
+    """Answer a host name or an IP address as it is."""
+    if not _HOST.fullmatch(text):
+        raise ValueError("is no host")
+    if len(text) > HOST_CHARS_MAX or not all(
+        0 < len(label) <= LABEL_CHARS_MAX for label in text.split(".")
+    ):
+        raise ValueError(
+            f"has a host that no name service takes: the parts between dots have 1..{LABEL_CHARS_MAX} "
+            f"characters, all together at most {HOST_CHARS_MAX}"
+        )
+    return text
 
 
 def is_loopback(host: str) -> bool:
@@ -96,15 +139,16 @@ def _split(text: str, *, is_http_allowed: bool = False) -> SplitResult:
         raise ValueError("holds blanks or characters that a URL can't")
     try:
         parts = urlsplit(text if "://" in text else f"https://{text}")
-        host, port = parts.hostname or "", parts.port
+        name, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("is not a URL") from None
     if "@" in parts.netloc:
         raise ValueError("carries user information; credentials have settings of their own")
-    if parts.scheme not in _DEFAULT_PORTS or not re.fullmatch(HOST, host):
+    if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(name):
         raise ValueError("is not an https address")
-    if parts.scheme == "http" and not is_http_allowed and not is_loopback(host):
+    host(name)
+    if parts.scheme == "http" and not is_http_allowed and not is_loopback(name):
         raise ValueError("is plain http, which is refused beyond loopback")
-    shown = f"[{host}]" if ":" in host else host
+    shown = f"[{name}]" if ":" in name else name
     is_default = port in {None, _DEFAULT_PORTS[parts.scheme]}
     return parts._replace(netloc=shown if is_default else f"{shown}:{port}")

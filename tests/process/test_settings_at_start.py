@@ -81,6 +81,26 @@ def test_a_secret_with_a_blank_in_it_is_refused_and_not_shown(tmp_path: Path) ->
     assert all(name in told for name in wrong)
 
 
+def test_what_makes_no_sense_is_told_at_once_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"# mine\n{SECRET}\nHW_SECURITY_TOKEN={SECRET}\n")
+    wrong = {
+        "MNS_ENDPOINT": "https://a..b",
+        "OSS_ENDPOINT": "https://relay-log.oss-cn-hangzhou.aliyuncs.com",
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": f'"{SECRET}"',
+        "HW_AK": "<your-ak>",
+    }
+    told = refusal(tmp_path, RIGHT | wrong)
+    assert all(f"  - {name} " in told for name in (*wrong, "HW_SECURITY_TOKEN", ".env"))
+    assert f"line 2 of {Path('.env')}" in told
+
+
+def test_a_dotenv_that_cannot_be_decoded_is_all_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(f"HW_SK={SECRET}".encode("utf-16"))
+    told = refusal(tmp_path, {})
+    assert ".env can't be used, .env is not UTF-8 text" in told
+    assert told.count("  - ") == 1
+
+
 def test_a_port_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,15 +88,15 @@ def test_the_environment_beats_files_and_files_beat_dotenv(tmp_path: Path) -> No
     secret.write_text("of-file\r\n")
     dotenv = tmp_path / ".env"
     dotenv.write_text(
-        "HW_AK=of-dotenv\nHW_SK=of-dotenv\nHW_SECURITY_TOKEN='of-${HOME}-dotenv'\nRELAY_POLLERS=7\n"
-        "MNS_QUEUE_FILE=/nowhere\nBARE_NAME\n"
+        "HW_AK=of-dotenv\nHW_SK=of-dotenv\nRELAY_POLLERS=7\nMNS_QUEUE_FILE=/nowhere\n"
+        "ALIBABA_CLOUD_ACCESS_KEY_ID=id\nALIBABA_CLOUD_ACCESS_KEY_SECRET='of-${HOME}-dotenv'\n"
     )
     environ = {name: value for name, value in NEEDED.items() if name != "HW_SK"}
     settings = load_settings({**environ, "HW_SK_FILE": str(secret)}, dotenv)
     assert settings.hw_ak.get_secret_value() == NEEDED["HW_AK"]
     assert settings.hw_sk.get_secret_value() == "of-file"
-    assert settings.hw_security_token is not None
-    assert settings.hw_security_token.get_secret_value() == "of-${HOME}-dotenv"
+    assert settings.access_key_secret is not None
+    assert settings.access_key_secret.get_secret_value() == "of-${HOME}-dotenv"
     assert settings.pollers == 7
     assert settings.mns_queue == NEEDED["MNS_QUEUE"]
     assert settings.secret_files == {"HW_SK": secret}
@@ -134,10 +135,123 @@ def test_a_file_without_a_value_is_named(make: Any, wrong: str, tmp_path: Path) 
     assert wrong in problem
 
 
-def test_a_dotenv_that_cannot_be_read_is_a_problem_and_a_missing_one_is_not(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"\.env can't be used"):
-        load_settings(NEEDED, tmp_path)
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (lambda path: path.mkdir(), "Is a directory"),
+        (lambda path: path.write_bytes("HW_AK=s3cr3t".encode("utf-16")), "is not UTF-8 text"),
+        (lambda path: path.symlink_to(path), "can't be opened"),
+    ],
+)
+def test_a_dotenv_that_cannot_be_read_is_all_that_is_told(
+    make: Any, wrong: str, tmp_path: Path
+) -> None:
+    make(tmp_path / ".env")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"RELAY_POLLERS": "0"}, tmp_path / ".env")
+    (problem,) = caught.value.problems
+    assert problem.startswith(".env can't be used")
+    assert wrong in problem
+    assert str(tmp_path / ".env") in problem
+    assert "s3cr3t" not in f"{caught.value}"
+
+
+def test_a_missing_dotenv_is_no_problem(tmp_path: Path) -> None:
     assert load_settings(NEEDED, tmp_path / "missing") == load()
+
+
+def dotenv_problems(tmp_path: Path, text: str, **environ: str) -> tuple[str, ...]:
+    file = tmp_path / ".env"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings({**NEEDED, **environ}, file)
+    assert "s3cr3t" not in str(caught.value)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("RELAY_POLLERS=7\nHW_SK s3cr3t\n", "line 2 of"),
+        ("# all\n\n\nHW_SK: s3cr3t", "line 4 of"),
+        ("s3cr3t\r\nA=1\r\nexport\r\nexport s3cr3t\r\n", "lines 1, 3, 4 of"),
+        ("A='one\ntwo'\n=s3cr3t\n", "line 3 of"),
+        ("A='s3cr3t\nB=1\n", "line 1 of"),
+        ("A='s3cr3t' s3cr3t\n", "line 1 of"),
+        ("s3cr3t\n" * 9, "lines 1, 2, 3, 4, 5 and 4 more of"),
+    ],
+)
+def test_a_line_that_assigns_nothing_is_told_by_its_number(
+    tmp_path: Path, text: str, where: str
+) -> None:
+    first, second = dotenv_problems(tmp_path, text, RELAY_LINGER_MS="-1")
+    assert first.startswith(".env has no assignment in ")
+    assert f"{where} {tmp_path / '.env'}; accepted: NAME=value" in first
+    assert second.startswith("RELAY_LINGER_MS")
+
+
+def test_comments_blank_lines_exports_and_values_of_several_lines_are_fine(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(
+        "\ufeff# a comment\n\n  \t\nexport RELAY_POLLERS=7 # why\n  # more\nOTHER='a\nb = c\n'\n"
+        'RELAY_LINGER_MS = "30"\nEMPTY=\nALSO_EMPTY= # nothing\n\n'
+    )
+    settings = load_settings(NEEDED, file)
+    assert (settings.pollers, settings.linger_ms) == (7, 30)
+
+
+ALIBABA = "ALIBABA_CLOUD_ACCESS_KEY_"
+
+
+@pytest.mark.parametrize(
+    ("environ", "dotenv", "torn", "first"),
+    [
+        ({f"{ALIBABA}ID": "id"}, f"{ALIBABA}SECRET=s3cr3t", f"{ALIBABA}SECRET", f"{ALIBABA}ID"),
+        ({f"{ALIBABA}SECRET": "s3cr3t"}, f"{ALIBABA}ID=id", f"{ALIBABA}SECRET", f"{ALIBABA}ID"),
+        (
+            {f"{ALIBABA}ID": "id", f"{ALIBABA}SECRET": "sec"},
+            "ALIBABA_CLOUD_SECURITY_TOKEN=s3cr3t",
+            "ALIBABA_CLOUD_SECURITY_TOKEN",
+            f"{ALIBABA}ID",
+        ),
+        ({"HW_SK": ""}, "HW_SK=s3cr3t", "HW_SK", "HW_AK"),
+        ({}, "HW_SECURITY_TOKEN=s3cr3t", "HW_SECURITY_TOKEN", "HW_AK"),
+        (
+            {"HW_AK": "", "HW_SK": "", "HUAWEICLOUD_SDK_AK": "theirs"},
+            "HUAWEICLOUD_SDK_SK=s3cr3t",
+            "HW_SK",
+            "HW_AK",
+        ),
+    ],
+)
+def test_a_key_torn_between_two_places_is_refused(
+    tmp_path: Path, environ: dict[str, str], dotenv: str, torn: str, first: str
+) -> None:
+    (problem,) = dotenv_problems(tmp_path, f"{dotenv}\n", **environ)
+    assert problem.startswith(f"{torn} comes from ")
+    assert f"but {first} from " in problem
+    assert "accepted: all parts of one key from one place" in problem
+
+
+def test_a_file_of_a_secret_in_dotenv_does_not_go_with_an_id_of_the_environment(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sk").write_text("s3cr3t")
+    (problem,) = dotenv_problems(tmp_path, f"HW_SK_FILE={tmp_path / 'sk'}\n", HW_SK="")
+    assert "HW_SK comes from .env, but HW_AK from the environment" in problem
+
+
+def test_a_value_and_a_file_named_in_one_place_make_one_key(tmp_path: Path) -> None:
+    (tmp_path / "sk").write_text("of-file")
+    (tmp_path / ".env").write_text(
+        f"{ALIBABA}ID=id\n{ALIBABA}SECRET_FILE={tmp_path / 'sk'}\nHW_AK=other\nHW_SK=other\n"
+    )
+    environ = {**NEEDED, "HW_SK": "", "HW_SK_FILE": str(tmp_path / "sk")}
+    settings = load_settings(environ, tmp_path / ".env")
+    assert settings.hw_ak.get_secret_value() == NEEDED["HW_AK"]
+    assert settings.hw_sk.get_secret_value() == "of-file"
+    assert settings.access_key_secret is not None
+    assert settings.access_key_secret.get_secret_value() == "of-file"
 
 
 def test_all_problems_come_at_once_and_in_the_order_of_the_table(tmp_path: Path) -> None:
@@ -260,11 +374,47 @@ def test_a_wrong_task_url_is_told_the_shape(url: str, wrong: str) -> None:
         ("oss-cn-hangzhou.aliyuncs.com", "cn-hangzhou"),
         ("https://oss-cn-hangzhou-internal.aliyuncs.com/", "cn-hangzhou"),
         ("https://s3.oss-ap-southeast-1.aliyuncs.com", "ap-southeast-1"),
+        ("cn-hangzhou.oss.aliyuncs.com", "cn-hangzhou"),
+        ("oss-cn-hangzhou-finance.aliyuncs.com", "cn-hangzhou-finance"),
+        ("oss-cn-hzfinance.aliyuncs.com", "cn-hangzhou-finance"),
+        ("oss-cn-hzfinance-internal.aliyuncs.com", "cn-hangzhou-finance"),
+        ("oss-cn-hzjbp-a-internal.aliyuncs.com", "cn-hangzhou-finance"),
+        ("oss-cn-hzjbp-b-internal.aliyuncs.com", "cn-hangzhou-finance"),
+        ("cn-hangzhou-finance.oss.aliyuncs.com", "cn-hangzhou-finance"),
+        ("oss-cn-shanghai-finance-1-internal.aliyuncs.com", "cn-shanghai-finance-1"),
+        ("oss-cn-shanghai-finance-1-pub.aliyuncs.com", "cn-shanghai-finance-1"),
+        ("oss-cn-shanghai-finance-1-pub-internal.aliyuncs.com", "cn-shanghai-finance-1"),
+        ("cn-shanghai-finance.oss.aliyuncs.com", "cn-shanghai-finance-1"),
         ("oss-cn-shenzhen-finance-1-internal.aliyuncs.com", "cn-shenzhen-finance-1"),
+        ("oss-cn-szfinance.aliyuncs.com", "cn-shenzhen-finance-1"),
+        ("oss-cn-szfinance-internal.aliyuncs.com", "cn-shenzhen-finance-1"),
+        ("cn-shenzhen-finance.oss.aliyuncs.com", "cn-shenzhen-finance-1"),
+        ("oss-cn-beijing-finance-1-pub-internal.aliyuncs.com", "cn-beijing-finance-1"),
+        ("oss-cn-north-2-gov-1.aliyuncs.com", "cn-north-2-gov-1"),
+        ("oss-cn-north-2-gov-1-internal.aliyuncs.com", "cn-north-2-gov-1"),
+        ("cn-north-2-gov-1.oss.aliyuncs.com", "cn-north-2-gov-1"),
     ],
 )
 def test_the_region_is_read_off_the_endpoint(endpoint: str, region: str) -> None:
     assert load(OSS_ENDPOINT=endpoint).oss_region == region
+    assert load(OSS_ENDPOINT=endpoint, OSS_REGION="cn-other-1").oss_region == "cn-other-1"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "my-bucket.oss-cn-hangzhou.aliyuncs.com",
+        "https://my-bucket.oss-cn-hzjbp-a-internal.aliyuncs.com",
+        "my-bucket.oss-cn-shanghai-finance-1-pub.aliyuncs.com",
+        "my-bucket.s3.oss-cn-hangzhou.aliyuncs.com",
+        "my-bucket.cn-hangzhou.oss.aliyuncs.com",
+        "my-bucket.oss-accelerate.aliyuncs.com",
+    ],
+)
+def test_an_endpoint_that_holds_the_bucket_is_refused_with_advice(endpoint: str) -> None:
+    problem = problems(OSS_ENDPOINT=endpoint)[0]
+    assert problem.startswith("OSS_ENDPOINT ")
+    assert "begins with a bucket: leave out" in problem
 
 
 @pytest.mark.parametrize(
@@ -300,6 +450,74 @@ def test_endpoints_come_in_one_form(endpoint: str, normal: str) -> None:
 )
 def test_a_wrong_oss_endpoint_is_refused(endpoint: str, wrong: str) -> None:
     assert wrong in problems(OSS_ENDPOINT=endpoint)[0]
+
+
+@pytest.mark.parametrize(
+    "host", ["a..b", f"{'x' * 64}.example", ".".join(["x" * 63] * 4), "b..aliyuncs.com"]
+)
+@pytest.mark.parametrize("name", ["MNS_ENDPOINT", "OSS_ENDPOINT", "SYNC_URL", "RELAY_ADMIN_HOST"])
+def test_a_host_that_cannot_be_looked_up_is_refused(name: str, host: str) -> None:
+    value = {
+        "RELAY_ADMIN_HOST": host,
+        "SYNC_URL": f"https://{host}/v2/p/sync-tasks/t/events",
+    }.get(name, f"https://{host}")
+    (problem,) = problems(**{name: value, "OSS_REGION": "cn-hangzhou"})
+    assert problem.startswith(f"{name} ")
+    assert "has a host that no name service takes" in problem
+
+
+def test_the_longest_host_and_label_are_accepted() -> None:
+    host = ".".join([*["x" * 63] * 3, "y" * 61])
+    assert len(host) == 253
+    assert load(MNS_ENDPOINT=f"https://{host}").mns_endpoint == f"https://{host}"
+
+
+CREDENTIALS = (
+    *("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "HW_AK", "HW_SK"),
+    *("ALIBABA_CLOUD_SECURITY_TOKEN", "HW_SECURITY_TOKEN", "RELAY_CONSOLE_TOKEN"),
+)
+
+
+@pytest.mark.parametrize("quote", ['"', "'", "`"])
+def test_a_credential_in_quotes_is_refused_and_not_shown(quote: str) -> None:
+    for value in (f"{quote}s3cr3t-of-16-chars{quote}", f"{quote}s3cr3t-of-16-chars"):
+        found = problems(**dict.fromkeys(CREDENTIALS, value))
+        assert {each.split()[0] for each in found} == set(CREDENTIALS)
+        assert all("begins or ends with a quote: leave the quotes out" in each for each in found)
+        assert "s3cr3t" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("...", "***", "xxx", "XXXXXXXXXXXXXXXXXXXX", "<your-access-key>", "<access_key_id>"),
+        *("changeme", "CHANGE_ME", "change-me", "replace-me", "todo", "your-secret", "your_ak"),
+        *("yourAccessKeyId", "yourAccessKeySecret", "yourSecurityToken", "my-access-key-secret"),
+        *("$HW_SK", "${HW_SK}", "%HW_SK%", "{{hw_sk}}", "HW_AK", "ALIBABA_CLOUD_ACCESS_KEY_ID"),
+        *("YOUR_HUAWEI_AK", "none", "null", "placeholder", "[secret]"),
+    ],
+)
+def test_a_placeholder_is_refused_and_not_shown(value: str) -> None:
+    found = problems(**dict.fromkeys(CREDENTIALS[:-1], value))
+    assert {each.split()[0] for each in found} == set(CREDENTIALS[:-1])
+    assert all("is a placeholder: put the real value in its place" in each for each in found)
+    assert not any(f"({value!r})" in each for each in found)
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/setup.md", "docs/settings.md"])
+def test_what_the_documentation_shows_as_a_credential_is_refused(file: str) -> None:
+    text = (ROOT / file).read_text()
+    shown = dict(re.findall(r"^((?:HW|ALIBABA_CLOUD)_\w+)=(\S+)$", text, re.MULTILINE))
+    for name, value in shown.items():
+        if not name.endswith("_FILE"):
+            assert "is a placeholder" in problems(**{name: value})[0]
+
+
+@pytest.mark.parametrize(
+    "value", ["LTAI5tQnKxxxExampleKey1", "aB/c+d=", "your5tQnKxKey", "a'b\"c", "x0x0", "key<1>"]
+)
+def test_what_may_be_a_credential_is_accepted(value: str) -> None:
+    assert load(HW_SK=value).hw_sk.get_secret_value() == value
 
 
 def test_warnings_are_sentences_about_what_is_accepted_nevertheless() -> None:
