@@ -27,6 +27,7 @@ from worker import addresses
 from worker.addresses import SyncTask
 from worker.environment import DotEnv, Layer, find_all, read_dotenv, unknown
 from worker.errors import Fatal
+from worker.proxies import DIRECT, Proxies, find_proxies
 
 __all__ = ["Settings", "SettingsError", "SyncTask", "load_settings", "settings_table"]
 
@@ -201,6 +202,9 @@ class Settings(BaseSettings):
     secret_files: _Files = Field(default={}, validate_default=True, exclude=True)
     """The file behind each name that came through `NAME_FILE`, for a later reload."""
 
+    proxies: Proxies = Field(default=DIRECT, exclude=True)
+    """By which proxies calls go: HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -244,6 +248,13 @@ class Settings(BaseSettings):
         return SyncTask.parse(self.sync_url)
 
     @cached_property
+    def proxies_used(self) -> tuple[str, ...]:
+        """`host:port` of each proxy that calls to MNS, OSS or OMS go by; empty: all are direct."""
+        bucket = self.oss_endpoint.replace("://", f"://{self.log_bucket}.")
+        urls = (self.mns_endpoint, bucket, self.sync_url)
+        return tuple(dict.fromkeys(str(found) for url in urls if (found := self.proxies.of(url))))
+
+    @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What is accepted but deserves a look, one sentence each."""
         return tuple(_warnings(self))
@@ -267,11 +278,13 @@ def load_settings(
     problems = {name: what.problem for name, what in found.items() if what.problem}
     values: dict[str, Any] = {name: what.value for name, what in found.items() if not what.problem}
     files = {name: what.file for name, what in found.items() if what.file}
+    proxies, unusable = find_proxies(*(layer.values for layer in layers))
     settings = None
     try:
-        settings = Settings(**values, secret_files=files)
+        settings = Settings(**values, secret_files=files, proxies=proxies)
     except ValidationError as error:
         problems = {**dict(_problems(error, files)), **problems}
+    problems |= unusable
     problems |= unknown("RELAY_", _FIELDS, layers)
     problems = ({".env": own.problem} if own.problem else {}) | problems
     if settings is None or problems:

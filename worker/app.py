@@ -91,6 +91,7 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
                 log_bucket=settings.log_bucket,
                 region=settings.oss_region,
                 admin=f"{settings.admin_host}:{settings.admin_port}",
+                **_proxy_fields(settings),
             )
             notifier = Notifier.from_environment(os.environ, os.getpid())
             beside = {
@@ -141,7 +142,7 @@ class _Keys:
         clock: SystemClock,
         journal: Journal,
     ) -> None:
-        chain = Chain()
+        chain = Chain(proxies=settings.proxies)
 
         def fresh() -> Settings:
             return reload() if settings.secret_files else settings
@@ -175,7 +176,9 @@ async def _ports(
     async with AsyncExitStack() as stack:
 
         async def session(connections: int, seconds: float) -> aiohttp.ClientSession:
-            opened = open_session(connections=connections, total_seconds=seconds)
+            opened = open_session(
+                connections=connections, total_seconds=seconds, proxies=settings.proxies
+            )
             return await stack.enter_async_context(opened)
 
         acknowledgements = await session(ACKNOWLEDGEMENT_CONNECTIONS, MNS_CALL_SECONDS)
@@ -226,6 +229,10 @@ def _plan(settings: Settings) -> Plan:
         oms_max_rps=settings.oms_max_rps,
         wait_seconds=wait_seconds(settings),
     )
+
+
+def _proxy_fields(settings: Settings) -> dict[str, str]:
+    return {"proxy": ", ".join(settings.proxies_used)} if settings.proxies_used else {}
 
 
 def wait_seconds(settings: Settings) -> int:

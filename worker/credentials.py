@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -26,12 +27,14 @@ from worker.clients.http import one_line
 from worker.clock import Clock
 from worker.errors import Fatal
 from worker.journal import Journal
+from worker.proxies import DIRECT, Proxies
 from worker.signer import HuaweiCredentials
 
 T = TypeVar("T")
 
 REFRESH_SECONDS = 10.0
 FETCH_SECONDS_MAX = 30.0
+STS = "https://sts.aliyuncs.com"
 # The chain says in one text why each of its sources gave nothing.
 WHY_CHARS_MAX = 1000
 # The library, its HTTP client, its timer and its connection pool: all of them write to standard error.
@@ -85,8 +88,11 @@ def huawei_from(settings: Settings) -> HuaweiCredentials:
 class Chain:
     """The default credential chain of alibabacloud-credentials, made on first use."""
 
-    def __init__(self, client: Callable[[], ChainClient] = ChainClient) -> None:
+    def __init__(
+        self, client: Callable[[], ChainClient] = ChainClient, proxies: Proxies = DIRECT
+    ) -> None:
         self._make = client
+        self._proxies = proxies
         self._client: ChainClient | None = None
         for library in LIBRARIES:
             logs.hear(library, _complain)
@@ -98,6 +104,7 @@ class Chain:
         give one. Keys of STS begin with "STS." and work only with their token (RAM, AssumeRole).
         """
         if self._client is None:
+            _leave_to_the_library(self._proxies)
             self._client = self._make()
         found = self._client.get_credential()
         parts = (found.access_key_id, found.access_key_secret, found.security_token or "")
@@ -112,6 +119,19 @@ class Chain:
                 "the source of credentials answered with a temporary key without its token"
             )
         return AlibabaCredentials(*parts)
+
+
+def _leave_to_the_library(proxies: Proxies) -> None:
+    """Let the process's environment name the proxy for STS, and none for the metadata service.
+
+    The library reads the environment at each call, also in a timer of its own, and knows no NO_PROXY: its
+    calls over http, which go to the metadata service, would go through HTTP_PROXY. The relay's own calls do
+    not look at the environment any more.
+    """
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        os.environ.pop(name, None)
+    if proxy := proxies.of(STS):
+        os.environ["HTTPS_PROXY"] = proxy.secret_url
 
 
 class _Fetch(Generic[T]):

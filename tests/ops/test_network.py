@@ -4,48 +4,22 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from harness.certificate import certificate
 from harness.ops import connected
+from harness.proxy import ForwardProxy, proxying
+from harness.relay import free_port
 from localcloud.cloud import LocalCloud
 from worker.clock import SystemClock
 from worker.ops.doctor import examine
 from worker.ops.network import Network, Unreachable
 from worker.ops.verdict import Check, Verdict
-
-
-def certificate(folder: Path, *, days: int, name: str = "localhost") -> Path:
-    """Make a self-signed certificate with its key in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=400))
-        .not_valid_after(now + timedelta(days=days, hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    file = folder / f"{name}-{days}.pem"
-    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return file
+from worker.proxies import find_proxies
 
 
 @asynccontextmanager
@@ -152,5 +126,94 @@ async def test_an_endpoint_without_a_date_is_reached_all_the_same(
 
 async def test_plain_http_where_tls_is_expected_is_a_failure(cloud: LocalCloud) -> None:
     url = cloud.mns.url.replace("http://127.0.0.1", "https://localhost")
-    with pytest.raises(Unreachable, match="cannot be reached"):
-        await Network(SystemClock()).reach(url)
+    checks = await checked(cloud, url, Network(SystemClock()))
+    assert checks["mns.network"].verdict is Verdict.FAILURE
+    assert "the port does not speak TLS" in checks["mns.network"].detail
+    assert checks["mns.network"].fix == "check scheme and port of MNS_ENDPOINT"
+
+
+async def test_tls_where_plain_http_is_expected_is_a_failure(
+    cloud: LocalCloud, tmp_path: Path
+) -> None:
+    async with serving(certificate(tmp_path, days=90), answer()) as url:
+        plain = url.replace("https://", "http://")
+        checks = await checked(cloud, plain, Network(SystemClock()))
+    assert checks["mns.network"].verdict is Verdict.FAILURE
+    assert "speaks TLS only, and MNS_ENDPOINT says http" in checks["mns.network"].detail
+    assert checks["mns.network"].fix == "check scheme and port of MNS_ENDPOINT"
+
+
+HOST = "mns.relay.test"
+
+
+def proxied(proxy: ForwardProxy, file: Path, *, user: bool = False) -> Network:
+    url = proxy.url_with_user if user else proxy.url
+    proxies, _ = find_proxies({"HTTPS_PROXY": url, "HTTP_PROXY": url})
+    return replace(trusting(file), proxies=proxies)
+
+
+async def test_an_endpoint_behind_a_proxy_is_reached_through_it(tmp_path: Path) -> None:
+    file = certificate(tmp_path, days=90, name=HOST)
+    async with (
+        serving(file, answer(-300)) as url,
+        proxying({f"{HOST}:443": int(url.rpartition(":")[2])}, needs_user=True) as proxy,
+    ):
+        reached = await proxied(proxy, file, user=True).reach(f"https://{HOST}")
+    assert proxy.asked == [f"CONNECT {HOST}:443"]
+    assert reached.address == f"through the proxy 127.0.0.1:{proxy.port}"
+    assert reached.tls.startswith("TLSv1.")
+    assert reached.certificate_ends_at is not None
+    assert reached.skew_seconds == pytest.approx(300, abs=20)
+
+
+async def test_plain_http_behind_a_proxy_is_reached_through_it(
+    cloud: LocalCloud, tmp_path: Path
+) -> None:
+    port = int(cloud.mns.url.rpartition(":")[2])
+    file = certificate(tmp_path, days=90)
+    async with proxying({f"{HOST}:80": port}, needs_user=True) as proxy:
+        reached = await proxied(proxy, file, user=True).reach(f"http://{HOST}")
+    assert proxy.asked == [f"HEAD http://{HOST}/"]
+    assert reached.skew_seconds == pytest.approx(0, abs=20)
+
+
+async def test_loopback_is_reached_without_the_proxy(tmp_path: Path) -> None:
+    file = certificate(tmp_path, days=90)
+    async with serving(file, answer()) as url, proxying() as proxy:
+        await proxied(proxy, file).reach(url)
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_proxy_that_asks_for_a_user_is_named(tmp_path: Path, scheme: str) -> None:
+    file = certificate(tmp_path, days=90)
+    async with proxying(needs_user=True) as proxy:
+        with pytest.raises(Unreachable, match="407 Proxy Authentication Required") as raised:
+            await proxied(proxy, file).reach(f"{scheme}://{HOST}")
+    assert raised.value.fix == f"check user and password in {scheme.upper()}_PROXY"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [(b"HTTP/1.1 403 Forbidden\r\n\r\n", "403 Forbidden"), (b"\xff\r\n", "no HTTP answer")],
+)
+async def test_a_proxy_that_lets_nothing_through_is_named(
+    tmp_path: Path, refusal: bytes, told: str
+) -> None:
+    file = certificate(tmp_path, days=90)
+    async with proxying(refusal=refusal) as proxy:
+        with pytest.raises(Unreachable) as raised:
+            await proxied(proxy, file).reach(f"https://{HOST}")
+    assert f"the proxy 127.0.0.1:{proxy.port} did not let the call through ({told})" in str(
+        raised.value
+    )
+    assert "name the host in NO_PROXY" in raised.value.fix
+
+
+async def test_a_proxy_that_is_away_is_named(tmp_path: Path) -> None:
+    network = proxied(ForwardProxy(port=free_port()), certificate(tmp_path, days=90))
+    with pytest.raises(
+        Unreachable, match=f"{HOST}:443 .through the proxy .* cannot be reached"
+    ) as raised:
+        await network.reach(f"https://{HOST}")
+    assert raised.value.fix.startswith("check that the proxy of HTTPS_PROXY runs")

@@ -56,7 +56,9 @@ def doctor(
 
     async def print_checks(clients: Clients) -> None:
         out = console()
-        async for check in examine(clients, Network(clients.clock), Wish(post, receive)):
+        async for check in examine(
+            clients, Network(clients.clock, proxies=clients.settings.proxies), Wish(post, receive)
+        ):
             found.append(check)
             if not as_json:
                 _print(check, out)

@@ -77,7 +77,8 @@ class Watch:
             group.create_task(self._watch_services(), name="watch services")
 
     async def _watch_workers(self) -> None:
-        async with open_session(connections=16, total_seconds=10) as session:
+        proxies = self._clients.settings.proxies
+        async with open_session(connections=16, total_seconds=10, proxies=proxies) as session:
             while True:
                 await self._look_at_workers(session)
                 await self._pause(WORKERS_EVERY_SECONDS)

@@ -58,7 +58,9 @@ async def circumstances(clients: Clients, bucket: str) -> Circumstances:
 async def _skew_seconds(clients: Clients, bucket: str) -> float:
     """Return how far this clock is ahead of OSS's; 0 if it is near, or OSS does not say."""
     try:
-        reached = await Network(clients.clock).reach(clients.store.origin(bucket))
+        reached = await Network(clients.clock, proxies=clients.settings.proxies).reach(
+            clients.store.origin(bucket)
+        )
     except Unreachable:
         return 0.0
     skew = reached.skew_seconds or 0.0

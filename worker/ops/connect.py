@@ -88,7 +88,9 @@ async def connect(
         await stack.enter_async_context(_kept_fresh(alibaba))
         await stack.enter_async_context(_kept_fresh(huawei))
         seconds = max(settings.request_timeout_seconds, MNS_CALL_SECONDS)
-        opened = open_session(connections=CONNECTIONS, total_seconds=seconds)
+        opened = open_session(
+            connections=CONNECTIONS, total_seconds=seconds, proxies=settings.proxies
+        )
         session = await stack.enter_async_context(opened)
 
         def queue(name: str) -> MnsClient:
@@ -118,7 +120,7 @@ def brief(clients: Clients, attempts_max: int) -> Clients:
 async def _fetched(
     settings: Settings, reload: Callable[[], Settings] | None, clock: Clock
 ) -> tuple[Credentials[AlibabaCredentials], Credentials[HuaweiCredentials]]:
-    chain, journal = Chain(), Journal(Metrics(CollectorRegistry()))
+    chain, journal = Chain(proxies=settings.proxies), Journal(Metrics(CollectorRegistry()))
 
     def fresh() -> Settings:
         return reload() if reload and settings.secret_files else settings

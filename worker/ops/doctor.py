@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from worker.clients.http import ENDPOINTS
 from worker.ops.connect import Clients
 from worker.ops.doctor_queue import Receiving, queue_checks
 from worker.ops.doctor_store import source_checks, store_checks
@@ -76,7 +77,10 @@ def _settings(clients: Clients) -> list[Check]:
         else "the Alibaba key comes from the credential chain"
     )
     task = settings.sync_task
-    detail = f"queue {settings.mns_queue}, log bucket {settings.log_bucket}, task {task.task_id}; {whose}"
+    detail = f"queue {settings.mns_queue}, log bucket {settings.log_bucket}, task {task.task_id}; "
+    if settings.proxies_used:
+        detail += f"calls go through the proxy {', '.join(settings.proxies_used)}; "
+    detail += whose
     return [
         Check("settings", Verdict.OK, detail),
         *(
@@ -99,7 +103,7 @@ async def _reach(
     examiner: Examiner, network: Network, service: str, url: str
 ) -> AsyncIterator[Check]:
     try:
-        reached = await network.reach(url)
+        reached = await network.reach(url, ENDPOINTS[service])
     except Unreachable as error:
         examiner.close(service, f"not tried: {service} cannot be reached")
         yield Check(f"{service}.network", Verdict.FAILURE, str(error), error.fix)

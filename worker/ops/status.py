@@ -165,7 +165,8 @@ class StatusBoard:
 
     async def _look_at_workers(self) -> tuple[WorkerStatus, ...]:
         clock = self._clients.clock
-        async with open_session(connections=16, total_seconds=10) as session:
+        proxies = self._clients.settings.proxies
+        async with open_session(connections=16, total_seconds=10, proxies=proxies) as session:
             if any(url not in self._before for url in self._workers):
                 await self._sample(session)
                 await clock.sleep(RATE_SECONDS)

@@ -10,8 +10,9 @@ from typing import Any
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
 
-from worker.clients.http import one_line
+from worker.clients.http import one_line, proxy_of
 from worker.clock import Clock
 
 SECONDS_MAX = 5.0
@@ -54,15 +55,24 @@ class Rates:
 async def look(session: aiohttp.ClientSession, url: str, clock: Clock) -> Sample:
     """Ask a worker how it is; never raises, for a worker that does not answer is an answer too."""
     base = url.rstrip("/")
-    timeout = aiohttp.ClientTimeout(total=SECONDS_MAX)
     try:
-        async with session.get(f"{base}/readyz", timeout=timeout) as answer:
-            ready: dict[str, Any] = json.loads(await answer.text())
-        async with session.get(f"{base}/metrics", timeout=timeout) as answer:
-            metrics = _metrics(await answer.text())
+        ready: dict[str, Any] = json.loads(await _text(session, f"{base}/readyz"))
+        metrics = _metrics(await _text(session, f"{base}/metrics"))
         return _sample(url, clock.monotonic(), ready, metrics)
     except _FAULTS as error:
         return Sample(url, clock.monotonic(), _why(error))
+
+
+async def _text(session: aiohttp.ClientSession, url: str) -> str:
+    proxy = proxy_of(session, URL(url))
+    async with session.get(
+        url,
+        headers=proxy.headers_of_request(url) if proxy else None,
+        proxy_headers=proxy.headers if proxy else None,
+        timeout=aiohttp.ClientTimeout(total=SECONDS_MAX),
+        proxy=proxy.url if proxy else None,
+    ) as answer:
+        return await answer.text()
 
 
 def rates(before: Sample, now: Sample) -> Rates | None:
