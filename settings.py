@@ -250,7 +250,7 @@ class Settings(BaseSettings):
     @cached_property
     def proxies_used(self) -> tuple[str, ...]:
         """`host:port` of each proxy that calls to MNS, OSS or OMS go by; empty: all are direct."""
-        bucket = self.oss_endpoint.replace("://", f"://{self.log_bucket}.")
+        bucket = addresses.bucket_origin(self.oss_endpoint, self.log_bucket)
         urls = (self.mns_endpoint, bucket, self.sync_url)
         return tuple(dict.fromkeys(str(found) for url in urls if (found := self.proxies.of(url))))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
@@ -104,6 +105,14 @@ def host(text: str) -> str:
             f"characters, all together at most {HOST_CHARS_MAX}"
         )
     return text
+
+
+@lru_cache(maxsize=64)
+def bucket_origin(oss_endpoint: str, bucket: str) -> str:
+    """Answer where calls for the bucket go: it stands in the host, but not before an IP or localhost."""
+    parts = urlsplit(oss_endpoint)
+    is_in_path = parts.hostname == "localhost" or _ip(parts.hostname or "") is not None
+    return oss_endpoint if is_in_path else f"{parts.scheme}://{bucket}.{parts.netloc}"
 
 
 def is_loopback(host: str) -> bool:

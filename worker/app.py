@@ -71,7 +71,7 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
     signals = Signals(clock, settings.shutdown_grace_seconds)
     journal = Journal(Metrics(_registry()))
     lines.on_drop = journal.metrics.log_lines_dropped.inc
-    flush = begin_tracing(os.environ, WORKER, clock, _rng(), journal)
+    flush = begin_tracing(os.environ, WORKER, clock, _rng(), journal, settings.proxies)
     for warning in settings.warnings:
         journal.log.warning(warning, action="settings")
     keys = _Keys(settings, reload, clock, journal)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from types import NoneType
+from typing import Any
 
 import requests
 import structlog
@@ -28,6 +29,7 @@ from worker import __version__
 from worker.clock import Clock, is_set_within
 from worker.errors import Fatal
 from worker.journal import bounded
+from worker.proxies import DIRECT, Proxies
 from worker.trace import Trace
 
 NAME = "oms-relay"
@@ -43,13 +45,16 @@ class Spans:
     """
 
     def __init__(
-        self, worker: str, clock: Clock, rng: random.Random, log: structlog.stdlib.BoundLogger
+        self,
+        worker: str,
+        clock: Clock,
+        rng: random.Random,
+        log: structlog.stdlib.BoundLogger,
+        proxies: Proxies = DIRECT,
     ) -> None:
         _hear_the_sdk(clock, log)
         self._ids = _Ids(rng)
-        # No proxy, cookie or .netrc of the environment, as for every other call of the relay.
-        session = requests.Session()
-        session.trust_env = False
+        session = _Session(proxies)
         try:
             self._processor = BatchSpanProcessor(OTLPSpanExporter(session=session))
         except ValueError as error:
@@ -100,6 +105,22 @@ class Spans:
         # A daemon, because a thread of an executor would be waited for at the end of the process.
         threading.Thread(target=send, name="flush traces", daemon=True).start()
         await is_set_within(is_done, seconds)
+
+
+class _Session(requests.Session):
+    """Goes by the relay's proxies, and takes no cookie or .netrc of the environment, as all its calls."""
+
+    def __init__(self, proxies: Proxies) -> None:
+        super().__init__()
+        self.trust_env = False
+        self._proxies = proxies
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        proxy = self._proxies.of(request.url or "")
+        scheme = (request.url or "").partition(":")[0]
+        return super().send(
+            request, **options | {"proxies": {scheme: proxy.secret_url} if proxy else {}}
+        )
 
 
 class _Ids(IdGenerator):

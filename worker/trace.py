@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from worker.clock import Clock
 from worker.errors import Fatal
+from worker.proxies import DIRECT, Proxies
 
 if TYPE_CHECKING:
     from worker.dedupe import Change
@@ -181,7 +182,12 @@ def _share(text: str) -> float | None:
 
 
 def begin_tracing(
-    environ: Mapping[str, str], worker: str, clock: Clock, rng: random.Random, journal: Journal
+    environ: Mapping[str, str],
+    worker: str,
+    clock: Clock,
+    rng: random.Random,
+    journal: Journal,
+    proxies: Proxies = DIRECT,
 ) -> Flush:
     """Let the journal trace what the environment asks for; return what sends the last spans at the end.
 
@@ -199,7 +205,7 @@ def begin_tracing(
         ) from error
     for warning in wish.warnings:
         journal.log.warning(warning, action="trace")
-    spans = Spans(worker, clock, rng, journal.log)
+    spans = Spans(worker, clock, rng, journal.log, proxies)
     journal.traces = Traces(wish.ratio, clock, rng, spans.emit)
     journal.log.info("messages are traced", action="trace", ratio=wish.ratio)
     return spans.flush

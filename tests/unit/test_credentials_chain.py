@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from alibabacloud_credentials.client import Client
 from alibabacloud_credentials.http import HttpOptions
 from alibabacloud_credentials.provider import (
     DefaultCredentialsProvider,
+    EcsRamRoleCredentialsProvider,
     OIDCRoleArnCredentialsProvider,
 )
 from alibabacloud_credentials.provider.refreshable import Credentials as Found
@@ -26,8 +29,10 @@ from structlog.testing import capture_logs
 
 from doubles.build import Heard
 from doubles.clock import QuickClock, until
+from harness.proxy import SECRET, proxying
 from worker.credentials import LIBRARIES, AlibabaCredentials, Chain, Credentials
 from worker.errors import Fatal
+from worker.proxies import find_proxies
 
 JWT = ("eyJhbGciOiJSUzI1NiJ9", "eyJzdWIiOiJyZWxheSJ9", "c2lnbmF0dXJlLW9mLWl0")
 
@@ -87,10 +92,10 @@ def rrsa(
         )
 
 
-def chained(provider: Any) -> Chain:
+def chained(provider: Any, **environ: str) -> Chain:
     default = DefaultCredentialsProvider()
     default._DefaultCredentialsProvider__providers_chain = [provider]
-    return Chain(lambda: Client(provider=default))
+    return Chain(lambda: Client(provider=default), find_proxies(environ)[0])
 
 
 def issued(key: str, *, is_stale: bool) -> Any:
@@ -165,3 +170,63 @@ def test_what_the_libraries_log_goes_through_our_log_and_nowhere_else(
     ]
     assert {line["log_level"] for line in lines} == {"warning"}
     assert capfd.readouterr() == ("", "")
+
+
+METADATA = {
+    "Code": "Success",
+    "AccessKeyId": "STS.A",
+    "AccessKeySecret": "s",
+    "SecurityToken": "t",
+    "Expiration": "2099-01-01T00:00:00Z",
+}
+
+
+async def test_the_metadata_service_is_never_asked_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def token(_: web.Request) -> web.Response:
+        return web.Response(text="token")
+
+    async def found(_: web.Request) -> web.Response:
+        return web.json_response(METADATA)
+
+    app = web.Application()
+    app.router.add_put("/latest/api/token", token)
+    app.router.add_get("/latest/meta-data/ram/security-credentials/role", found)
+    async with TestServer(app) as server, proxying() as proxy:
+        environ = dict.fromkeys(("HTTP_PROXY", "http_proxy"), proxy.url)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        provider = EcsRamRoleCredentialsProvider(role_name="role", async_update_enabled=False)
+        where = f"127.0.0.1:{server.port}"
+        provider._EcsRamRoleCredentialsProvider__metadata_service_host = where
+        credentials = Credentials(chained(provider, **environ).fetch, QuickClock(), Heard().journal)
+        assert await credentials.refresh()
+    assert credentials.current() == AlibabaCredentials("STS.A", "s", "t")
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "asked"), [("", ["CONNECT 0.0.0.0:443"]), (".aliyuncs.com", [])]
+)
+async def test_sts_is_asked_through_the_proxy_unless_no_proxy_names_it(
+    no_proxy: str, asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(".".join(JWT))
+    async with proxying(refusal=b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy:
+        environ = {"https_proxy": proxy.url_with_user, "NO_PROXY": no_proxy}
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        provider = OIDCRoleArnCredentialsProvider(
+            role_arn="acs:ram::1:role/relay",
+            oidc_provider_arn="acs:ram::1:oidc-provider/ack",
+            oidc_token_file_path=str(tmp_path / "token"),
+            role_session_name="relay",
+            sts_endpoint="0.0.0.0",
+            http_options=HttpOptions(connect_timeout=500, read_timeout=500),
+        )
+        credentials = Credentials(chained(provider, **environ).fetch, QuickClock(), Heard().journal)
+        with pytest.raises(Fatal) as raised:
+            await credentials.refresh()
+    assert proxy.asked[:1] == asked
+    assert SECRET not in str(raised.value)

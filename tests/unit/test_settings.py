@@ -520,6 +520,29 @@ def test_what_may_be_a_credential_is_accepted(value: str) -> None:
     assert load(HW_SK=value).hw_sk.get_secret_value() == value
 
 
+def test_the_proxies_that_calls_go_by_are_told_without_their_passwords() -> None:
+    assert load().proxies_used == ()
+    one = load(https_proxy="http://u:s3cr3t@proxy.example:3128")
+    assert one.proxies_used == ("proxy.example:3128",)
+    assert "s3cr3t" not in f"{one!r} {one.model_dump_json()}"
+    two = load(HTTPS_PROXY="a:1", HTTP_PROXY="b:2", MNS_ENDPOINT="http://123.mns.x.aliyuncs.com")
+    assert two.proxies_used == ("b:2", "a:1")
+    here = load(HTTP_PROXY="a:1", OSS_ENDPOINT="http://127.0.0.1:9", OSS_REGION="cn-hangzhou")
+    assert here.proxies_used == ()
+    excepted = load(HTTPS_PROXY="a:1", NO_PROXY="relay-logs.oss-cn-hangzhou.aliyuncs.com")
+    assert excepted.proxies_used == ("a:1",)
+    assert load(HTTPS_PROXY="a:1", NO_PROXY="aliyuncs.com,.myhuaweicloud.com").proxies_used == ()
+
+
+def test_a_proxy_that_cannot_be_used_is_one_problem_of_several(tmp_path: Path) -> None:
+    told = dotenv_problems(
+        tmp_path, "http_proxy=https://u:s3cr3t@h\n", HTTPS_PROXY="//", RELAY_POLLERS="0"
+    )
+    assert [each.split()[0] for each in told] == ["RELAY_POLLERS", "HTTPS_PROXY", "http_proxy"]
+    assert told[1] == "HTTPS_PROXY is no host; accepted: `http://[user:password@]host[:port]`"
+    assert "is not plain http itself" in told[2]
+
+
 def test_warnings_are_sentences_about_what_is_accepted_nevertheless() -> None:
     internal = "http://123.mns.cn-hangzhou-internal.aliyuncs.com"
     assert "plain http" in load(MNS_ENDPOINT=internal).warnings[0]

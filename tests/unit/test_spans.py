@@ -13,8 +13,10 @@ from structlog.testing import LogCapture
 
 from doubles.clock import HandClock
 from harness.collector import Collector, collecting
+from harness.proxy import proxying
 from harness.relay import free_port
 from worker.errors import Fatal
+from worker.proxies import DIRECT, Proxies, find_proxies
 from worker.spans import COMPLAINT_SECONDS, Spans
 from worker.trace import Trace, Verb
 
@@ -33,9 +35,10 @@ def clock() -> HandClock:
     return HandClock()
 
 
-def spans(capture: LogCapture, clock: HandClock) -> Spans:
+def spans(capture: LogCapture, clock: HandClock, proxies: Proxies = DIRECT) -> Spans:
     log = structlog.wrap_logger(None, processors=[capture])
-    return Spans("worker-1", clock, random.Random(1), cast("structlog.stdlib.BoundLogger", log))
+    logger = cast("structlog.stdlib.BoundLogger", log)
+    return Spans("worker-1", clock, random.Random(1), logger, proxies)
 
 
 def send(to: Spans, clock: HandClock, key: str = "a.txt", why: str = "") -> None:
@@ -169,3 +172,24 @@ def test_numbers_that_the_sdk_refuses_are_told_before_anything_starts(
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
     with pytest.raises(Fatal, match=r"max_queue_size must be a positive.*Nothing was rec"):
         spans(capture, clock)
+
+
+@pytest.mark.parametrize(("no_proxy", "count"), [("", 1), ("0.0.0.0", 0)])
+async def test_spans_go_by_the_proxy_unless_no_proxy_names_the_collector(
+    capture: LogCapture,
+    clock: HandClock,
+    monkeypatch: pytest.MonkeyPatch,
+    collector: Collector,
+    no_proxy: str,
+    count: int,
+) -> None:
+    # This machine, by an address that is not loopback's.
+    port = collector.url.rpartition(":")[2]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://0.0.0.0:{port}")
+    async with proxying({f"0.0.0.0:{port}": int(port)}, needs_user=True) as proxy:
+        environ = {"HTTP_PROXY": proxy.url_with_user, "NO_PROXY": no_proxy}
+        to = spans(capture, clock, find_proxies(environ)[0])
+        send(to, clock)
+        await flushed(to)
+    assert len(proxy.asked) == count
+    assert len(collector.messages) == 1

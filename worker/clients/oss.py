@@ -9,17 +9,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 from oss2.exceptions import make_exception
 from yarl import URL
 
+from worker.addresses import bucket_origin
 from worker.clients import oss_listing
 from worker.clients.http import Answer, Request, from_elsewhere, one_line, retry_after_seconds, send
 from worker.clients.oss_listing import Page
@@ -76,9 +76,7 @@ class OssClient:
         self._session = session
         self._clock = clock
         self._credentials = credentials
-        parts = urlsplit(endpoint)
-        self._scheme, self._netloc = parts.scheme, parts.netloc
-        self._is_path_style = _is_path_style(parts.hostname or "")
+        self._endpoint = endpoint
 
     async def put(
         self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
@@ -178,13 +176,14 @@ class OssClient:
 
     def origin(self, bucket: str) -> str:
         """Return scheme, host and port that calls for this bucket go to."""
-        host = self._netloc if self._is_path_style else f"{bucket}.{self._netloc}"
-        return f"{self._scheme}://{host}"
+        return bucket_origin(self._endpoint, bucket)
 
     def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> URL:
         rest = quote(key, safe="") + (f"?{canonical_query(query)}" if query else "")
-        path = f"{bucket}/{rest}" if self._is_path_style else rest
-        return URL(f"{self.origin(bucket)}/{path}", encoded=True)
+        origin = self.origin(bucket)
+        # Without the bucket in the host it is the first part of the path.
+        path = f"{bucket}/{rest}" if origin == self._endpoint else rest
+        return URL(f"{origin}/{path}", encoded=True)
 
     def _require_success(self, operation: str, answer: Answer) -> None:
         if not 200 <= answer.status < 300:
@@ -220,16 +219,6 @@ class _Readable:
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes of the body."""
         return self._body.read(size)
-
-
-def _is_path_style(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _seconds(http_date: str) -> float:
