@@ -90,12 +90,11 @@ class Journal:
         if self.traces is not None:
             self.traces.posted(verdicts)
 
-    def recorded(self, folder: str, lags: Sequence[float | None]) -> None:
-        """Note confirmed records, and of each the seconds since its event if they are known."""
-        self.metrics.recorded(folder, len(lags))
-        for seconds in lags:
-            if seconds is not None:
-                self.metrics.lag.observe(seconds)
+    def recorded(self, folder: str, count: int, lags: Iterable[tuple[float, str]]) -> None:
+        """Note confirmed records, and the seconds since their events, with the origin, where known."""
+        self.metrics.recorded(folder, count)
+        for seconds, origin in lags:
+            self.metrics.lag(origin).observe(seconds)
 
     def called(self, service: str, operation: str, result: str, seconds: float) -> None:
         """Note one finished call."""

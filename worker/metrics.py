@@ -74,12 +74,14 @@ class Metrics:
             "1 while a service cannot be used, 0.5 on trial, 0 while it works.",
             "service",
         )
-        self.lag = Histogram(
+        lags = Histogram(
             "oms_relay_lag_seconds",
-            "Seconds from the OSS event to its confirmed record.",
+            "Seconds from the OSS event to its confirmed record; resent: again 10 minutes later.",
+            ("origin",),
             buckets=LAG_BUCKETS_SECONDS,
             registry=registry,
         )
+        self.lag = lru_cache(maxsize=2)(lags.labels)
         self._calls = Histogram(
             "oms_relay_call_seconds",
             "Seconds per call, by service, operation and result.",

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -25,6 +25,14 @@ ROOT = "oms_source_record"
 NAME_BYTES_MAX = 1023
 SUCCESS = "success_object"
 FAILED = "failed_object"
+RESENT_SECONDS = 600.0
+
+
+class Lag(NamedTuple):
+    """From an event to its confirmed record. `origin`: live, or resent long after the event."""
+
+    seconds: float
+    origin: str
 
 
 class Store(Protocol):
@@ -122,7 +130,9 @@ class Records:
 
     def _note(self, folder: str, confirmed: Sequence[Verdict]) -> None:
         now = self._clock.wall()
-        self._journal.recorded(folder, [lag_seconds(verdict, now) for verdict in confirmed])
+        self._journal.recorded(
+            folder, len(confirmed), filter(None, (lag(each, now) for each in confirmed))
+        )
 
     async def put(
         self, name: str, body: bytes, content_type: str, *, may_replace: bool = True
@@ -139,9 +149,13 @@ class Records:
         return None
 
 
-def lag_seconds(verdict: Verdict, now: float) -> float | None:
-    """Return the seconds from the newest event of a change until now; None if its time cannot be read."""
+def lag(verdict: Verdict, now: float) -> Lag | None:
+    """Return how long the newest event of a change has taken until now; None if its time cannot be read."""
+    newest = verdict.change.newest
     try:
-        return max(0.0, now - datetime.fromisoformat(verdict.change.newest.event.time).timestamp())
+        at = datetime.fromisoformat(newest.event.time).timestamp()
     except ValueError:
         return None
+    # OSS sends an event within seconds. `dead redrive` and `reconcile --send` send it long afterwards.
+    is_resent = newest.held.message.enqueue_time_ms / 1000 - at > RESENT_SECONDS
+    return Lag(max(0.0, now - at), "resent" if is_resent else "live")

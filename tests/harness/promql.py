@@ -48,6 +48,7 @@ def labels() -> dict[str, set[str]]:
 def values(label: str) -> set[str]:
     """The values that a label can have."""
     return {
+        "origin": {"live", "resent"},
         "end": {"deleted", "released", "dead_letter"},
         "state": {"active", "inactive", "delayed"},
         "result": {"ok", "renewed", "failed", "lost", *Blame},

@@ -142,7 +142,7 @@ def test_every_step_of_the_flow_is_counted(heard: Heard) -> None:
     journal.merged()
     journal.repeated()
     journal.posted([Verdict(change(), Outcome.ACCEPTED, 0.0)] * 5)
-    journal.recorded("success_object", [1.5, None])
+    journal.recorded("success_object", 2, [(1.5, "live")])
     journal.called("oms", "Post", "ok", 0.1)
     journal.renewed("lost")
     assert heard.count("messages_received_total") == 3
@@ -151,7 +151,7 @@ def test_every_step_of_the_flow_is_counted(heard: Heard) -> None:
     assert heard.count("events_repeated_total") == 1
     assert heard.count("keys_posted_total", outcome="accepted") == 5
     assert heard.count("records_written_total", folder="success_object") == 2
-    assert heard.count("lag_seconds_sum") == 1.5
+    assert heard.count("lag_seconds_sum", origin="live") == 1.5
     assert heard.count("call_seconds_count", service="oms", operation="Post", result="ok") == 1
     assert heard.count("leases_renewed_total", result="lost") == 1
 

@@ -14,7 +14,7 @@ from doubles.hurry import hurried
 from doubles.vendors import ModelStore
 from worker.errors import Blame, Failure, Outcome
 from worker.post import Verdict
-from worker.record import NAME_BYTES_MAX, Records, lag_seconds, record_line, record_name
+from worker.record import NAME_BYTES_MAX, Records, lag, record_line, record_name
 from worker.record_log import LINES_MAX, NAMES_MAX, GroupCommit, LogRecords
 
 PREFIX = "oms_source_record/task/success_object/"
@@ -127,7 +127,7 @@ async def test_a_passing_fault_of_the_store_is_repeated(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "lag"),
+    ("time", "seconds"),
     [
         ("2026-09-21T14:13:10.000Z", 10.0),
         ("2026-09-21T22:13:10+08:00", 10.0),
@@ -138,24 +138,40 @@ async def test_a_passing_fault_of_the_store_is_repeated(bench: Bench) -> None:
     ],
 )
 def test_the_lag_is_the_time_since_the_event_if_its_time_can_be_read(
-    time: str, lag: float | None
+    time: str, seconds: float | None
 ) -> None:
     posted = Verdict(change(time=time), Outcome.ACCEPTED, EPOCH)
-    assert lag_seconds(posted, EPOCH) == lag
+    found = lag(posted, EPOCH)
+    assert (found.seconds if found else None) == seconds
+
+
+@pytest.mark.parametrize(
+    ("time", "origin"),
+    [
+        ("2026-09-21T14:13:10.000Z", "live"),
+        ("2026-09-21T14:03:20.000Z", "live"),
+        ("2026-09-21T14:03:19.000Z", "resent"),
+        ("2030-01-01T00:00:00Z", "live"),
+    ],
+)
+def test_an_event_sent_again_long_afterwards_is_no_lag_of_the_relay(time: str, origin: str) -> None:
+    found = lag(Verdict(change(time=time), Outcome.ACCEPTED, EPOCH), EPOCH + 5)
+    assert found is not None
+    assert found.origin == origin
 
 
 @given(st.text(max_size=40))
 def test_no_event_time_is_an_error_of_ours(time: str) -> None:
-    lag = lag_seconds(Verdict(change(time=time), Outcome.ACCEPTED, EPOCH), EPOCH)
-    assert lag is None or lag >= 0
+    found = lag(Verdict(change(time=time), Outcome.ACCEPTED, EPOCH), EPOCH)
+    assert found is None or found.seconds >= 0
 
 
 async def test_a_lag_that_is_not_known_is_not_counted(bench: Bench) -> None:
     posted = Verdict(change(time=""), Outcome.ACCEPTED, EPOCH)
     await bench.records.record([posted])
-    assert bench.heard.count("lag_seconds_count") == 0
+    assert bench.heard.count("lag_seconds_count", origin="live") == 0
     await bench.records.record([verdict()])
-    assert bench.heard.count("lag_seconds_count") == 1
+    assert bench.heard.count("lag_seconds_count", origin="live") == 1
 
 
 async def test_in_layout_log_many_outcomes_share_one_object(bench: Bench) -> None:

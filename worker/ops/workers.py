@@ -111,20 +111,18 @@ def _sample(url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str,
         done=metrics.get("messages_deleted_total", 0.0),
         recorded=metrics.get("records_written_total", 0.0),
         dead=metrics.get("messages_ended_total:dead_letter", 0.0),
-        lag_sum_seconds=metrics.get("lag_seconds_sum", 0.0),
-        lag_count=metrics.get("lag_seconds_count", 0.0),
+        lag_sum_seconds=metrics.get("lag_seconds_sum:live", 0.0),
+        lag_count=metrics.get("lag_seconds_count:live", 0.0),
     )
 
 
 def _metrics(text: str) -> dict[str, float]:
-    """Sum the relay's samples over their labels; `messages_ended_total` also by how they ended."""
+    """Sum the relay's samples over their labels; also, as `name:label`, by an end or an origin."""
     sums: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             name = sample.name.removeprefix("oms_relay_")
-            for each in {
-                name,
-                f"{name}:{sample.labels['end']}" if "end" in sample.labels else name,
-            }:
+            labels = {sample.labels[each] for each in ("end", "origin") if each in sample.labels}
+            for each in (name, *(f"{name}:{label}" for label in labels)):
                 sums[each] = sums.get(each, 0.0) + sample.value
     return sums
