@@ -15,7 +15,6 @@ from typing import Any
 import aiohttp
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from settings import Settings
 from worker import __version__
 from worker.assembly import (
     ACKNOWLEDGEMENTS_MAX,
@@ -40,6 +39,7 @@ from worker.logs import Lossy
 from worker.metrics import Metrics
 from worker.notify import Notifier
 from worker.relay import Capacity, Stops
+from worker.settings import Settings
 from worker.signals import Signals
 from worker.trace import begin_tracing
 

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from settings import load_settings
 from worker import __version__, app, early, logs
 from worker.commands import register
 from worker.errors import Fatal
+from worker.settings import load_settings
 
 EXIT_TO_MEND = 2
 

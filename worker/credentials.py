@@ -21,13 +21,13 @@ from typing import Generic, TypeVar
 import structlog
 from alibabacloud_credentials.client import Client as ChainClient
 
-from settings import Settings
 from worker import logs
 from worker.clients.http import one_line
 from worker.clock import Clock
 from worker.errors import Fatal
 from worker.journal import Journal
 from worker.proxies import DIRECT, Proxies
+from worker.settings import Settings
 from worker.signer import HuaweiCredentials
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from localcloud.cloud import PROJECT_ID, LocalCloud, Ports
 from localcloud.identity import ALIBABA, HUAWEI
 from localcloud.mns import DeadLetterPolicy, MnsError
 from localcloud.mns.service import authorise
-from settings import load_settings
+from worker.settings import load_settings
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
 

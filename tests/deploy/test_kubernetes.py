@@ -22,8 +22,8 @@ from harness.manifests import (
     pod,
     settings,
 )
-from settings import load_settings
 from worker import __version__
+from worker.settings import load_settings
 
 VERSION = "1.37"
 UNACKNOWLEDGED_MAX = 5000

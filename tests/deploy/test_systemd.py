@@ -18,8 +18,8 @@ from dotenv import dotenv_values
 from harness.relay import free_port
 from harness.unit import ROOT, UNIT, credentials, directives, environment, seconds
 from localcloud.cloud import LocalCloud
-from settings import load_settings
 from worker.cli import EXIT_TO_MEND
+from worker.settings import load_settings
 
 INSTALL = ROOT / "install.sh"
 ALIBABA_KEY = ROOT / "alibaba-key.conf"

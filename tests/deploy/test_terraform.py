@@ -11,7 +11,7 @@ from typing import Any
 import hcl2
 import pytest
 
-from settings import load_settings
+from worker.settings import load_settings
 
 ROOT = Path(__file__).parents[2] / "deploy" / "terraform"
 MODULES = ["alibaba", "huawei"]

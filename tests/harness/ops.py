@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 from harness.account import ROOT, prepared
 from harness.relay import HurriedClock
 from localcloud.cloud import LocalCloud
-from settings import load_settings
 from worker.cli import commands
 from worker.clock import Clock
 from worker.ops.connect import Clients, connect
+from worker.settings import load_settings
 
 DAY = "2026-09-22"
 DIED_AT = f"{DAY}T10:00:00.000+00:00"

@@ -21,7 +21,6 @@ from structlog.typing import EventDict
 from harness.account import prepared
 from harness.until import TICK_SECONDS, until
 from localcloud.cloud import LocalCloud
-from settings import Settings, load_settings
 from worker import receive
 from worker.assembly import Assembled, Plan, Ports, assemble
 from worker.breaker import Breaker
@@ -36,6 +35,7 @@ from worker.health import Health, serving
 from worker.journal import Journal
 from worker.metrics import Metrics
 from worker.relay import Capacity, Stops
+from worker.settings import Settings, load_settings
 
 HURRY = 20
 QUIET_TICKS = 5

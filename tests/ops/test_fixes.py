@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from localcloud.cloud import LocalCloud
-from settings import Settings, load_settings
 from worker.errors import Blame, Failure, Outcome
 from worker.ops.fixes import fix
+from worker.settings import Settings, load_settings
 
 
 @pytest.fixture

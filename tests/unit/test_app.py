@@ -8,10 +8,10 @@ from doubles.build import Heard
 from doubles.clock import until
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
-from settings import load_settings
 from worker import app
 from worker.assembly import ACKNOWLEDGEMENTS_MAX, LEASES_MAX, POSTS_MAX, RECORDS_MAX
 from worker.clock import SystemClock
+from worker.settings import load_settings
 
 
 def test_every_pool_has_a_connection_for_each_call_that_limits_let_through_and_for_probes() -> None:

@@ -11,10 +11,10 @@ from yarl import URL
 
 from doubles.clock import EPOCH, QuickClock
 from doubles.web import Vendor, talked, vendor
-from settings import SyncTask
 from worker.clients.http import Answer, open_session
 from worker.clients.oms import OmsClient, classify
 from worker.errors import Blame, CallFailed, Outcome
+from worker.settings import SyncTask
 from worker.signer import HuaweiCredentials, sign
 
 CREDENTIALS = HuaweiCredentials("AK", "SK", "")

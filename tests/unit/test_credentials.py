@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from doubles.build import Heard
 from doubles.clock import QuickClock
 from doubles.hurry import hurried
-from settings import Settings
 from worker.credentials import (
     REFRESH_SECONDS,
     AlibabaCredentials,
@@ -23,6 +22,7 @@ from worker.credentials import (
     huawei_from,
 )
 from worker.errors import Fatal
+from worker.settings import Settings
 from worker.signer import HuaweiCredentials
 
 OLD = AlibabaCredentials("AK", "old-secret", "old-token")

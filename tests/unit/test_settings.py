@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from settings import Settings, SettingsError, SyncTask, load_settings, settings_table
+from worker.settings import Settings, SettingsError, SyncTask, load_settings, settings_table
 
 ROOT = Path(__file__).parents[2]
 TASK_URL = "https://oms.cn-north-4.myhuaweicloud.com/v2/0a1b/sync-tasks/c2d3-4/events"
@@ -56,9 +56,19 @@ def test_seven_values_are_enough_and_the_rest_has_the_documented_defaults() -> N
 def test_importing_the_module_reads_nothing(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("RELAY_NONSENSE=1\n")
     subprocess.run(
-        [sys.executable, "-c", "import settings"],
+        [sys.executable, "-c", "import worker.settings"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "RELAY_NONSENSE": "1"},
+        check=True,
+    )
+
+
+def test_a_folder_with_a_settings_module_of_its_own_does_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text("raise RuntimeError('not ours')\n")
+    subprocess.run(
+        [sys.executable, "-m", "worker", "--version"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
         check=True,
     )
 

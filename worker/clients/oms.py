@@ -16,7 +16,6 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from settings import SyncTask
 from worker.clients.http import (
     Answer,
     Request,
@@ -29,6 +28,7 @@ from worker.clients.http import (
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.keys import quote_for_oms
+from worker.settings import SyncTask
 from worker.signer import HuaweiCredentials, sign
 
 SKEW_SECONDS_MAX = 900

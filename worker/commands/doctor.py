@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from settings import load_settings
 from worker.commands import frame, terminal
 from worker.commands.terminal import STYLES, console, shown
 from worker.errors import Fatal
@@ -19,6 +18,7 @@ from worker.ops.connect import Clients
 from worker.ops.doctor import Wish, examine
 from worker.ops.network import Network
 from worker.ops.verdict import Check, Verdict
+from worker.settings import load_settings
 
 COLUMN_WIDTHS = (7, 23)
 

@@ -15,7 +15,6 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from settings import Settings, load_settings
 from worker import logs
 from worker.clock import SystemClock
 from worker.errors import CallFailed, Fatal, RelayError
@@ -23,6 +22,7 @@ from worker.ops.connect import Clients, connect
 from worker.ops.fixes import fix
 from worker.ops.moment import UNIT_SECONDS
 from worker.ops.moment import moment as moment_before
+from worker.settings import Settings, load_settings
 
 T = TypeVar("T")
 

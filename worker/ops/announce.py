@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import orjson
 
-from settings import Settings
 from worker.errors import CallFailed, Failure
 from worker.ops.connect import Clients
 from worker.ops.log_bucket import side_by_side
 from worker.ops.reconcile import Finding
 from worker.service import Pace
+from worker.settings import Settings
 
 SENDS_AT_ONCE = 16
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
-from settings import Settings
 from worker.clients.http import open_session
 from worker.clients.mns import MnsClient
 from worker.clients.oms import OmsClient
@@ -28,6 +27,7 @@ from worker.journal import Journal
 from worker.metrics import Metrics
 from worker.retry import Backoff, Retry
 from worker.service import Pace
+from worker.settings import Settings
 from worker.signer import HuaweiCredentials
 
 T = TypeVar("T")

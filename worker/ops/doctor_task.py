@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from settings import Settings
 from worker.clients.oms import TaskState
 from worker.ops.examiner import Examiner
 from worker.ops.verdict import Check, Verdict
 from worker.remedy import START_TASK
+from worker.settings import Settings
 
 _MNS_HOST = re.compile(r"[^.]+\.mns\.([a-z0-9-]+?)(?:-internal|-vpc)*\.aliyuncs\.com")
 

@@ -6,11 +6,11 @@ Facts: MNS "error responses" and "RAM authorization"; OSS error codes (403, 404,
 
 from __future__ import annotations
 
-from settings import Settings
 from worker.errors import Blame, Failure
 from worker.record import ROOT
 from worker.remedy import remedy
 from worker.rights import action as action_of
+from worker.settings import Settings
 
 _AGAIN = "it passes by itself: try again in a while"
 # "Query failed or no permission" and "no permission" (OMS error codes), with status 400.
