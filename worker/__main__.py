@@ -6,6 +6,7 @@ from worker import early
 def main() -> None:
     """Hear signals first, then load the commands, which takes a moment, and run one."""
     early.listen()
+    early.fill_gaps()
     from worker import cli  # noqa: PLC0415  heavy: a signal must be heard before it
 
     cli.main()

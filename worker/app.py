@@ -35,7 +35,7 @@ from worker.credentials import Chain, Credentials, alibaba_from, huawei_from
 from worker.errors import Fatal
 from worker.health import Health, serving
 from worker.journal import Journal
-from worker.logs import Lossy
+from worker.lossy import Lossy
 from worker.metrics import Metrics
 from worker.notify import Notifier
 from worker.relay import Capacity, Stops

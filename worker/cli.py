@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
 from worker import __version__, app, early, logs
 from worker.commands import register
 from worker.errors import Fatal
+from worker.lossy import Lossy
 from worker.settings import load_settings
 
 EXIT_TO_MEND = 2
+EXIT_FAILED = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+E = TypeVar("E", bound=BaseException)
 
 commands = typer.Typer(
     name="oms-relay",
@@ -61,7 +67,7 @@ def run() -> None:
 
     """
     settings = load_settings()
-    lines = logs.Lossy(sys.stderr.fileno())
+    lines = Lossy(sys.stderr.fileno())
     logs.configure(settings.log_format, settings.log_level, lines)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -86,14 +92,37 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 def main() -> None:
     """Run a command; what the user has to mend is said in plain words, without a stack trace."""
     try:
-        commands()
+        try:
+            commands()
+        finally:
+            # Here, where it can be said that it failed, and not while the interpreter ends.
+            sys.stdout.flush()
     except* Fatal as errors:
-        for error in _flat(errors):
-            typer.echo(f"oms-relay: {error}", err=True)
-        sys.exit(EXIT_TO_MEND)
+        _end("\n".join(f"oms-relay: {error}" for error in _flat(errors)), EXIT_TO_MEND)
+    except* BrokenPipeError:
+        # Whoever read has seen enough, as `head` does.
+        _end("", EXIT_FAILED)
+    except* OSError as errors:
+        if not any(error.errno in _FULL for error in _flat(errors)):
+            raise
+        why = "; ".join(str(error) for error in _flat(errors))
+        _end(f"oms-relay: the output is not complete, it cannot be written: {why}", EXIT_FAILED)
 
 
-def _flat(group: BaseExceptionGroup[Fatal]) -> Iterator[Fatal]:
+def _end(text: str, code: int) -> NoReturn:
+    """Say why, where it can be said, and leave with this code whatever becomes of the text."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is sys.stderr and text:
+                typer.echo(text, err=True)
+            stream.flush()
+        except OSError:
+            # What is left in the stream would fail once more at the end, and change the exit code.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
+
+
+def _flat(group: BaseExceptionGroup[E]) -> Iterator[E]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _flat(error)

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import queue
 import sys
-import threading
-import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
 import orjson
 import structlog
 
+from worker.lossy import Lossy, plain_gap
+
 
 def _json(fields: dict[str, Any], default: Callable[[Any], Any]) -> bytes:
     try:
         # Dataclasses as their repr, which hides the secrets that a field by field form would show.
         option = orjson.OPT_PASSTHROUGH_DATACLASS
-        return orjson.dumps(fields, default=default, option=option)
+        line = orjson.dumps(fields, default=default, option=option)
     except TypeError:
         # Half a surrogate pair or a huge number: a log line must never stop the relay.
         return json.dumps(fields, default=default).encode()
+    text = line.decode()
+    # What a terminal would obey: control characters beyond ASCII, and those that turn the direction.
+    return line if text.isprintable() else "".join(map(_json_shown, text)).encode()
+
+
+def _json_shown(char: str) -> str:
+    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 def hear(library: str, say: Callable[[str], None]) -> None:
@@ -55,9 +60,10 @@ class _Visible:
 
     def __call__(self, logger: Any, name: str, fields: structlog.typing.EventDict) -> str:
         for field, value in fields.items():
-            # A stack trace has lines of its own; it quotes no key.
-            if isinstance(value, str) and field != "exception":
-                fields[field] = visible(value)
+            if isinstance(value, str):
+                # A stack trace has lines of its own.
+                lines = value.split("\n") if field == "exception" else [value]
+                fields[field] = "\n".join(map(visible, lines))
         return self._renderer(logger, name, fields)
 
 
@@ -68,66 +74,8 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-LINES_MAX = 5_000
-DRAIN_SECONDS_MAX = 1.0
-
-
-class Lossy:
-    """A text stream that neither blocks nor fails: lines that cannot be written are dropped and counted.
-
-    A thread of its own writes to the file descriptor. A full disk, a file at its size limit, a reader that
-    has left or one that does not read cost lines, never the relay. Works for bytes as well, as `buffer`.
-    """
-
-    def __init__(self, descriptor: int, *, lines_max: int = LINES_MAX) -> None:
-        self.on_drop: Callable[[], None] = lambda: None
-        self._descriptor = descriptor
-        self._lines: queue.Queue[bytes] = queue.Queue(lines_max)
-        self._is_idle = threading.Event()
-        threading.Thread(target=self._run, name="write log lines", daemon=True).start()
-
-    @property
-    def buffer(self) -> Lossy:
-        """The same stream, for bytes."""
-        return self
-
-    def isatty(self) -> bool:
-        """Whether people read along."""
-        return os.isatty(self._descriptor)
-
-    def write(self, text: str | bytes) -> int:
-        """Take one piece of text, or drop it if too many wait."""
-        piece = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
-        self._is_idle.clear()
-        try:
-            self._lines.put_nowait(piece)
-        except queue.Full:
-            self.on_drop()
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing: the thread writes as it can."""
-
-    def drain(self, seconds: float = DRAIN_SECONDS_MAX) -> None:
-        """Wait until all is written, at most so long: at the end of the process."""
-        end = time.monotonic() + seconds
-        while not self._lines.empty() or not self._is_idle.is_set():
-            if time.monotonic() > end:
-                return
-            self._is_idle.wait(0.01)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                piece = self._lines.get(timeout=0.05)
-            except queue.Empty:
-                self._is_idle.set()
-                continue
-            try:
-                while piece:
-                    piece = piece[os.write(self._descriptor, piece) :]
-            except OSError:
-                self.on_drop()
+def _json_gap(lines: int) -> str:
+    return json.dumps({"level": "warning", "event": plain_gap(lines), "lines": lines})
 
 
 def configure(log_format: str, level: str, stream: TextIO | Lossy | None = None) -> None:
@@ -136,10 +84,13 @@ def configure(log_format: str, level: str, stream: TextIO | Lossy | None = None)
     is_console = log_format == "console" or (log_format == "auto" and out.isatty())
     if is_console:
         renderer: Any = _Visible(structlog.dev.ConsoleRenderer(colors=out.isatty()))
-        factory: Any = structlog.PrintLoggerFactory(out)
+        # Each line in one piece, with its line break.
+        factory: Any = structlog.WriteLoggerFactory(out)
     else:
         renderer = structlog.processors.JSONRenderer(_json)
         factory = structlog.BytesLoggerFactory(out.buffer)
+        if isinstance(out, Lossy):
+            out.describe_gap = _json_gap
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KILL = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); print('lived')"
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+def kill(number: int) -> str:
+    return f"import os; os.kill(os.getpid(), {number}); print('lived')"
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -26,20 +30,78 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_signal_that_comes_before_the_relay_is_up_ends_it_well() -> None:
-    ended = python(f"from worker import early; early.listen(); {KILL}")
-    assert (ended.returncode, ended.stdout) == (0, "")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_comes_before_the_relay_is_up_ends_it_well(number: int) -> None:
+    ended = python(
+        "import sys; sys.argv = ['oms-relay', 'run']; "
+        f"from worker import early; early.listen(); {kill(number)}"
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_other_commands_die_of_a_signal_as_usual() -> None:
-    ended = python(f"from worker import early; early.listen(); early.let_go(); {KILL}")
-    assert ended.returncode == -signal.SIGTERM
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_comes_while_another_command_is_loaded_does_not_count_as_done(
+    number: int,
+) -> None:
+    ended = python(
+        "import sys; sys.argv = ['oms-relay', 'doctor']; "
+        f"from worker import early; early.listen(); {kill(number)}"
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", "")
 
 
-def test_a_signal_that_is_ignored_on_purpose_stays_so() -> None:
-    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    ended = python(f"{ignore}; from worker import early; early.listen(); {KILL}")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_other_commands_die_of_a_signal_as_usual(number: int) -> None:
+    ended = python(f"from worker import early; early.listen(); early.let_go(); {kill(number)}")
+    assert ended.returncode == -number
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_ignored_on_purpose_stays_so(number: int) -> None:
+    ignore = f"import signal; signal.signal({number}, signal.SIG_IGN)"
+    ended = python(f"{ignore}; from worker import early; early.listen(); {kill(number)}")
     assert (ended.returncode, ended.stdout) == (0, "lived\n")
+
+
+def test_no_file_or_connection_gets_the_number_of_a_stream_that_is_closed() -> None:
+    code = (
+        "import os; [os.close(each) for each in (0, 1, 2)]; from worker import early; "
+        "early.fill_gaps(); ends = os.pipe(); os._exit(0 if min(ends) > 2 else 1)"
+    )
+    assert python(code).returncode == 0
+
+
+UNSHARE = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+
+
+def can_unshare() -> bool:
+    try:
+        return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no right to make a process 1")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_process_1_hears_a_signal_that_comes_with_its_start(number: int, tmp_path: Path) -> None:
+    """The kernel drops a signal that process 1 has not asked for: sent again and again, one is heard."""
+    process = subprocess.Popen(
+        [*UNSHARE, "--kill-child", sys.executable, "-m", "worker", "run"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONPROFILEIMPORTTIME": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process:
+        # The first import after `worker.early`: from here on a stop is heard, seconds before the relay is up.
+        for line in process.stderr:
+            if "typing_extensions" in line or "typer" in line or "asyncio" in line:
+                break
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), number)
+        process.stderr.read()
+    assert process.returncode == 0
 
 
 def test_signals_are_heard_before_anything_heavy_is_imported() -> None:

@@ -219,6 +219,30 @@ def test_an_exception_is_written_in_one_line() -> None:
     assert "ZeroDivisionError" in json.loads(line)["exception"]
 
 
+STRANGE = ["\x1b[2J", "\x7f", "a\x9b31m", "a\u202eb", "\u2066", "\u2028", "\U000e0041", "é 照片"]
+
+
+@pytest.mark.parametrize("key", STRANGE)
+def test_no_character_that_a_terminal_obeys_is_in_json(key: str) -> None:
+    out = Stream()
+    logs.configure("json", "info", out)
+    structlog.get_logger("relay").info("message done", key=key)
+    assert out.text.removesuffix("\n").isprintable()
+    assert json.loads(out.text)["key"] == key
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_no_stack_trace_writes_to_a_terminal(log_format: str) -> None:
+    out = Stream()
+    logs.configure(log_format, "info", out)
+    try:
+        raise ValueError("\x1b[2J\u202e")  # noqa: TRY301  what it says is the point
+    except ValueError:
+        structlog.get_logger("relay").exception("broken")
+    assert all(line.isprintable() for line in out.text.split("\n"))
+    assert "ValueError" in out.text
+
+
 @pytest.mark.parametrize("key", ["\x1b[2J\x1b]0;own\x07", "a\x9b31m", "a\u202eb", "a\nb", "\ud800"])
 def test_no_control_character_of_a_key_reaches_a_terminal(key: str) -> None:
     out = io.TextIOWrapper(io.BytesIO())
