@@ -85,7 +85,6 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
                 "the relay has started",
                 action="start",
                 version=__version__,
-                worker=WORKER,
                 queue=settings.mns_queue,
                 task=settings.sync_task.task_id,
                 log_bucket=settings.log_bucket,
@@ -96,6 +95,7 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
             notifier = Notifier.from_environment(os.environ, os.getpid())
             beside = {
                 "refresh credentials": keys.keep_fresh(assembled),
+                "sum up": journal.keep_summing(clock),
                 "notify systemd": notifier.run(stops.taking, health.reasons, health.stuck),
             }
             is_sound = await _run(assembled, beside, stops, journal)

@@ -68,7 +68,7 @@ def run() -> None:
     """
     settings = load_settings()
     lines = Lossy(sys.stderr.fileno())
-    logs.configure(settings.log_format, settings.log_level, lines)
+    logs.configure(settings.log_format, settings.log_level, lines, worker=app.WORKER)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             code = runner.run(app.run(settings, load_settings, lines))

@@ -91,7 +91,11 @@ class Depth:
         for state, count in counts.items():
             metrics.queue_messages.labels(state).set(count)
         metrics.queue_retention.set(found.retention_seconds)
-        metrics.queue_oldest.set(math.nan if seen is None else self._oldest_seconds(seen))
+        oldest = None if seen is None else self._oldest_seconds(seen)
+        metrics.queue_oldest.set(math.nan if oldest is None else oldest)
+        tally = self._journal.tally
+        tally.waiting = counts["active"]
+        tally.oldest_seconds = None if oldest is None else round(oldest, 1)
 
         if seen is not None:
             self._complaint = ""
@@ -114,6 +118,7 @@ class Depth:
         metrics.queue_messages.clear()
         metrics.queue_retention.set(math.nan)
         metrics.queue_oldest.set(math.nan)
+        self._journal.tally.waiting = self._journal.tally.oldest_seconds = None
 
     def _complain_of(self, failure: Failure) -> None:
         kind = f"{failure.operation} {failure.status} {failure.code}"

@@ -1,18 +1,21 @@
-"""What the relay tells the world: metrics for machines, one log line per message end for people, traces."""
+"""What the relay tells the world: metrics for machines, log lines for people, traces."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
 
+from worker.clock import Clock
 from worker.errors import Failure
 from worker.events import Kind
 from worker.metrics import Metrics
 from worker.remedy import remedy
 from worker.rights import missing
+from worker.summary import SUMMARY_SECONDS, Tally
 from worker.trace import Traces, Verb
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 FIELD_CHARS_MAX = 512
 FOREIGN_BUCKETS_SHOWN_MAX = 20
+# So many messages a minute are told as warnings for each way that a message ends otherwise than deleted.
+ENDS_TOLD_MAX = 10
 
 
 class Journal:
@@ -34,11 +39,14 @@ class Journal:
         self.metrics = metrics
         self.log = log or structlog.get_logger("relay").bind()
         self.traces: Traces | None = None
+        self.tally = Tally()
+        self._told: Counter[str] = Counter()
         self._foreign: set[str] = set()
 
     def received(self, count: int, fresh: Iterable[Held], polled_at: float) -> None:
         """Note the messages of one poll, and begin the traces of those that are new in hand."""
         self.metrics.received.inc(count)
+        self.tally.counts["received"] += count
         if self.traces is not None:
             self.traces.begin(fresh, polled_at)
 
@@ -78,6 +86,7 @@ class Journal:
     def merged(self) -> None:
         """Note a key that joined one already waiting."""
         self.metrics.merged.inc()
+        self.tally.counts["merged"] += 1
 
     def repeated(self) -> None:
         """Note an event whose record was already confirmed."""
@@ -93,8 +102,12 @@ class Journal:
     def recorded(self, folder: str, count: int, lags: Iterable[tuple[float, str]]) -> None:
         """Note confirmed records, and the seconds since their events, with the origin, where known."""
         self.metrics.recorded(folder, count)
+        if folder == "failed_object":
+            self.tally.counts["refused"] += count
         for seconds, origin in lags:
             self.metrics.lag(origin).observe(seconds)
+            if origin == "live":
+                self.tally.lags.add(seconds)
 
     def called(self, service: str, operation: str, result: str, seconds: float) -> None:
         """Note one finished call."""
@@ -105,8 +118,15 @@ class Journal:
         self.metrics.renewed(result)
 
     def ended(self, held: Held, end: str, took_seconds: float, why: str = "") -> None:
-        """Log the one line that ends a message: deleted, released, lapsed or dead_letter; end its trace."""
+        """Note how a message ended: deleted, released, lapsed or dead_letter; end its trace.
+
+        Its line is at level debug if all went well. Of the other ends a few lines a minute are warnings; the
+        summary counts them all.
+        """
         self.metrics.ended(end)
+        self.tally.counts[end] += 1
+        if end == "deleted" and held.trace is None and not self.log.is_enabled_for(logging.DEBUG):
+            return
         facts: dict[str, str | int] = {
             "message_id": held.message.message_id,
             "key": bounded(held.first_key),
@@ -114,18 +134,33 @@ class Journal:
             "attempt": held.message.dequeue_count,
             "outcome": end,
         }
-        took_ms = round(took_seconds * 1000)
+        seen = {"took_ms": round(took_seconds * 1000), **facts}
+        if held.trace is not None:
+            seen["trace_id"] = f"{held.trace.trace_id:032x}"
         if end == "deleted":
-            self.log.info("message done", action="delete", took_ms=took_ms, **facts)
+            self.log.debug("message done", action="delete", **seen)
         else:
             text, advice = _BAD_ENDS[end]
-            more = {"why": bounded(why), **advice}
-            self.log.warning(text, action=end, took_ms=took_ms, **facts, **more)
+            self._told[end] += 1
+            tell = self.log.warning if self._told[end] <= ENDS_TOLD_MAX else self.log.debug
+            tell(text, action=end, **seen, why=bounded(why), **advice)
         if held.trace is not None:
             if end not in ("released", "lapsed"):
                 held.trace.passed(Verb.DELETE)
             held.trace.end(facts, bounded(why))
             held.trace = None
+
+    async def keep_summing(self, clock: Clock) -> None:
+        """Tell once a minute what went through, if anything did, and once more at the end; run for ever."""
+        while True:
+            began = clock.monotonic()
+            try:
+                await clock.sleep(SUMMARY_SECONDS)
+            finally:
+                self._told.clear()
+                if found := self.tally.taken():
+                    seconds = round(clock.monotonic() - began, 1)
+                    self.log.info("summary", action="summary", over_seconds=seconds, **found)
 
     def breaker(self, service: str, state: str, failure: Failure | None) -> None:
         """Log a change of a breaker, with the reason and the next step."""

@@ -78,8 +78,16 @@ def _json_gap(lines: int) -> str:
     return json.dumps({"level": "warning", "event": plain_gap(lines), "lines": lines})
 
 
-def configure(log_format: str, level: str, stream: TextIO | Lossy | None = None) -> None:
-    """Set up structlog for this process. `log_format` is auto, console or json."""
+def configure(
+    log_format: str, level: str, stream: TextIO | Lossy | None = None, **always: str
+) -> None:
+    """Set up structlog for this process. `log_format` is auto, console or json; `always` is in every line."""
+
+    def add_always(
+        _: Any, __: str, fields: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {**always, **fields}
+
     out: Any = stream or sys.stderr
     is_console = log_format == "console" or (log_format == "auto" and out.isatty())
     if is_console:
@@ -93,6 +101,7 @@ def configure(log_format: str, level: str, stream: TextIO | Lossy | None = None)
             out.describe_gap = _json_gap
     structlog.configure(
         processors=[
+            add_always,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

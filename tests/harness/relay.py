@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import socket
@@ -217,7 +218,8 @@ def free_port() -> int:
 
 
 def _logger(capture: LogCapture) -> structlog.stdlib.BoundLogger:
-    logger = structlog.wrap_logger(None, processors=[capture], wrapper_class=structlog.BoundLogger)
+    wrapper = structlog.make_filtering_bound_logger(logging.DEBUG)
+    logger = structlog.wrap_logger(None, processors=[capture], wrapper_class=wrapper)
     return cast("structlog.stdlib.BoundLogger", logger)
 
 

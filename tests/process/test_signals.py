@@ -138,10 +138,26 @@ async def test_a_process_that_was_stopped_beyond_its_leases_does_no_harm(
     assert not account.log_objects(cloud, "dead_letter")
 
 
-async def test_a_quiet_run_logs_one_line_for_each_message(cloud: LocalCloud) -> None:
+async def test_a_quiet_run_is_told_in_a_summary(cloud: LocalCloud) -> None:
     cloud.prepare()
     send(cloud)
     async with supervising(cloud) as supervisor:
+        worker = await supervisor.start()
+        await supervisor.drained()
+        assert await worker.stop() == 0
+        (summary,) = [line for line in worker.lines if line.get("action") == "summary"]
+    assert (summary["received"], summary["deleted"]) == (len(KEYS), len(KEYS))
+    assert summary["lag_p99_seconds"] >= summary["lag_p50_seconds"] > 0
+    assert all(line["worker"] == summary["worker"] for line in worker.lines)
+    assert not [line for line in worker.lines if "outcome" in line]
+
+
+async def test_with_level_debug_a_quiet_run_logs_one_line_for_each_message(
+    cloud: LocalCloud,
+) -> None:
+    cloud.prepare()
+    send(cloud)
+    async with supervising(cloud, RELAY_LOG_LEVEL="debug") as supervisor:
         worker = await supervisor.start()
         await supervisor.drained()
         assert await worker.stop() == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -7,17 +8,21 @@ from itertools import product
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from doubles.build import Heard, change, failure, held
+from doubles.clock import HandClock, settle
 from worker import logs
 from worker.credentials import AlibabaCredentials
 from worker.errors import Blame, Outcome
 from worker.events import Kind
-from worker.journal import FIELD_CHARS_MAX, Journal, bounded, hint
+from worker.journal import ENDS_TOLD_MAX, FIELD_CHARS_MAX, Journal, bounded, hint
 from worker.metrics import Metrics
 from worker.post import Verdict
 from worker.signer import HuaweiCredentials
+from worker.summary import SUMMARY_SECONDS, Lags
 
 SECRETS = ("the-secret", "the-token")
 
@@ -52,7 +57,7 @@ def defaults() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("end", "level", "action"),
     [
-        ("deleted", "info", "delete"),
+        ("deleted", "debug", "delete"),
         ("released", "warning", "released"),
         ("dead_letter", "warning", "dead_letter"),
     ],
@@ -78,6 +83,69 @@ def test_a_message_ends_with_one_line_that_tells_all(
     assert ("why" in line) == (end != "deleted")
     assert ("hint" in line) == (end == "dead_letter")
     assert heard.count("messages_ended_total", end=end) == 1
+
+
+def test_of_many_bad_ends_a_few_a_minute_are_told_and_all_are_counted(heard: Heard) -> None:
+    for number in range(3 * ENDS_TOLD_MAX):
+        heard.journal.ended(held(f"M{number}"), "released", 1.0, "why")
+    heard.journal.ended(held("M"), "dead_letter", 1.0, "why")
+    levels = [line["log_level"] for line in heard.lines]
+    assert levels.count("warning") == ENDS_TOLD_MAX + 1
+    assert heard.journal.tally.counts["released"] == 3 * ENDS_TOLD_MAX
+
+
+async def test_a_minute_is_told_in_one_line_and_an_idle_one_in_none(heard: Heard) -> None:
+    clock = HandClock()
+    journal = heard.journal
+    summing = asyncio.create_task(journal.keep_summing(clock))
+    await settle()
+    clock.advance(SUMMARY_SECONDS)
+    await settle()
+    assert heard.lines == []
+    journal.received(3, [], 0.0)
+    journal.merged()
+    journal.recorded("success_object", 2, [(1.0, "live"), (9000.0, "resent")])
+    journal.recorded("failed_object", 1, [(3.0, "live")])
+    journal.tally.waiting = 7
+    clock.advance(SUMMARY_SECONDS)
+    await settle()
+    (line,) = heard.lines
+    assert line == {
+        "event": "summary",
+        "log_level": "info",
+        "action": "summary",
+        "over_seconds": 60.0,
+        "received": 3,
+        "deleted": 0,
+        "merged": 1,
+        "refused": 1,
+        "dead_letter": 0,
+        "released": 0,
+        "lapsed": 0,
+        "lag_p50_seconds": 1.0,
+        "lag_p99_seconds": 3.0,
+        "waiting": 7,
+    }
+    journal.ended(held(), "dead_letter", 1.0, "why")
+    clock.advance(20.0)
+    summing.cancel()
+    await asyncio.wait((summing,))
+    assert (heard.lines[-1]["over_seconds"], heard.lines[-1]["dead_letter"]) == (20.0, 1)
+    assert "lag_p50_seconds" not in heard.lines[-1]
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=200), st.integers(2, 20))
+def test_quantiles_of_many_lags_come_from_some_evenly_spaced(
+    found: list[float], lags_max: int
+) -> None:
+    lags = Lags(lags_max)
+    for seconds in found:
+        lags.add(seconds)
+    assert len(lags._kept) <= lags_max
+    quantiles = list(lags.quantiles().values())
+    assert len(quantiles) == (2 if found else 0)
+    assert quantiles == sorted(quantiles)
+    assert all(each in [round(seconds, 3) for seconds in found] for each in quantiles)
 
 
 def test_every_field_has_a_limit(heard: Heard) -> None:
