@@ -275,10 +275,12 @@ def test_a_line_may_be_longer_where_it_is_asked_for() -> None:
     assert one_line(text, chars_max=len(text)) == text
 
 
-@pytest.mark.parametrize("host", ["a..b", f"{'x' * 64}.example"])
-async def test_a_host_that_cannot_be_looked_up_is_a_failed_call(host: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["http://a..b/", f"http://{'x' * 64}.example/", "http:///", "ftp://a/"]
+)
+async def test_an_address_that_cannot_be_called_is_a_call_that_sent_nothing(url: str) -> None:
     async with open_session(connections=1, total_seconds=5) as session:
-        request = Request("oss", "PutObject", "PUT", URL(f"http://{host}/", encoded=True), {})
+        request = Request("oss", "PutObject", "PUT", URL(url, encoded=True), {})
         with pytest.raises(CallFailed) as raised:
             await send(session, request)
     assert raised.value.failure.outcome is Outcome.RETRY_LATER
