@@ -202,7 +202,15 @@ def barred(proxy: Proxy, status: int, reason: str) -> tuple[str, str]:
 def _no_answer(request: Request, proxy: Proxy | None, error: Exception) -> CallFailed:
     """Say why no answer came; `RETRY_LATER` where no connection to the service was made."""
     # A host with an empty or overlong label cannot even be looked up: UnicodeError.
-    is_unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.InvalidURL, UnicodeError))
+    is_unsent = isinstance(
+        error,
+        (
+            aiohttp.ClientConnectorError,
+            aiohttp.InvalidURL,
+            aiohttp.NonHttpUrlClientError,
+            UnicodeError,
+        ),
+    )
     what = one_line(str(error)) or type(error).__name__
     if isinstance(error, asyncio.TimeoutError):
         what = "timed out"
