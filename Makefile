@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ALL_CORES := --numprocesses auto --maxprocesses 8 --dist worksteal
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-strip-extras
 
 .DEFAULT_GOAL := help
@@ -28,12 +29,19 @@ setup: $(STAMP) ## make .venv and install everything, pinned by hash
 demo: $(STAMP) ## the whole job against the local cloud, with live progress and a final account
 	@$(BIN)/python -m localcloud demo
 
-.PHONY: check
-check: $(STAMP) ## lint, types, tests with warnings as errors, branch coverage
+.PHONY: read
+read: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --cov --cov-report=term
+
+.PHONY: quick
+quick: read ## in a minute: lint, types, unit and contract tests
+	$(BIN)/pytest $(ALL_CORES) tests/unit tests/contract
+
+.PHONY: check
+check: read ## lint, types, all tests with warnings as errors, branch coverage
+	$(BIN)/pytest $(ALL_CORES) --cov --cov-report=term
 
 .PHONY: test
 test: check ## what CI runs (the same as check)
