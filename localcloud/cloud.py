@@ -14,7 +14,7 @@ from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.identity import ALIBABA, HUAWEI, Identities
 from localcloud.mns import Attributes, DeadLetterPolicy, MnsError, MnsService
-from localcloud.oms import Buckets, OmsService, SourceObject
+from localcloud.oms import Buckets, Consistency, OmsService, SourceObject
 from localcloud.oss import EventRule, Form, KeyForm, OssService
 
 TASK_ID = "5f0e8c6a-1d1b-4b8e-9a55-7d6f2c3b4a10"
@@ -125,9 +125,11 @@ class LocalCloud:
         max_receive_count: int = 100,
         form: Form = Form.BASE64,
         key_form: KeyForm = KeyForm.RAW,
+        consistency_check: Consistency = Consistency.CRC64,
     ) -> Prepared:
         """Make what a relay needs: queue, buckets, the event rule between them, and a sync task.
 
+        The task compares contents, as docs/setup.md recommends; OMS's own default does not.
         With a `dead_letter_queue` the queue gets a policy that moves messages there.
         """
         policy = None
@@ -138,7 +140,13 @@ class LocalCloud:
         self.oss.create_bucket(source_bucket)
         self.oss.create_bucket(log_bucket)
         self.oss.rules.append(EventRule(source_bucket, queue, form=form, key_form=key_form))
-        self.oms.create_task(task_id, project_id, source_bucket, destination_bucket)
+        self.oms.create_task(
+            task_id,
+            project_id,
+            source_bucket,
+            destination_bucket,
+            consistency_check=consistency_check,
+        )
         self.prepared = Prepared(
             queue, dead_letter_queue, source_bucket, log_bucket, destination_bucket, task_id
         )

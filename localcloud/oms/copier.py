@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -43,17 +44,20 @@ class _Batch:
 
 
 class _Outcome(NamedTuple):
-    """How the copy of one key went; `error` is the source's error code."""
+    """How the copy of one key goes; `error` is the source's error code, `read` what is to be written."""
 
     key: str
     result: Statistic
     size_bytes: int = 0
     error: str = ""
+    read: SourceObject | None = None
 
 
 class Copier:
     """Copies accepted keys, one batch after another, in one task of its own.
 
+    The objects of a batch are compared and read together, and written together `copy_seconds` later by
+    the service's clock: what is written to the source meanwhile is not in the copies.
     `accept` never waits: it says False when too many batches wait already. A CUSTOM fault named
     `copy_fails` (service `oms`, operation `CopyObject`) makes copies fail.
     """
@@ -75,6 +79,9 @@ class Copier:
         self._in_hand: _Batch | None = None
         self._worker: asyncio.Task[None] | None = None
         self._list_numbers = count(1)
+        self.copy_seconds = 0.0
+        self._pace = asyncio.Event()
+        clock.on_jump(self._pace.set)
 
     def start(self) -> None:
         """Begin to copy; batches left from before a `stop` come first."""
@@ -121,19 +128,50 @@ class Copier:
             self._in_hand = batch
             # Even without a delay this lets the service answer between two batches.
             await asyncio.sleep(max(0.0, batch.due - loop.time()))
-            self._copy_batch(batch)
+            outcomes = [self._begin(batch.task, key) for key in batch.keys]
+            if any(outcome.read for outcome in outcomes):
+                await self._take_time()
+            self._end(batch.task, outcomes)
             self._in_hand = None
             self._waiting.task_done()
 
-    def _copy_batch(self, batch: _Batch) -> None:
+    async def _take_time(self) -> None:
+        """Wait for `copy_seconds` of the clock, which may be set meanwhile."""
+        ends_at = self._clock.now() + self.copy_seconds
+        while (left := ends_at - self._clock.now()) > 0:
+            self._pace.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._pace.wait()
+
+    def _begin(self, task: SyncTask, key: str) -> _Outcome:
+        """Compare both sides, and read the source if it has to be copied."""
+        if self._faults.pick("oms", "CopyObject", custom="copy_fails") is not None:
+            return _Outcome(key, Statistic.FAILURE, error="RequestTimeout")
+        source = self._read_source(task.src_bucket, key)
+        if source is None:
+            return _Outcome(key, Statistic.FAILURE, error="NoSuchKey")
+        size_bytes = len(source.data)
+        if not must_copy(task, source, self._read_destination(task.dst_bucket, key)):
+            return _Outcome(key, Statistic.SKIP, size_bytes)
+        return _Outcome(key, Statistic.SUCCESS, size_bytes, read=source)
+
+    def _end(self, task: SyncTask, outcomes: Sequence[_Outcome]) -> None:
+        """Write what was read, count, and list what was not copied."""
         now = self._clock.now()
-        time_shown = datetime.fromtimestamp(now, REGION_ZONE).strftime("%Y-%m-%d %H:%M:%S")
-        outcomes = [self._copy(batch.task, key, now) for key in batch.keys]
+        for outcome in outcomes:
+            if outcome.read is not None:
+                copy = SourceObject(outcome.read.data, now, outcome.read.content_type)
+                self._write_destination(task.dst_bucket, outcome.key, copy)
         for result, number in Counter(outcome.result for outcome in outcomes).items():
-            batch.task.count(result, number, now)
+            task.count(result, number, now)
         copied_bytes = sum(o.size_bytes for o in outcomes if o.result is Statistic.SUCCESS)
         if copied_bytes:
-            batch.task.count(Statistic.SIZE, copied_bytes, now)
+            task.count(Statistic.SIZE, copied_bytes, now)
+        self._list(task, outcomes, now)
+
+    def _list(self, task: SyncTask, outcomes: Sequence[_Outcome], now: float) -> None:
+        time_shown = datetime.fromtimestamp(now, REGION_ZONE).strftime("%Y-%m-%d %H:%M:%S")
         # Assumption: columns are separated by tabs.
         failed = [
             f"{time_shown}\t{quote(o.key, safe='')}\t{o.key}\t{o.error}\n"
@@ -145,21 +183,8 @@ class Copier:
             for o in outcomes
             if o.result is Statistic.SKIP
         ]
-        self._write_list(batch.task, ResultList.FAILED, failed, now)
-        self._write_list(batch.task, ResultList.SKIPPED, skipped, now)
-
-    def _copy(self, task: SyncTask, key: str, now: float) -> _Outcome:
-        if self._faults.pick("oms", "CopyObject", custom="copy_fails") is not None:
-            return _Outcome(key, Statistic.FAILURE, error="RequestTimeout")
-        source = self._read_source(task.src_bucket, key)
-        if source is None:
-            return _Outcome(key, Statistic.FAILURE, error="NoSuchKey")
-        size_bytes = len(source.data)
-        if not must_copy(source, self._read_destination(task.dst_bucket, key)):
-            return _Outcome(key, Statistic.SKIP, size_bytes)
-        copy = SourceObject(source.data, now, source.content_type)
-        self._write_destination(task.dst_bucket, key, copy)
-        return _Outcome(key, Statistic.SUCCESS, size_bytes)
+        self._write_list(task, ResultList.FAILED, failed, now)
+        self._write_list(task, ResultList.SKIPPED, skipped, now)
 
     def _write_list(
         self, task: SyncTask, kind: ResultList, lines: Sequence[str], now: float

@@ -10,12 +10,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from localcloud.oms.errors import RefusedError, invalid, missing, not_json, wrong_type
-from localcloud.oms.task import Statistic, Status
+from localcloud.oms.task import Consistency, Overwrite, Statistic, Status
+
+E = TypeVar("E", bound=StrEnum)
 
 KEY_CHARACTERS_MAX = 16_384
 CREDENTIALS = ("src_ak", "src_sk", "dst_ak", "dst_sk")
@@ -129,12 +132,25 @@ def new_task(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a task that a CreateSyncTask body asks for."""
     regions = ("src_region", "src_bucket", "dst_region", "dst_bucket")
     given = texts(body, regions + CREDENTIALS)
-    words = ("src_cloud_type", "description", "dst_storage_policy", "consistency_check", "app_id")
+    words = ("src_cloud_type", "description", "dst_storage_policy", "app_id")
     fields: dict[str, Any] = {name: given[name] for name in regions}
     fields |= _optional(body, words, str)
     fields |= _optional(body, ("enable_metadata_migration", "enable_restore"), bool)
+    fields |= _choice(body, "consistency_check", Consistency)
+    # Assumption: the page of CreateSyncTask has no such field, though every answer shows one.
+    fields |= _choice(body, "object_overwrite_mode", Overwrite)
     _check_description(fields.get("description", ""))
     return fields
+
+
+def _choice(body: Mapping[str, Any], name: str, choices: type[E]) -> dict[str, E]:
+    """Return an optional field that takes certain words only."""
+    word = _optional(body, (name,), str).get(name)
+    if word is None:
+        return {}
+    if word not in {choice.value for choice in choices}:
+        raise invalid(name)
+    return {name: choices(word)}
 
 
 def _check_description(text: str) -> None:

@@ -47,9 +47,10 @@ class OmsService(Service):
     """Serves the eight synchronization-task APIs and copies the keys it accepts.
 
     Switches, all free to change while it runs: `keys_per_call_max` (10 as the pages' prose says,
-    or 100 as their constraint says), `delay_seconds` from acceptance to copy, `plus_is_space`,
-    `reject` (shell patterns of keys refused for good), `rate_limit`, `stopped_refusal` (status,
-    code and message that a stopped task answers to keys), `tasks_max`, and those of `gateway`.
+    or 100 as their constraint says), `delay_seconds` from acceptance to copy, `copy_seconds` that
+    the copies of one call take by the service's clock, `plus_is_space`, `reject` (shell patterns of
+    keys refused for good), `rate_limit`, `stopped_refusal` (status, code and message that a stopped
+    task answers to keys), `tasks_max`, and those of `gateway`.
     `posts` holds the newest accepted calls, `posts_accepted` counts all of them.
     """
 
@@ -100,6 +101,15 @@ class OmsService(Service):
         )
         self.tasks[task_id] = task
         return task
+
+    @property
+    def copy_seconds(self) -> float:
+        """How long the copies of one call take, by the clock; what is written meanwhile is not in them."""
+        return self.copier.copy_seconds
+
+    @copy_seconds.setter
+    def copy_seconds(self, seconds: float) -> None:
+        self.copier.copy_seconds = seconds
 
     def events_url(self, task_id: str) -> str:
         """Return the URL that takes the keys of a task, as the OMS console shows it."""

@@ -46,13 +46,45 @@ class SourceObject:
     content_type: str
 
 
-def must_copy(source: SourceObject, destination: SourceObject | None) -> bool:
-    """Whether OMS overwrites: nothing there yet, another size, or a newer source.
+class Overwrite(StrEnum):
+    """What happens where the destination has an object of that name: `object_overwrite_mode`."""
 
-    This is SIZE_LAST_MODIFIED_COMPARISON_OVERWRITE, the only mode a task can be created with.
-    So an overwrite of equal size that looks older than the copy is skipped.
+    NO_OVERWRITE = "NO_OVERWRITE"
+    SIZE_LAST_MODIFIED = "SIZE_LAST_MODIFIED_COMPARISON_OVERWRITE"
+    CRC64 = "CRC64_COMPARISON_OVERWRITE"
+    FULL = "FULL_OVERWRITE"
+
+
+class Consistency(StrEnum):
+    """How OMS compares before and after a copy: `consistency_check` of a new task.
+
+    TRANSMISSION is for sources that tell no size; where they do, as OSS does, it compares like the
+    default. ShowSyncTask calls it no_check.
     """
-    if destination is None or len(source.data) != len(destination.data):
+
+    SIZE_LAST_MODIFIED = "size_last_modified"
+    CRC64 = "crc64"
+    TRANSMISSION = "transmission"
+
+    @property
+    def shown(self) -> str:
+        """The name in the answers of ShowSyncTask and ListSyncTasks."""
+        return "no_check" if self is Consistency.TRANSMISSION else self.value
+
+
+def must_copy(task: SyncTask, source: SourceObject, destination: SourceObject | None) -> bool:
+    """Whether OMS copies: always where nothing is there yet, else as the task's rule says.
+
+    By the default rule an overwrite of equal size that looks older than the copy is skipped. CRC64
+    compares contents: both sides have a checksum here, so the default never stands in for it.
+    """
+    if destination is None or task.object_overwrite_mode is Overwrite.FULL:
+        return True
+    if task.object_overwrite_mode is Overwrite.NO_OVERWRITE:
+        return False
+    if task.compares_contents:
+        return source.data != destination.data
+    if len(source.data) != len(destination.data):
         return True
     # Assumption: an equal time counts as not newer.
     return source.last_modified > destination.last_modified
@@ -78,7 +110,8 @@ class SyncTask:
     enable_metadata_migration: bool = False
     enable_restore: bool = False
     dst_storage_policy: str = "STANDARD"
-    consistency_check: str = "size_last_modified"
+    consistency_check: Consistency = Consistency.SIZE_LAST_MODIFIED
+    object_overwrite_mode: Overwrite = Overwrite.SIZE_LAST_MODIFIED
     app_id: str | None = None
     status: Status = Status.SYNCHRONIZING
     last_started_at: float = 0.0
@@ -88,6 +121,15 @@ class SyncTask:
     def __post_init__(self) -> None:
         # A task starts by itself when it is created.
         self.last_started_at = self.last_started_at or self.created_at
+
+    @property
+    def compares_contents(self) -> bool:
+        """Whether a copy is skipped for equal contents only, not for size and time."""
+        # CreateSyncTask: crc64 compares before and after a copy. Assumption: the mode shown stays as it was.
+        return (
+            self.consistency_check is Consistency.CRC64
+            or self.object_overwrite_mode is Overwrite.CRC64
+        )
 
     def start(self, now: float) -> bool:
         """Begin to accept keys; False if it does already."""
@@ -147,9 +189,9 @@ class SyncTask:
             "enable_metadata_migration": self.enable_metadata_migration,
             "enable_restore": self.enable_restore,
             "app_id": self.app_id,
-            "object_overwrite_mode": "SIZE_LAST_MODIFIED_COMPARISON_OVERWRITE",
+            "object_overwrite_mode": self.object_overwrite_mode.value,
             "dst_storage_policy": self.dst_storage_policy,
-            "consistency_check": self.consistency_check,
+            "consistency_check": self.consistency_check.shown,
         }
 
     def details(self, at: float) -> dict[str, Any]:

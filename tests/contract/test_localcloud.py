@@ -22,6 +22,7 @@ from localcloud.cloud import PROJECT_ID, LocalCloud, Ports
 from localcloud.identity import ALIBABA, HUAWEI
 from localcloud.mns import DeadLetterPolicy, MnsError
 from localcloud.mns.service import authorise
+from localcloud.oms import Consistency
 from worker.settings import load_settings
 
 Ask = Callable[..., Awaitable[tuple[int, Any]]]
@@ -63,6 +64,28 @@ def post(settings: dict[str, str], endpoint: str, task_id: str, key: str) -> Non
     client = OmsClient.new_builder().with_credentials(credentials).with_endpoint(endpoint).build()
     request = CreateSyncEventsRequest(task_id, SyncObjectReq(object_keys=[key]))
     client.create_sync_events(request)
+
+
+@pytest.mark.parametrize(
+    ("check", "arrived"), [(Consistency.CRC64, b"v2"), (Consistency.SIZE_LAST_MODIFIED, b"v1")]
+)
+async def test_what_is_prepared_compares_contents_unless_told_otherwise(
+    check: Consistency, arrived: bytes
+) -> None:
+    async with LocalCloud() as cloud:
+        cloud.prepare() if check is Consistency.CRC64 else cloud.prepare(consistency_check=check)
+        (task,) = cloud.oms.tasks.values()
+        cloud.oss.put("source", "a", b"v1")
+        # As if the copy of v1 had taken until after v2 was written.
+        cloud.oms.clock.offset_seconds = 60.0
+        cloud.oms.copier.accept(task, ["a"], 0.0)
+        await cloud.oms.drained()
+        cloud.oss.put("source", "a", b"v2")
+        cloud.oms.copier.accept(task, ["a"], 0.0)
+        await cloud.oms.drained()
+        copied = cloud.obs.read("destination", "a")
+    assert copied is not None
+    assert copied.data == arrived
 
 
 async def test_a_put_is_announced_in_the_queue_and_a_post_is_copied(cloud: LocalCloud) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from doubles.clock import until
 from localcloud.clock import Clock
 from localcloud.faults import Action, Fault, Faults
 from localcloud.identity import HUAWEI, Identities, Identity
@@ -40,13 +41,25 @@ class Answer:
         return parsed
 
 
+class Watched(Buckets):
+    """Buckets that count their reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def read(self, bucket: str, key: str) -> SourceObject | None:
+        self.reads += 1
+        return super().read(bucket, key)
+
+
 class Cloud:
     """One OMS at a fixed instant, its buckets, and a session."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
         self.clock = Clock(lambda: NOW)
-        self.source, self.destination = Buckets(), Buckets()
+        self.source, self.destination = Watched(), Buckets()
         self.identities = Identities(HUAWEI)
         self.oms = OmsService(
             self.clock,
@@ -400,6 +413,43 @@ async def test_the_object_is_read_when_it_is_copied_not_when_it_is_announced(clo
     assert copy.data == b"newer"
 
 
+@pytest.mark.parametrize(
+    ("rule", "arrived"),
+    [
+        ({}, b"v1"),
+        ({"consistency_check": "size_last_modified"}, b"v1"),
+        ({"consistency_check": "transmission"}, b"v1"),
+        ({"consistency_check": "crc64"}, b"v2"),
+        ({"object_overwrite_mode": "NO_OVERWRITE"}, b"v1"),
+        ({"object_overwrite_mode": "SIZE_LAST_MODIFIED_COMPARISON_OVERWRITE"}, b"v1"),
+        ({"object_overwrite_mode": "CRC64_COMPARISON_OVERWRITE"}, b"v2"),
+        ({"object_overwrite_mode": "FULL_OVERWRITE"}, b"v2"),
+    ],
+)
+async def test_an_overwrite_of_equal_size_during_a_copy_arrives_where_the_task_does_not_go_by_time(
+    cloud: Cloud, rule: dict[str, str], arrived: bytes
+) -> None:
+    cloud.oms.copy_seconds = 60.0
+    created = await create(cloud, src_bucket="src", dst_bucket="dst", **rule)
+    task = cloud.oms.tasks[json.loads(created.body)["sync_task_id"]]
+    body = b'{"object_keys": ["a"]}'
+    cloud.put("a", b"v1")
+    await cloud.call("POST", cloud.oms.events_url(task.task_id), body)
+    await until(lambda: cloud.source.reads == 1)
+    cloud.clock.offset_seconds = 30.0
+    cloud.put("a", b"v2", NOW + 30.0)
+    await cloud.call("POST", cloud.oms.events_url(task.task_id), body)
+    assert cloud.destination.read("dst", "a") is None
+    cloud.clock.offset_seconds = 60.0
+    await until(lambda: cloud.source.reads == 2)
+    cloud.clock.offset_seconds = 120.0
+    await cloud.oms.drained()
+    copy = cloud.destination.read("dst", "a")
+    assert copy is not None
+    assert copy.data == arrived
+    assert task.monthly(Statistic.SKIP, NOW) == (arrived == b"v1")
+
+
 async def test_accepted_keys_survive_a_restart(cloud: Cloud) -> None:
     for key in "abc":
         cloud.put(key, b"1")
@@ -488,6 +538,8 @@ async def create(cloud: Cloud, **changes: Any) -> Answer:
     ("changes", "code"),
     [
         ({"src_bucket": ""}, "OMS.0064"),
+        ({"object_overwrite_mode": "SOMETIMES"}, "OMS.0064"),
+        ({"object_overwrite_mode": 1}, "OMS.1010"),
         ({"src_bucket": 1}, "OMS.1010"),
         ({"enable_restore": "yes"}, "OMS.1010"),
         ({"description": "d" * 256}, "OMS.0064"),

@@ -29,7 +29,15 @@ from huaweicloudsdkoms.v2 import (
 from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.identity import HUAWEI, Identities, Identity
-from localcloud.oms import Buckets, OmsService, RateLimit, SourceObject, Status, overload
+from localcloud.oms import (
+    Buckets,
+    OmsService,
+    Overwrite,
+    RateLimit,
+    SourceObject,
+    Status,
+    overload,
+)
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 TASK = "31e9b7e6-6ffb-452f-9842-6ce354d99d75"
@@ -172,6 +180,48 @@ async def test_a_task_lives_from_creation_to_deletion(cloud: Cloud) -> None:
     gone = await cloud.refusal(cloud.call, "delete_sync_task", delete)
     assert gone.status_code == 404
     assert task.task_id not in cloud.oms.tasks
+
+
+@pytest.mark.parametrize(
+    ("check", "shown"),
+    [
+        (None, "size_last_modified"),
+        ("size_last_modified", "size_last_modified"),
+        ("crc64", "crc64"),
+        ("transmission", "no_check"),
+    ],
+)
+async def test_a_task_is_created_with_its_consistency_check_and_shows_it(
+    cloud: Cloud, check: str | None, shown: str
+) -> None:
+    request = CreateSyncTaskReq(
+        src_region="r", src_bucket="s", src_ak="a", src_sk="b",
+        dst_region="r", dst_bucket="d", dst_ak="c", dst_sk="d", consistency_check=check,
+    )  # fmt: skip
+    created = await cloud.call("create_sync_task", CreateSyncTaskRequest(body=request))
+    show = ShowSyncTaskRequest(created.sync_task_id, int(cloud.clock.now() * 1000))
+    found = await cloud.call("show_sync_task", show)
+    assert found.consistency_check == shown
+    assert found.object_overwrite_mode == "SIZE_LAST_MODIFIED_COMPARISON_OVERWRITE"
+
+
+async def test_an_unknown_consistency_check_is_refused(cloud: Cloud) -> None:
+    request = CreateSyncTaskReq(
+        src_region="r", src_bucket="s", src_ak="a", src_sk="b",
+        dst_region="r", dst_bucket="d", dst_ak="c", dst_sk="d", consistency_check="md5",
+    )  # fmt: skip
+    refused = await cloud.refusal(
+        cloud.call, "create_sync_task", CreateSyncTaskRequest(body=request)
+    )
+    assert (refused.status_code, refused.error_code) == (400, "OMS.0064")
+
+
+@pytest.mark.parametrize("mode", Overwrite)
+async def test_the_overwrite_mode_is_shown_to_the_official_client(
+    cloud: Cloud, mode: Overwrite
+) -> None:
+    cloud.oms.tasks[TASK].object_overwrite_mode = mode
+    assert (await cloud.show()).object_overwrite_mode == mode.value
 
 
 async def test_a_sixth_task_is_over_the_quota(cloud: Cloud) -> None:

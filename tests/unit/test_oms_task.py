@@ -1,31 +1,56 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud.oms import SourceObject, Statistic, Status, SyncTask
+from localcloud.oms import Consistency, Overwrite, SourceObject, Statistic, Status, SyncTask
 from localcloud.oms.task import FIVE_MINUTES_SECONDS, MONTHS_KEPT, SLOTS_KEPT, must_copy
 
 NOW = 1_767_323_045.0
 DAY = 24 * 3600
 
 
-def task() -> SyncTask:
-    return SyncTask("t", "p", "src", "dst", created_at=NOW)
+def task(**more: Any) -> SyncTask:
+    return SyncTask("t", "p", "src", "dst", created_at=NOW, **more)
 
 
-def of(size: int, at: float) -> SourceObject:
-    return SourceObject(b"x" * size, at, "text/plain")
+def of(size: int, at: float, byte: bytes = b"x") -> SourceObject:
+    return SourceObject(byte * size, at, "text/plain")
 
 
-def test_a_copy_is_made_for_another_size_or_a_newer_source_only() -> None:
-    assert must_copy(of(1, 0), None)
-    assert must_copy(of(1, 0), of(2, 9))
-    assert must_copy(of(1, 9), of(1, 8))
-    assert not must_copy(of(1, 8), of(1, 8))
-    assert not must_copy(of(1, 7), of(1, 8))
+@pytest.mark.parametrize("check", [Consistency.SIZE_LAST_MODIFIED, Consistency.TRANSMISSION])
+def test_by_default_a_copy_is_made_for_another_size_or_a_newer_source_only(
+    check: Consistency,
+) -> None:
+    one = task(consistency_check=check)
+    assert must_copy(one, of(1, 0), None)
+    assert must_copy(one, of(1, 0), of(2, 9))
+    assert must_copy(one, of(1, 9), of(1, 8))
+    assert not must_copy(one, of(1, 8), of(1, 8))
+    assert not must_copy(one, of(1, 7, b"y"), of(1, 8))
+
+
+@pytest.mark.parametrize(
+    "rule", [{"consistency_check": Consistency.CRC64}, {"object_overwrite_mode": Overwrite.CRC64}]
+)
+def test_with_crc64_only_equal_contents_are_left_alone(rule: dict[str, Any]) -> None:
+    one = task(**rule)
+    assert must_copy(one, of(1, 0), None)
+    assert must_copy(one, of(1, 7, b"y"), of(1, 8))
+    assert not must_copy(one, of(1, 9), of(1, 8))
+
+
+@pytest.mark.parametrize("check", Consistency)
+def test_two_modes_compare_nothing(check: Consistency) -> None:
+    never = task(object_overwrite_mode=Overwrite.NO_OVERWRITE, consistency_check=check)
+    assert must_copy(never, of(1, 0), None)
+    assert not must_copy(never, of(2, 9), of(1, 8))
+    always = task(object_overwrite_mode=Overwrite.FULL, consistency_check=check)
+    assert must_copy(always, of(1, 7), of(1, 8))
 
 
 def test_a_task_starts_and_stops_once() -> None:
