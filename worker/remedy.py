@@ -1,7 +1,7 @@
 """What mends a failed call, as far as its own words tell: the key, its secret, the clock, the stopped task.
 
 Facts: MNS "error responses"; OSS error codes (403); API Gateway "AK/SK authentication" and error codes; OMS
-error codes (0201 to 0204, 1020, 1021).
+error codes (0054, 0201 to 0204, 1009, 1020, 1021). An unknown task is answered 404, or 400 with OMS.1009.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ START_TASK = "start the task in the OMS console (it asks for both clouds' keys a
 REMEDIES: Mapping[str, str] = {
     "clock": CLOCK,
     "start_task": START_TASK,
+    "no_task": "copy SYNC_URL from the task's details in the OMS console: this one names no task of this key",
     "locked": (
         "Huawei has locked this key, as it does for 5 minutes after more than 5 refused calls in a row: stop "
         "whatever else signs with a wrong secret, or correct HW_SK, and wait"
@@ -47,6 +48,8 @@ _ALIBABA = {
     "RequestTimeTooSkewed": "clock",
 }
 _OMS = {
+    "OMS.0054": "no_task",
+    "OMS.1009": "no_task",
     "OMS.0201": "huawei_account",
     "OMS.0202": "huawei_account",
     "OMS.0203": "huawei_account",
@@ -74,7 +77,8 @@ def named(failure: Failure) -> str | None:
     if failure.service == "oms" and failure.message.startswith("the sync task is STOPPED"):
         return "start_task"
     if failure.service == "oms" and failure.blame is Blame.SERVICE:
-        return _OMS.get(failure.code)
+        # S3M is the former name of OMS; the numbers are the same.
+        return _OMS.get(failure.code.replace("S3M.", "OMS.", 1))
     if failure.blame is not Blame.CREDENTIALS:
         return None
     if failure.service != "oms":

@@ -176,6 +176,7 @@ def _not_known(night: Night) -> Iterator[str]:
 
 
 failing("`404 OMS.1009`", refusing("*Sync*", no_such_task()))
+failing("`400 OMS.1009`", refusing("*Sync*", RefusedError(400, "OMS.1009", "No resources found.")))
 for row, refusal in {
     "`400 OMS.0202`": account_frozen(),
     "`400 OMS.1020`": destination_denied(),

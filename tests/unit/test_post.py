@@ -275,7 +275,7 @@ async def test_a_wave_from_the_first_key_on_costs_at_most_twenty(bench: Bench) -
 
 async def test_a_key_refused_in_a_wave_that_ends_is_posted_again(bench: Bench) -> None:
     await bench.post("control")
-    bench.sink.fail("post", failure(Blame.ITEM, status=400, code="OMS.1009"))
+    bench.sink.fail("post", failure(Blame.ITEM, status=400, code="OMS.0999"))
     (verdict,) = await bench.post("a")
     assert verdict.outcome is Outcome.ACCEPTED
     assert bench.posts == [["control"], ["a"], ["control"], ["a"]]

@@ -45,7 +45,9 @@ def test_a_stopped_task_has_to_be_started() -> None:
         ("OMS.1020", "destination bucket"),
         ("OMS.1021", "quota"),
         ("OMS.0072", "oms:synctask:createEvent"),
-        ("OMS.0054", "SYNC_URL"),
+        ("OMS.0054", "copy SYNC_URL"),
+        ("OMS.1009", "copy SYNC_URL"),
+        ("S3M.1009", "copy SYNC_URL"),
     ],
 )
 def test_a_code_of_oms_that_is_about_no_key_says_what_to_mend(code: str, mends: str) -> None:

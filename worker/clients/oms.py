@@ -59,6 +59,7 @@ _NEVER_THE_KEYS = {
     # Whether it counts towards the lock of the key is not documented: taken as if it did.
     "OMS.1005": Blame.CREDENTIALS,  # authentication failed
     "OMS.1008": Blame.SERVICE,  # method not supported
+    "OMS.1009": Blame.SERVICE,  # resource not found: no such task
     "OMS.1020": Blame.SERVICE,  # destination bucket cannot be accessed
     "OMS.1021": Blame.SERVICE,  # quota
 }

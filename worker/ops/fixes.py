@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from worker.errors import Blame, Failure
 from worker.record import ROOT
-from worker.remedy import remedy
+from worker.remedy import REMEDIES, remedy
 from worker.rights import action as action_of
 from worker.settings import Settings
 
@@ -85,7 +85,6 @@ def _oms(failure: Failure) -> str:
             "HW_AK and HW_SK are not a pair, or the key is disabled: correct them. More than 5 refused "
             "calls in a row lock the key for 5 minutes"
         )
-    names_no_task = failure.blame is Blame.ITEM or failure.code == "OMS.0054"
-    if failure.status == 404 or (failure.status == 400 and names_no_task):
-        return "copy SYNC_URL from the task's details in the OMS console: this one names no task of this key"
+    if failure.status == 404 or (failure.status == 400 and failure.blame is Blame.ITEM):
+        return REMEDIES["no_task"]
     return "check SYNC_URL and the state of the Huawei account"
