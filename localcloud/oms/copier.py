@@ -80,6 +80,8 @@ class Copier:
         self._worker: asyncio.Task[None] | None = None
         self._list_numbers = count(1)
         self.copy_seconds = 0.0
+        # Whether something was read and is not written yet.
+        self.is_copying = False
         self._pace = asyncio.Event()
         clock.on_jump(self._pace.set)
 
@@ -137,12 +139,14 @@ class Copier:
 
     async def _take_time(self) -> None:
         """Wait for `copy_seconds` of the clock, which may be set meanwhile."""
+        self.is_copying = True
         ends_at = self._clock.now() + self.copy_seconds
         while (left := ends_at - self._clock.now()) > 0:
             self._pace.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._pace.wait()
+        self.is_copying = False
 
     def _begin(self, task: SyncTask, key: str) -> _Outcome:
         """Compare both sides, and read the source if it has to be copied."""
