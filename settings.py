@@ -123,9 +123,11 @@ class Settings(BaseSettings):
     )
 
     mns_endpoint: _MnsEndpoint = _setting(
-        "MNS_ENDPOINT", "`https://<account>.mns.<region>.aliyuncs.com`; http works, with a warning"
+        "MNS_ENDPOINT",
+        "`https://<account>.mns.<region>.aliyuncs.com` or `https://<region>.mns.aliyuncs.com`; "
+        "http works, with a warning",
     )
-    """MNS endpoint of the account."""
+    """MNS (SMQ) endpoint of the account."""
     mns_queue: _Queue = _setting("MNS_QUEUE", _QUEUE_SHAPE)
     """Queue that the OSS event rule feeds."""
     mns_dead_letter_queue: _Queue | None = _setting("MNS_DEAD_LETTER_QUEUE", _QUEUE_SHAPE, None)

@@ -40,6 +40,11 @@ _OSS_REGIONS = {
     "cn-shanghai-finance": "cn-shanghai-finance-1",
     "cn-shenzhen-finance": "cn-shenzhen-finance-1",
 }
+# MNS, now SMQ: the account is the first label, or is left out; the region stands behind `mns` or before.
+_REGION = r"([a-z]+(?:-[a-z0-9]+?)+?)(?:-internal|-vpc|-control)*"
+_MNS_HOST = re.compile(
+    rf"(?:(?:[^.]+\.)?mns\.{_REGION}|{_REGION}\.mns)\.aliyuncs\.com",
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -113,6 +118,12 @@ def bucket_origin(oss_endpoint: str, bucket: str) -> str:
     parts = urlsplit(oss_endpoint)
     is_in_path = parts.hostname == "localhost" or _ip(parts.hostname or "") is not None
     return oss_endpoint if is_in_path else f"{parts.scheme}://{bucket}.{parts.netloc}"
+
+
+def mns_region(mns_endpoint: str) -> str:
+    """Answer the region id that an MNS (SMQ) endpoint names, or the empty string."""
+    match = _MNS_HOST.fullmatch(urlsplit(mns_endpoint).hostname or "")
+    return (match[1] or match[2]) if match else ""
 
 
 def is_loopback(host: str) -> bool:

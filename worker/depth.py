@@ -1,7 +1,7 @@
 """How much waits in the queue, and for how long: sampled beside the flow, for dashboards and autoscalers.
 
 MNS announces that the counters of GetQueueAttributes will read 0 some day (page getqueueattributes, 2026-01).
-A peek then still tells that something waits, though not how much beyond 16.
+All 0 while messages come is then no figure (`QueueAttributes.counts`); a peek still tells the age.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ SAMPLE_SECONDS = 30.0
 # Replicas that started together must not ask together.
 JITTER = 0.3
 PAUSE_SECONDS = 1.0
+
+UNCOUNTED = "MNS's counters all read 0 while messages come"
+SCALE_OTHERWISE = (
+    "MNS may have withdrawn its counters: scale by CPU or by oms_relay_queue_oldest_seconds; CloudMonitor "
+    "has NumberOfMessagesVisible"
+)
 
 
 class Queue(Protocol):
@@ -83,13 +89,12 @@ class Depth:
         self._leases.visibility_seconds = found.visibility_seconds
         seen = await self._peek()
         metrics = self._journal.metrics
-        counts = {
-            "active": max(found.active_messages, len(seen or ())),
-            "inactive": found.inactive_messages,
-            "delayed": found.delayed_messages,
-        }
-        for state, count in counts.items():
-            metrics.queue_messages.labels(state).set(count)
+        counts = found.counts(None if seen is None else len(seen) + len(self._leases.in_hand))
+        if counts is None:
+            metrics.queue_messages.clear()
+        else:
+            for state, count in counts._asdict().items():
+                metrics.queue_messages.labels(state).set(count)
         metrics.queue_retention.set(found.retention_seconds)
         oldest = None if seen is None else self._oldest_seconds(seen)
         metrics.queue_oldest.set(math.nan if oldest is None else oldest)
@@ -97,7 +102,9 @@ class Depth:
         tally.waiting = counts["active"]
         tally.oldest_seconds = None if oldest is None else round(oldest, 1)
 
-        if seen is not None:
+        if counts is None and seen is not None:
+            self._complain("uncounted", UNCOUNTED, SCALE_OTHERWISE)
+        elif seen is not None and self._complaint != "uncounted":
             self._complaint = ""
 
     async def _peek(self) -> Sequence[Message] | None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from localcloud.mns.desk import Desk
 from localcloud.mns.errors import MnsError
-from localcloud.mns.message import Attributes
+from localcloud.mns.message import Attributes, Counts
 from localcloud.mns.queue import Queue
 from localcloud.mns.route import Route
 from localcloud.mns.store import check_name
@@ -38,7 +38,7 @@ async def set_attributes(desk: Desk, asked: Route, call: Call) -> Reply:
 async def get_attributes(desk: Desk, asked: Route, _call: Call) -> Reply:
     """200 with every attribute and the counters."""
     queue = desk.store.find(asked.queue)
-    fields = queue_fields(queue, queue.counts(desk.store.now_ms()))
+    fields = queue_fields(queue, _counts(desk, queue))
     return Reply(200, desk.style.document("Queue", desk.style.fields(fields)))
 
 
@@ -71,8 +71,15 @@ def queue_url(call: Call, name: str) -> str:
 def _entry(desk: Desk, call: Call, queue: Queue, with_meta: bool) -> str:
     pairs: list[tuple[str, object]] = [("QueueURL", queue_url(call, queue.name))]
     if with_meta:
-        pairs += queue_fields(queue, queue.counts(desk.store.now_ms()))
+        pairs += queue_fields(queue, _counts(desk, queue))
     return desk.style.group("Queue", desk.style.fields(pairs, 2))
+
+
+def _counts(desk: Desk, queue: Queue) -> Counts:
+    """Return the counters as they are told, which may be 0 whatever there is."""
+    if desk.store.behaviour.counters_read_zero:
+        return Counts(0, 0, 0)
+    return queue.counts(desk.store.now_ms())
 
 
 def _attributes(call: Call, base: Attributes) -> Attributes:

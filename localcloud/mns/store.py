@@ -39,6 +39,8 @@ class Behaviour:
     in_flight_max: int | None = None
     # Lease messages to a long poll whose caller has hung up; they come back when that lease ends.
     leases_to_the_gone: bool = False
+    # The vendor's page announces it: the three counters of a queue will read 0.
+    counters_read_zero: bool = False
     compact_xml: bool = False
     namespace_slash: bool = False
 

@@ -131,6 +131,37 @@ async def test_the_worst_comes_first_in_one_sentence(
         assert (await console.get("/")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("language", "value", "note"),
+    [
+        ("en", "unknown", "MNS's counters all read 0; 3 visible"),
+        ("zh", "未知", "MNS 的计数器均为 0；可见 3 条"),  # noqa: RUF001  as it is written
+    ],
+)
+async def test_a_queue_that_mns_does_not_count_is_unknown_and_not_empty(
+    cloud: LocalCloud, language: str, value: str, note: str
+) -> None:
+    async with site(cloud) as console:
+        watch = console.here.watch
+        watch.workers = (WorkerStatus(WELL, None),)
+        queue = QueueStatus("q", None, None, None, 1000, 10.0, 3)
+        watch.status = Status(0.0, queue, None, {}, TASK, ())
+        words = load()[language]
+        tiles = {each["label"]: each for each in overview(watch, words, 0.0)["tiles"]}
+        tile = tiles[words("tile.depth")]
+        assert (tile["value"], tile["note"], tile["state"]) == (value, note, "")
+        page = await console.get("/")
+        assert page.status == 200
+
+
+async def test_the_chart_of_the_depth_has_a_gap_where_mns_does_not_count(cloud: LocalCloud) -> None:
+    cloud.mns.behaviour.counters_read_zero = True
+    cloud.oss.put("source", "a", b"x")
+    async with site(cloud, watches=True) as console:
+        await looked(console)
+        assert console.here.watch.depths[0].waiting is None
+
+
 def watching(cloud: LocalCloud, relay: Running) -> AbstractAsyncContextManager[Site]:
     # On the machine's own clock: a look every 50 ms would keep the relay's queue from being quiet.
     return site(cloud, clock=SystemClock(), watches=True, workers=(relay.admin_url,))

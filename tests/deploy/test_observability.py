@@ -83,6 +83,16 @@ def test_alerts_are_those_that_matter() -> None:
     } <= set(names)
 
 
+def test_counters_that_mns_withdraws_neither_ring_nor_silence_an_alert() -> None:
+    """Then `oms_relay_queue_messages` is absent, while retention and age are shown (docs/metrics.md)."""
+    exprs = {rule["alert"]: promql.selected(rule["expr"]) for rule in ALERTS}
+    unseen = {"oms_relay_queue_retention_seconds", "oms_relay_messages_in_flight"}
+    assert exprs["OmsRelayQueueUnseen"] == unseen
+    assert "oms_relay_queue_oldest_seconds" in exprs["OmsRelayNoProgress"]
+    (rule,) = [rule for rule in ALERTS if rule["alert"] == "OmsRelayQueueUnseen"]
+    assert "mostly" in rule["annotations"]["description"]
+
+
 def test_the_manifest_for_the_operator_holds_the_same_rules() -> None:
     assert of_kind(overlay("keda"), "PrometheusRule")["spec"] == RULES
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -97,6 +98,18 @@ def bodies(cloud: LocalCloud) -> list[str]:
     """The bodies in the queue, as stored, in their order."""
     queue = cloud.mns.queue(prepared(cloud).queue)
     return [message.body for message in queue.peek(10_000, cloud.mns.store.now_ms())]
+
+
+def oss_event(bucket: str, *keys: str) -> str:
+    """A message as OSS sends it, about created objects of a bucket."""
+    events = [
+        {
+            "eventName": "ObjectCreated:PutObject",
+            "oss": {"bucket": {"name": bucket}, "object": {"key": key}},
+        }
+        for key in keys
+    ]
+    return base64.b64encode(json.dumps({"events": events}).encode()).decode()
 
 
 def calls(cloud: LocalCloud, service: str, operation: str = "") -> int:

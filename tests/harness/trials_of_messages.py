@@ -11,6 +11,7 @@ from harness.trials_of_services import deny
 from localcloud.cloud import TASK_ID, LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.mns import Attributes
+from localcloud.oms import Consistency, Overwrite
 from localcloud.oss import EventRule
 
 INVALID = "<Error><Code>InvalidObjectName</Code><Message>no</Message></Error>"
@@ -187,6 +188,57 @@ def _copy_fails(night: Night) -> Iterator[str]:
     night.recovered()
     assert "accepted a" in night.ask("records", "find", "a")
     yield night.status() + night.ask("doctor")
+
+
+def overwrites(cloud: LocalCloud, mode: Overwrite) -> None:
+    cloud.oms.tasks[TASK_ID].object_overwrite_mode = mode
+
+
+@tries(
+    "`oms.overwrites`, `skips an overwrite of equal size`",
+    prepare={"consistency_check": Consistency.SIZE_LAST_MODIFIED},
+)
+def _skips_overwrites(night: Night) -> Iterator[str]:
+    yield night.ask("doctor")
+    night.cloud(lambda cloud: overwrites(cloud, Overwrite.CRC64))
+    assert "ok oms.overwrites" in night.ask("doctor")
+
+
+@tries(
+    "`oms.overwrites`, `never overwrites`",
+    lambda cloud: overwrites(cloud, Overwrite.NO_OVERWRITE),
+)
+def _never_overwrites(night: Night) -> Iterator[str]:
+    yield night.ask("doctor")
+    night.cloud(lambda cloud: overwrites(cloud, Overwrite.CRC64))
+    assert "ok oms.overwrites" in night.ask("doctor")
+
+
+def uncounted(cloud: LocalCloud) -> None:
+    """Let MNS read 0 for a queue in which messages stay: the task is stopped."""
+    cloud.mns.behaviour.counters_read_zero = True
+    cloud.oms.tasks[TASK_ID].stop()
+    cloud.oss.put("source", "a", b"a")
+
+
+@tries("`mns.queue`, `how many wait is unknown: MNS's counters all read 0`", uncounted)
+def _uncounted(night: Night) -> Iterator[str]:
+    night.refused("oms")
+    assert "how many wait is unknown" in night.status()
+    night.until(lambda: "may have withdrawn its counters" in night.logged(), "a sample")
+    assert "oms_relay_queue_messages{" not in night.metrics()
+    yield night.ask("doctor") + night.logged()
+    night.cloud(lambda cloud: cloud.oms.tasks[TASK_ID].start(cloud.oms.clock.now()))
+    night.recovered()
+
+
+@tries("`mns.events`, `peeked bring events of`", uncounted)
+def _foreign(night: Night) -> Iterator[str]:
+    night.refused("oms")
+    night.cloud(strange)
+    yield night.ask("doctor") + night.status()
+    night.cloud(lambda cloud: cloud.oms.tasks[TASK_ID].start(cloud.oms.clock.now()))
+    buried(night, "unrouted")
 
 
 @tries("`message given back to the queue`")

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 from rich.console import Console
 
-from harness.ops import CommandLine, bodies, message_id, objects, put_letter, put_object
+from harness.ops import CommandLine, bodies, message_id, objects, oss_event, put_letter, put_object
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.identity import ALIBABA, Identity
@@ -255,7 +255,7 @@ def test_the_doctor_prints_a_line_for_each_check_and_its_fix(relayctl: CommandLi
     assert result.exit_code == 0
     plain(result.stdout)
     assert re.search(r"^ok +oss\.write ", result.stdout, re.MULTILINE)
-    assert re.search(r"^\d+ ok, 1 skipped\.$", result.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ ok, 2 skipped\.$", result.stdout, re.MULTILINE)
     result = relayctl("doctor", MNS_QUEUE="nowhere")
     assert result.exit_code == 1
     assert re.search(
@@ -292,10 +292,51 @@ def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
         assert text in result.stdout
     [found] = relayctl.lines("status")
     assert found.keys() == {
-        *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors")
+        *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors"),
+        *("events", "is_log_source"),
     }
     assert found["queue"]["active"] == 1
-    assert found["task"].keys() == {"status", "accepted", "succeeded", "failed", "skipped"}
+    assert found["task"].keys() == {
+        *("status", "accepted", "succeeded", "failed", "skipped", "source_bucket")
+    }
+    assert found["queue"]["visible"] == 1
+    assert found["events"] == {
+        "source": "source", "peeked": 1, "unread": 1, "foreign": 0, "buckets": [],
+    }  # fmt: skip
+    assert found["is_log_source"] is False
+
+
+def test_status_tells_of_events_of_other_buckets_and_of_a_log_bucket_that_is_the_source(
+    relayctl: CommandLine,
+) -> None:
+    relayctl.within(lambda cloud: cloud.mns.publish("oss-events", oss_event("other", "a")))
+    relayctl.within(lambda cloud: cloud.oss.put("source", "b", b"b"))
+    result = relayctl("status", LOG_BUCKET="source")
+    words = " ".join(result.stdout.split())
+    assert "events 1 of 2 peeked bring events of other; the task copies source" in words
+    assert "log bucket is the bucket that the task copies: set LOG_BUCKET to another" in words
+    assert "log bucket" not in relayctl("status").stdout
+
+
+def test_status_says_unknown_where_mns_does_not_count(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: setattr(cloud.mns.behaviour, "counters_read_zero", True))
+    assert "0 waiting, 0 in hand, 0 delayed (oss-events)" in relayctl("status").stdout
+    relayctl.within(lambda cloud: cloud.oss.put("source", "b", b"b"))
+    words = " ".join(relayctl("status").stdout.split())
+    assert "how many wait is unknown: MNS's counters all read 0; 1 visible (oss-events)" in words
+    [found] = relayctl.lines("status")
+    assert [found["queue"][each] for each in ("active", "inactive", "delayed")] == [None] * 3
+    for number in range(16):
+        relayctl.within(lambda cloud, n=number: cloud.oss.put("source", f"k{n}", b"b"))  # type: ignore[misc]
+    assert "16 or more visible" in " ".join(relayctl("status").stdout.split())
+
+
+def test_status_says_unknown_where_the_queue_or_the_task_cannot_be_read(
+    relayctl: CommandLine,
+) -> None:
+    assert "unknown: no message is visible" in relayctl("status").stdout
+    relayctl.within(lambda cloud: cloud.faults.add(Fault("mns", "BatchPeekMessage", status=403)))
+    assert "unknown: the queue or the task could not be read" in relayctl("status").stdout
 
 
 def test_a_worker_that_is_no_url_is_refused(relayctl: CommandLine) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -7,16 +8,19 @@ from typing import Any
 
 import pytest
 
-from harness.ops import bodies, calls, connected, objects
+from harness.ops import bodies, calls, connected, objects, oss_event
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.identity import ALIBABA, HUAWEI, Identity
 from localcloud.mns import Attributes
-from localcloud.oms.task import Statistic
+from localcloud.oms.task import Consistency, Overwrite, Statistic
 from worker.clock import SystemClock
 from worker.ops.doctor import Wish, examine
+from worker.ops.doctor_task import Task, task_checks
+from worker.ops.examiner import Examiner
 from worker.ops.network import Network
 from worker.ops.verdict import Check, Verdict
+from worker.settings import load_settings
 
 ALLOWED = {
     *("mns:GetQueueAttributes", "mns:PeekMessage", "mns:ReceiveMessage", "mns:DeleteMessage"),
@@ -58,7 +62,8 @@ async def test_a_sound_relay_has_nothing_to_mend_and_nothing_is_changed(cloud: L
     cloud.prepare(dead_letter_queue="dead")
     checks = await examined(cloud)
     assert ill(checks) == {}
-    assert skipped(checks) == {"oms.post"}
+    assert skipped(checks) == {"mns.events", "oms.post"}
+    assert checks["mns.events"].detail == "unknown: no message is visible"
     assert {"mns.dead_letter_queue.delete", "oss.source", "oms.month"} <= checks.keys()
     assert "from Aliyun cn-hangzhou source to cn-north-4 destination" in checks["oms.task"].detail
     assert objects(cloud) == {}
@@ -260,6 +265,132 @@ async def test_another_region_and_another_cloud_are_told(cloud: LocalCloud) -> N
     assert ill(await examined(cloud)) == {"oms.source": Verdict.FAILURE}
 
 
+@pytest.mark.parametrize(
+    ("mode", "check", "verdict", "told"),
+    [
+        (
+            Overwrite.SIZE_LAST_MODIFIED,
+            Consistency.SIZE_LAST_MODIFIED,
+            Verdict.WARNING,
+            "skips an overwrite of equal size",
+        ),
+        (
+            Overwrite.SIZE_LAST_MODIFIED,
+            Consistency.TRANSMISSION,
+            Verdict.WARNING,
+            "skips an overwrite of equal size",
+        ),
+        (Overwrite.SIZE_LAST_MODIFIED, Consistency.CRC64, Verdict.OK, "overwrites are copied"),
+        (Overwrite.CRC64, Consistency.SIZE_LAST_MODIFIED, Verdict.OK, "overwrites are copied"),
+        (Overwrite.FULL, Consistency.SIZE_LAST_MODIFIED, Verdict.OK, "overwrites are copied"),
+        (Overwrite.NO_OVERWRITE, Consistency.CRC64, Verdict.FAILURE, "never overwrites"),
+    ],
+)
+async def test_what_the_task_does_with_overwrites_is_judged(
+    cloud: LocalCloud, mode: Overwrite, check: Consistency, verdict: Verdict, told: str
+) -> None:
+    cloud.prepare(consistency_check=check)
+    next(iter(cloud.oms.tasks.values())).object_overwrite_mode = mode
+    checks = await examined(cloud)
+    found = checks["oms.overwrites"]
+    assert (found.verdict, ill(checks).keys() - {"oms.overwrites"}) == (verdict, set())
+    assert told in found.detail
+    assert ("consistency check CRC64" in found.fix) is (verdict is not Verdict.OK)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {},
+        {"consistency_check": "crc64"},
+        {"object_overwrite_mode": "SIZE_LAST_MODIFIED_COMPARISON_OVERWRITE"},
+        {"object_overwrite_mode": "SOMETIMES", "consistency_check": "crc64"},
+        {"object_overwrite_mode": None, "consistency_check": None},
+    ],
+)
+async def test_a_task_that_does_not_tell_how_it_overwrites_is_no_green_line(
+    cloud: LocalCloud, details: dict[str, Any]
+) -> None:
+    cloud.prepare()
+    show(cloud, src_bucket="source", src_region="cn-hangzhou", **details)
+    checks = await examined(cloud)
+    assert ill(checks) == {"oms.overwrites": Verdict.WARNING}
+    assert checks["oms.overwrites"].detail.startswith("unknown: ")
+
+
+async def test_what_the_task_does_not_tell_is_unknown(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    cloud.oss.put("source", "a", b"a")
+    show(cloud, object_overwrite_mode="FULL_OVERWRITE")
+    checks = await examined(cloud)
+    for name in ("mns.events", "oms.log_bucket", "oms.region"):
+        assert checks[name].verdict is Verdict.SKIPPED
+        assert checks[name].detail.startswith("unknown: the task does not tell")
+
+
+def show(cloud: LocalCloud, **details: Any) -> None:
+    """Let the task tell only this of itself."""
+    body = json.dumps({"status": "SYNCHRONIZING", **details})
+    cloud.faults.add(
+        Fault("oms", "ShowSyncTask", status=200, body=body, content_type="application/json")
+    )
+
+
+async def test_events_of_other_buckets_are_told_with_their_names(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    cloud.oss.put("source", "a", b"a")
+    checks = await examined(cloud)
+    assert checks["mns.events"].verdict is Verdict.OK
+    for body in (oss_event("other", "a", "b"), oss_event("third", "a"), "hello"):
+        cloud.mns.publish("oss-events", body)
+    checks = await examined(cloud)
+    assert ill(checks) == {"mns.events": Verdict.WARNING}
+    told = "2 of 4 peeked bring events of other, third; the task copies source"
+    assert checks["mns.events"].detail == told
+    assert "narrow the event rule" in checks["mns.events"].fix
+    assert len(bodies(cloud)) == 4
+
+
+async def test_without_a_peek_the_buckets_are_unknown(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    cloud.mns.publish("oss-events", oss_event("other", "a"))
+    cloud.alibaba.add(replace(ALIBABA, denied=("mns:PeekMessage",)))
+    checks = await examined(cloud)
+    assert checks["mns.events"].verdict is Verdict.SKIPPED
+    assert checks["mns.events"].detail == "unknown: the queue could not be peeked at"
+
+
+async def test_counters_that_read_0_while_messages_wait_are_unknown(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    cloud.mns.behaviour.counters_read_zero = True
+    checks = await examined(cloud)
+    assert "0 visible, 0 in hand, 0 delayed" in checks["mns.queue"].detail
+    cloud.oss.put("source", "a", b"a")
+    checks = await examined(cloud)
+    assert "how many wait is unknown: MNS's counters all read 0" in checks["mns.queue"].detail
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "verdict", "told"),
+    [
+        ("https://1.mns.cn-hangzhou.aliyuncs.com", Verdict.OK, "source, queue and log bucket are"),
+        ("https://cn-hangzhou.mns.aliyuncs.com", Verdict.OK, "source, queue and log bucket are"),
+        ("https://cn-shanghai.mns.aliyuncs.com", Verdict.WARNING, "the queue is in cn-shanghai"),
+        ("https://queue.example", Verdict.OK, "does not tell the queue's region"),
+    ],
+)
+async def test_the_region_of_the_queue_is_read_from_either_form_of_its_host(
+    cloud: LocalCloud, endpoint: str, verdict: Verdict, told: str
+) -> None:
+    cloud.prepare()
+    found = load_settings(cloud.settings() | {"MNS_ENDPOINT": endpoint}, dotenv=None)
+    async with connected(cloud) as clients:
+        examiner = Examiner(replace(clients, settings=found))
+        checks = {each.name: each async for each in task_checks(examiner, Task())}
+    assert checks["oms.region"].verdict is verdict
+    assert told in checks["oms.region"].detail
+
+
 async def test_failures_of_the_month_are_told(cloud: LocalCloud) -> None:
     cloud.prepare()
     next(iter(cloud.oms.tasks.values())).count(Statistic.FAILURE, 3, cloud.oms.clock.now())
@@ -292,7 +423,8 @@ async def test_a_waiting_message_is_received_on_request_only_and_given_back(
     cloud.mns.publish("oss-events", "hello")
     checks = await examined(cloud)
     assert "--receive" in checks["mns.receive"].detail
-    assert skipped(checks) == {"mns.receive", "oms.post"}
+    assert skipped(checks) == {"mns.receive", "mns.events", "oms.post"}
+    assert checks["mns.events"].detail == "unknown: no visible message can be read"
     assert calls(cloud, "mns", "BatchReceiveMessage") == 0
     checks = await examined(cloud, Wish(may_receive=True))
     assert checks["mns.receive"].verdict is Verdict.OK

@@ -476,6 +476,19 @@ def test_what_is_in_the_queue_is_told_before_it_is_sent_twice(relayctl: CommandL
     )
 
 
+def test_counters_that_read_0_while_messages_wait_are_a_doubt(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: setattr(cloud.mns.behaviour, "counters_read_zero", True))
+    assert "in the queue" not in relayctl("reconcile", "source", "--until", "0s").stdout
+    relayctl.within(lambda cloud: put(cloud, ["a"]))
+    looked = " ".join(relayctl("reconcile", "source", "--until", "0s").stdout.split())
+    unknown = "How many messages are in the queue is not known: MNS's counters all read 0"
+    assert f"{unknown} while messages come, and some wait" in looked
+    assert "were in the queue at the start" not in looked
+    relayctl.within(lambda cloud: cloud.faults.add(Fault("mns", "BatchPeekMessage", status=403)))
+    looked = " ".join(relayctl("reconcile", "source", "--until", "0s").stdout.split())
+    assert f"{unknown}, and nobody could look: mns BatchPeekMessage answered 403" in looked
+
+
 @pytest.mark.parametrize("offset", [-120.0, 120.0])
 def test_times_are_those_of_oss(relayctl: CommandLine, offset: float) -> None:
     def prepare(cloud: LocalCloud) -> None:

@@ -36,6 +36,10 @@ async def test_every_part_is_told(cloud: LocalCloud) -> None:
     assert found.queue.oldest_seconds == pytest.approx(86_400, abs=100)
     assert found.queue.retention_share == pytest.approx(0.25, abs=0.01)
     assert (found.dead_letter_queue.name, found.dead_letter_queue.active) == ("dead", 1)
+    assert found.task.source_bucket == "source"
+    assert found.is_log_source is False
+    assert found.events is not None
+    assert found.events.text == "unknown: no visible message can be read"
     assert found.dead_letters == {"rejected": 2, "undecodable": 1}
     assert (found.task.accepted, found.task.failed, found.task.skipped) == (9, 2, 1)
 

@@ -114,16 +114,44 @@ async def test_leases_take_the_visibility_that_the_queue_has_by_now(
 
 async def test_an_empty_queue_has_an_age_of_zero() -> None:
     heard = Heard()
-    await depth(Queue([replace(FOUND, active_messages=0)]), heard).sample()
+    await depth(Queue([RETIRED]), heard).sample()
     assert shown(heard, "active") == 0
     assert heard.count("queue_oldest_seconds") == 0
 
 
-async def test_with_retired_counters_a_peek_still_tells_that_something_waits() -> None:
+RETIRED = replace(FOUND, active_messages=0, inactive_messages=0, delayed_messages=0)
+
+
+async def test_counters_that_read_0_while_messages_come_are_no_figure() -> None:
     heard = Heard()
-    retired = replace(FOUND, active_messages=0, inactive_messages=0, delayed_messages=0)
-    await depth(Queue([retired], waiting(1, 2, 3)), heard).sample()
-    assert shown(heard, "active") == 3
+    sampler = depth(Queue([FOUND, RETIRED], waiting(1, 2, 3)), heard)
+    await sampler.sample()
+    assert shown(heard, "active") == 700
+    await sampler.sample()
+    await sampler.sample()
+    assert [shown(heard, state) for state in ("active", "inactive", "delayed")] == [None] * 3
+    assert heard.count("queue_oldest_seconds") == pytest.approx(3, abs=0.01)
+    assert heard.count("queue_retention_seconds") == 345_600
+    (line,) = heard.lines
+    assert line["why"] == "MNS's counters all read 0 while messages come"
+    assert "oms_relay_queue_oldest_seconds" in line["hint"]
+
+
+async def test_messages_in_hand_prove_as_well_that_counters_of_0_are_wrong() -> None:
+    heard = Heard()
+    held = leases(heard)
+    sampler = Depth(Queue([RETIRED], []), QuickClock(), random.Random(1), heard.journal, held)
+    await sampler.sample()
+    assert shown(heard, "active") == 0
+    held.hold([build_message("M1")])
+    await sampler.sample()
+    assert shown(heard, "active") is None
+
+
+async def test_counters_of_0_are_no_figure_where_nobody_may_look() -> None:
+    heard = Heard()
+    await depth(Queue([RETIRED], DENIED), heard).sample()
+    assert shown(heard, "active") is None
 
 
 async def test_a_denied_peek_costs_only_the_age_and_is_told_once() -> None:

@@ -564,6 +564,15 @@ def test_warnings_are_sentences_about_what_is_accepted_nevertheless() -> None:
     assert load(RELAY_ADMIN_HOST="8.8.8.8", RELAY_ADMIN_PORT="0").warnings == ()
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    ["https://1.mns.cn-hangzhou.aliyuncs.com", "https://cn-hangzhou.mns.aliyuncs.com"],
+)
+def test_an_mns_host_may_go_without_the_account(endpoint: str) -> None:
+    assert load(MNS_ENDPOINT=endpoint).mns_endpoint == endpoint
+    assert load(MNS_ENDPOINT=endpoint.removeprefix("https://")).mns_endpoint == endpoint
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.2.3.4", "localhost", "::1"])
 def test_no_warning_for_an_admin_server_on_loopback_or_in_a_pod(host: str) -> None:
     assert load(RELAY_ADMIN_HOST=host).warnings == ()

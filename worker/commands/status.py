@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from worker.clients.mns import BATCH
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
@@ -49,7 +50,7 @@ def status(
         bool, typer.Option("--json", help="Print JSON, one object for each look.")
     ] = False,
 ) -> None:
-    """Show what waits, for how long, what died, what OMS did, and how the workers are.
+    """Show what waits, for how long, of which buckets, what died, what OMS did, and how the workers are.
 
     Exit code 1 if a part could not be read; the others are shown all the same.
 
@@ -118,6 +119,7 @@ def _lines(found: Status) -> Iterator[Line]:
     for name, queue in (("queue", found.queue), ("dead queue", found.dead_letter_queue)):
         if queue is not None:
             yield from _queue_lines(name, queue)
+    yield from _event_lines(found)
     if found.dead_letters is not None:
         yield _dead_line(found)
     if found.task is not None:
@@ -129,11 +131,7 @@ def _lines(found: Status) -> Iterator[Line]:
 
 
 def _queue_lines(name: str, queue: QueueStatus) -> Iterator[Line]:
-    yield (
-        name,
-        f"{queue.active} waiting, {queue.inactive} in hand, {queue.delayed} delayed ({queue.name})",
-        "",
-    )
+    yield name, f"{_counted(queue)} ({queue.name})", ""
     if queue.oldest_seconds is None:
         yield "oldest", "no message is visible", ""
         return
@@ -143,6 +141,27 @@ def _queue_lines(name: str, queue: QueueStatus) -> Iterator[Line]:
         "after which MNS forgets a message"
     )
     yield "oldest", text, "bold red" if share >= RETENTION_SHARE_WARNING else ""
+
+
+def _counted(queue: QueueStatus) -> str:
+    if queue.total is None:
+        more = " or more" if queue.visible >= BATCH else ""
+        return f"how many wait is unknown: MNS's counters all read 0; {queue.visible}{more} visible"
+    return f"{queue.active} waiting, {queue.inactive} in hand, {queue.delayed} delayed"
+
+
+def _event_lines(found: Status) -> Iterator[Line]:
+    """Say whose events come, and whether our own records would be among them."""
+    if found.events is None:
+        yield "events", "unknown: the queue or the task could not be read", ""
+    else:
+        yield "events", found.events.text, "bold red" if found.events.foreign else ""
+    if found.is_log_source:
+        yield (
+            "log bucket",
+            "is the bucket that the task copies: set LOG_BUCKET to another",
+            "bold red",
+        )
 
 
 def _dead_line(found: Status) -> Line:

@@ -92,8 +92,12 @@ def _queue_tiles(queue: QueueStatus | None, t: Words) -> Iterator[dict[str, str]
         yield _tile(t, "depth", t("none"))
         yield _tile(t, "oldest", t("none"))
         return
-    note = t("tile.depth.note", in_hand=t.number(queue.inactive), delayed=t.number(queue.delayed))
-    yield _tile(t, "depth", t.number(queue.active), note)
+    if queue.active is None or queue.inactive is None or queue.delayed is None:
+        yield _tile(t, "depth", t("unknown"), t("tile.depth.uncounted", visible=queue.visible))
+    else:
+        in_hand, delayed = t.number(queue.inactive), t.number(queue.delayed)
+        note = t("tile.depth.note", in_hand=in_hand, delayed=delayed)
+        yield _tile(t, "depth", t.number(queue.active), note)
     keeps = t("tile.oldest.note", keeps=t.span(queue.retention_seconds))
     state = BAD if queue.retention_share >= RETENTION_SHARE_WARNING else ""
     yield _tile(t, "oldest", _shown(queue.oldest_seconds, t.span), keeps, state)

@@ -146,7 +146,7 @@ def _depth(status: Status) -> Depth:
     task = status.task or TaskStatus("", 0, 0, 0, 0)
     return Depth(
         status.at,
-        waiting=None if queue is None else queue.active + queue.inactive + queue.delayed,
+        waiting=None if queue is None else queue.total,
         accepted=None if status.task is None else task.accepted,
         failed=None if status.task is None else task.failed,
         dead=None if status.dead_letters is None else sum(status.dead_letters.values()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.depth import UNCOUNTED
 from worker.errors import CallFailed, RelayError
 from worker.ops.connect import Clients
 from worker.ops.doctor_task import counter, text
@@ -11,6 +12,7 @@ from worker.ops.network import Network, Unreachable
 
 # A Date header tells whole seconds.
 SKEW_SECONDS_MIN = 2.0
+_NOT_COUNTED = "How many messages are in the queue is not known"
 
 
 class WrongBucket(RelayError):  # noqa: N818  the name says what it is
@@ -47,12 +49,31 @@ async def circumstances(clients: Clients, bucket: str) -> Circumstances:
     except CallFailed as failed:
         doubts.append(f"Whether the task copies from {bucket} is not known: {failed}")
     try:
-        queue = await clients.patiently(clients.queue.attributes)
-        in_queue = queue.active_messages + queue.inactive_messages + queue.delayed_messages
+        in_queue = await _in_queue(clients)
     except CallFailed as failed:
-        doubts.append(f"How many messages are in the queue is not known: {failed}")
+        doubts.append(f"{_NOT_COUNTED}: {failed}")
+    except _Uncounted as why:
+        doubts.append(f"{_NOT_COUNTED}: {why}")
     skew = await _skew_seconds(clients, bucket)
     return Circumstances(clients.clock.wall() - skew, in_queue, copies_failed, tuple(doubts))
+
+
+class _Uncounted(Exception):  # noqa: N818  a finding
+    """The counters of the queue are not to be believed."""
+
+
+async def _in_queue(clients: Clients) -> int:
+    """Count the messages of the queue. Raises `CallFailed` and `_Uncounted`."""
+    attributes = await clients.patiently(clients.queue.attributes)
+    try:
+        seen: int | None = len(await clients.patiently(clients.queue.peek))
+        why = f"{UNCOUNTED}, and some wait"
+    except CallFailed as failed:
+        seen, why = None, f"MNS's counters all read 0, and nobody could look: {failed}"
+    counts = attributes.counts(seen)
+    if counts is None:
+        raise _Uncounted(why)
+    return counts.total
 
 
 async def _skew_seconds(clients: Clients, bucket: str) -> float:

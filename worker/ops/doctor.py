@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from worker.clients.http import ENDPOINTS
 from worker.ops.connect import Clients
-from worker.ops.doctor_queue import Receiving, queue_checks
+from worker.ops.doctor_queue import Asked, Receiving, brought_check, queue_checks
 from worker.ops.doctor_store import source_checks, store_checks
 from worker.ops.doctor_task import Task, post_check, task_checks
 from worker.ops.examiner import Examiner
@@ -51,15 +51,19 @@ async def examine(
         async for check in _reach(examiner, network, service, url):
             yield check
     receiving = Receiving(wish.may_receive)
-    async for check in queue_checks(examiner, "", clients.queue, settings.mns_queue, receiving):
+    asked = Asked(clients.queue, settings.mns_queue)
+    async for check in queue_checks(examiner, asked, receiving):
         yield check
     if clients.dead_letter_queue is not None and settings.mns_dead_letter_queue is not None:
-        queue, name = clients.dead_letter_queue, settings.mns_dead_letter_queue
-        async for check in queue_checks(examiner, "dead_letter_queue.", queue, name, receiving):
+        dead = Asked(
+            clients.dead_letter_queue, settings.mns_dead_letter_queue, "dead_letter_queue."
+        )
+        async for check in queue_checks(examiner, dead, receiving):
             yield check
     # The task first: a probe in a log bucket that is the source bucket would announce itself.
     async for check in task_checks(examiner, task):
         yield check
+    yield brought_check(asked, task.source_bucket)
     async for check in store_checks(examiner):
         yield check
     async for check in source_checks(examiner, task.source_bucket):

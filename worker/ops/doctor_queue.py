@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from worker.clients.mns import MnsClient
 from worker.clients.mns_wire import QueueAttributes
 from worker.events import Message
+from worker.ops.brought import NARROW_RULE, brought
 from worker.ops.examiner import Examiner, always
 from worker.ops.verdict import Check, Verdict
 
@@ -28,27 +29,50 @@ class Receiving:
     is_wished: bool
 
 
+@dataclass(slots=True)
+class Asked:
+    """One queue and what a peek showed of it; `messages` is None while that is not known.
+
+    `label` tells a second queue's checks apart.
+    """
+
+    client: MnsClient
+    name: str
+    label: str = ""
+    messages: list[Message] | None = None
+
+    @property
+    def seen(self) -> int | None:
+        """How many messages the peek showed."""
+        return None if self.messages is None else len(self.messages)
+
+
 async def queue_checks(
-    examiner: Examiner, label: str, queue: MnsClient, name: str, receiving: Receiving
+    examiner: Examiner, asked: Asked, receiving: Receiving
 ) -> AsyncIterator[Check]:
-    """Yield the checks of one queue; `label` tells a second queue's apart."""
-    seen: list[int] = []
+    """Yield the checks of one queue; fills `asked` if it may be peeked at."""
+    label, queue, name = asked.label, asked.client, asked.name
+    found: list[QueueAttributes] = []
+
+    def judge_queue(attributes: QueueAttributes) -> Check:
+        found.append(attributes)
+        return _judge_attributes(asked, attributes)
 
     def judge_peek(messages: list[Message]) -> Check:
-        seen.append(len(messages))
+        asked.messages = messages
         return Check(
             f"mns.{label}peek", Verdict.OK, f"{len(messages) or 'no'} visible messages seen"
         )
 
-    yield await examiner.ask(
+    checked = await examiner.ask(
         f"mns.{label}queue",
         queue.attributes,
-        lambda found: _judge_attributes(f"mns.{label}queue", name, found),
+        judge_queue,
         queue=name,
         otherwise=Verdict.WARNING,
         note="without this right the relay takes the visibility to be 30 s",
     )
-    yield await examiner.ask(
+    peeked = await examiner.ask(
         f"mns.{label}peek",
         queue.peek,
         judge_peek,
@@ -56,7 +80,10 @@ async def queue_checks(
         otherwise=Verdict.WARNING,
         note="the relay does without this right, nobody can tell the oldest message",
     )
-    yield await _receive(examiner, f"mns.{label}receive", queue, name, receiving, seen)
+    # Whether the counters are to be believed shows in the peek.
+    yield _judge_attributes(asked, found[0]) if found else checked
+    yield peeked
+    yield await _receive(examiner, asked, receiving)
     renew = Check(f"mns.{label}renew", Verdict.OK, "leases may be renewed")
     yield await examiner.ask(
         renew.name, lambda: queue.change_visibility(NO_MESSAGE, 1), always(renew), queue=name
@@ -67,15 +94,22 @@ async def queue_checks(
     )
 
 
-async def _receive(
-    examiner: Examiner,
-    check: str,
-    queue: MnsClient,
-    name: str,
-    receiving: Receiving,
-    seen: list[int],
-) -> Check:
-    is_empty = seen == [0]
+def brought_check(asked: Asked, source_bucket: str) -> Check:
+    """Return whether the queue brings events of the task's bucket only; no call is made."""
+    name = "mns.events"
+    if asked.messages is None:
+        return Check(name, Verdict.SKIPPED, "unknown: the queue could not be peeked at")
+    found = brought(asked.messages, source_bucket)
+    if not found.is_known:
+        return Check(name, Verdict.SKIPPED, found.text)
+    if found.foreign:
+        return Check(name, Verdict.WARNING, found.text, NARROW_RULE)
+    return Check(name, Verdict.OK, found.text)
+
+
+async def _receive(examiner: Examiner, asked: Asked, receiving: Receiving) -> Check:
+    check, queue, name = f"mns.{asked.label}receive", asked.client, asked.name
+    is_empty = asked.seen == 0
 
     async def take() -> int:
         messages = await queue.receive(0, 1)
@@ -93,7 +127,7 @@ async def _receive(
     async def nothing() -> None:
         return None
 
-    waits = "messages wait" if seen else "messages may wait"
+    waits = "messages wait" if asked.seen else "messages may wait"
     why = (
         f"not tried: {waits}, and a receive counts as a delivery of one of them. "
         "--receive takes one and gives it back"
@@ -103,12 +137,16 @@ async def _receive(
     )
 
 
-def _judge_attributes(check: str, name: str, found: QueueAttributes) -> Check:
+def _judge_attributes(asked: Asked, found: QueueAttributes) -> Check:
     days = found.retention_seconds / 86_400
+    counts = found.counts(asked.seen)
+    held = (
+        "how many wait is unknown: MNS's counters all read 0"
+        if counts is None
+        else f"{counts.active} visible, {counts.inactive} in hand, {counts.delayed} delayed"
+    )
     detail = (
-        f"{name}: visibility {found.visibility_seconds} s, retention {days:.3g} days; "
-        f"{found.active_messages} visible, {found.inactive_messages} in hand, "
-        f"{found.delayed_messages} delayed"
+        f"{asked.name}: visibility {found.visibility_seconds} s, retention {days:.3g} days; {held}"
     )
     fixes = []
     if found.visibility_seconds not in VISIBILITY_SECONDS:
@@ -117,4 +155,5 @@ def _judge_attributes(check: str, name: str, found: QueueAttributes) -> Check:
         fixes.append(
             "set its MessageRetentionPeriod to a day or more: an outage that outlasts it loses messages"
         )
-    return Check(check, Verdict.WARNING if fixes else Verdict.OK, detail, "; ".join(fixes))
+    verdict = Verdict.WARNING if fixes else Verdict.OK
+    return Check(f"mns.{asked.label}queue", verdict, detail, "; ".join(fixes))

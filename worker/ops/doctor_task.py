@@ -6,18 +6,23 @@ any came: the counters of the month tell that.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from worker.addresses import mns_region
 from worker.clients.oms import TaskState
 from worker.ops.examiner import Examiner
 from worker.ops.verdict import Check, Verdict
 from worker.remedy import START_TASK
 from worker.settings import Settings
 
-_MNS_HOST = re.compile(r"[^.]+\.mns\.([a-z0-9-]+?)(?:-internal|-vpc)*\.aliyuncs\.com")
+NO_OVERWRITE = "NO_OVERWRITE"
+BY_SIZE_AND_TIME = "SIZE_LAST_MODIFIED_COMPARISON_OVERWRITE"
+BY_CONTENT = ("CRC64_COMPARISON_OVERWRITE", "FULL_OVERWRITE")
+NEW_TASK = (
+    "create a new task with consistency check CRC64 (the rule of a task cannot be changed), set SYNC_URL to "
+    "it, and stop the old one"
+)
 
 
 @dataclass(slots=True)
@@ -38,6 +43,7 @@ async def task_checks(examiner: Examiner, task: Task) -> AsyncIterator[Check]:
     yield await examiner.ask("oms.task", examiner.clients.sink.show, judge)
     for state in states:
         yield _judge_month(state, settings.sync_task.task_id)
+        yield _judge_overwrites(state)
         if text(state, "src_cloud_type") in ("", "Aliyun"):
             task.source_bucket = text(state, "src_bucket")
             if task.source_bucket == settings.log_bucket:
@@ -106,7 +112,50 @@ def _judge_month(state: TaskState, task_id: str) -> Check:
     return Check("oms.month", Verdict.OK, detail)
 
 
+def _judge_overwrites(state: TaskState) -> Check:
+    """Judge what the task does with an object that is there already (`object_overwrite_mode`).
+
+    OMS API reference, ShowSyncTask: by size and last-modified time an object is skipped if its size is equal
+    and the copy is not older, so a change made while the older state is being copied is lost. A task created
+    with `consistency_check=crc64` compares contents before a copy as well (CreateSyncTask).
+    """
+    name, mode = "oms.overwrites", text(state, "object_overwrite_mode")
+    check = text(state, "consistency_check")
+    if mode == NO_OVERWRITE:
+        return Check(
+            name,
+            Verdict.FAILURE,
+            f"the task never overwrites ({mode}): changed objects are not copied",
+            NEW_TASK,
+        )
+    if mode in BY_CONTENT or (mode == BY_SIZE_AND_TIME and check == "crc64"):
+        return Check(
+            name, Verdict.OK, f"overwrites are copied ({mode}, {check or 'no check told'})"
+        )
+    if mode == BY_SIZE_AND_TIME and check:
+        return Check(
+            name,
+            Verdict.WARNING,
+            f"OMS skips an overwrite of equal size that is made while the older state is being copied, and "
+            f"says nothing ({mode}, {check})",
+            NEW_TASK,
+        )
+    told = ", ".join(each for each in (mode, check) if each) or "nothing"
+    return Check(
+        name,
+        Verdict.WARNING,
+        f"unknown: how the task overwrites cannot be told from what it says ({told})",
+        "look at the task's details in the OMS console: the consistency check should be CRC64",
+    )
+
+
 def _judge_log_bucket(source_bucket: str, settings: Settings) -> Check:
+    if not source_bucket:
+        return Check(
+            "oms.log_bucket",
+            Verdict.SKIPPED,
+            "unknown: the task does not tell which bucket it copies",
+        )
     if source_bucket == settings.log_bucket:
         return Check(
             "oms.log_bucket",
@@ -119,8 +168,8 @@ def _judge_log_bucket(source_bucket: str, settings: Settings) -> Check:
 
 def _judge_regions(state: TaskState, settings: Settings) -> Check:
     source = text(state, "src_region")
-    mns = _MNS_HOST.fullmatch(urlsplit(settings.mns_endpoint).hostname or "")
-    others = {"the log bucket": settings.oss_region, "the queue": mns[1] if mns else source}
+    queue = mns_region(settings.mns_endpoint)
+    others = {"the log bucket": settings.oss_region, "the queue": queue or source}
     apart = [f"{what} is in {region}" for what, region in others.items() if region != source]
     if source and apart:
         return Check(
@@ -130,9 +179,14 @@ def _judge_regions(state: TaskState, settings: Settings) -> Check:
             "put queue and log bucket into the source's region: OSS announces to queues of its own region, "
             "and records that cross regions are slower and cost traffic",
         )
-    return Check(
-        "oms.region", Verdict.OK, f"source, queue and log bucket are in {source or 'one region'}"
+    if not source:
+        return Check("oms.region", Verdict.SKIPPED, "unknown: the task does not tell its region")
+    told = (
+        f"source, queue and log bucket are in {source}"
+        if queue
+        else f"source and log bucket are in {source}; MNS_ENDPOINT does not tell the queue's region"
     )
+    return Check("oms.region", Verdict.OK, told)
 
 
 def counter(state: TaskState, name: str) -> int:

@@ -14,7 +14,9 @@ from worker.clients.http import open_session
 from worker.clients.mns import MnsClient
 from worker.clients.oms import TaskState
 from worker.errors import Blame, CallFailed, Failure
+from worker.events import Message
 from worker.journal import hint
+from worker.ops.brought import Brought, brought
 from worker.ops.connect import Clients
 from worker.ops.doctor_task import counter
 from worker.ops.letters import Letters
@@ -30,18 +32,28 @@ RETENTION_SHARE_WARNING = 0.5
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue. The counts are MNS's own, which lag and may be retired; the age is that of a peek.
+    """One queue. The counts are MNS's own, which lag; None where they are not to be believed.
+
+    `visible` is how many messages a peek showed, at most 16. The age is that of a peek.
 
     `oldest_seconds` is the age of the oldest of up to 16 visible messages, None if none is visible: the
     queue's oldest may be older. `retention_share` is that age as a share of the retention period.
     """
 
     name: str
-    active: int
-    inactive: int
-    delayed: int
+    active: int | None
+    inactive: int | None
+    delayed: int | None
     retention_seconds: int
     oldest_seconds: float | None
+    visible: int = 0
+
+    @property
+    def total(self) -> int | None:
+        """All messages of the queue; None where MNS does not count them."""
+        if self.active is None or self.inactive is None or self.delayed is None:
+            return None
+        return self.active + self.inactive + self.delayed
 
     @property
     def retention_share(self) -> float:
@@ -51,13 +63,14 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """The OMS task and its counters of this month."""
+    """The OMS task and its counters of this month; `source_bucket` is empty where it does not tell."""
 
     status: str
     accepted: int
     succeeded: int
     failed: int
     skipped: int
+    source_bucket: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,11 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything at one moment. A part that could not be read is None, and `errors` says why by its name."""
+    """Everything at one moment. A part that could not be read is None, and `errors` says why by its name.
+
+    `events` is None as well where the queue or the task could not be read. `is_log_source` says whether the
+    log bucket is what the task copies; None where that is not known.
+    """
 
     at: float
     queue: QueueStatus | None
@@ -79,6 +96,8 @@ class Status:
     task: TaskStatus | None
     workers: tuple[WorkerStatus, ...]
     errors: Mapping[str, str] = field(default_factory=dict)
+    events: Brought | None = None
+    is_log_source: bool | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -115,38 +134,46 @@ class StatusBoard:
             dead = group.create_task(part("dead_letters", self._dead_letters), name="dead letters")
             task = group.create_task(part("task", self._task), name="task")
             workers = group.create_task(self._look_at_workers(), name="workers")
+        seen, found = queue.result(), task.result()
+        source = found.source_bucket if found else ""
         return Status(
             clients.clock.wall(),
-            queue.result(),
+            seen[0] if seen else None,
             other.result(),
             dead.result(),
-            task.result(),
+            found,
             workers.result(),
             errors,
+            brought(seen[1], source) if seen and found else None,
+            source == clients.settings.log_bucket if source else None,
         )
 
-    async def _queue(self) -> QueueStatus:
+    async def _queue(self) -> tuple[QueueStatus, list[Message]]:
         return await self._read_queue(self._clients.queue, self._clients.settings.mns_queue)
 
     async def _dead_letter_queue(self) -> QueueStatus | None:
         queue, name = self._clients.dead_letter_queue, self._clients.settings.mns_dead_letter_queue
-        return (
-            await self._read_queue(queue, name) if queue is not None and name is not None else None
-        )
+        if queue is None or name is None:
+            return None
+        return (await self._read_queue(queue, name))[0]
 
-    async def _read_queue(self, queue: MnsClient, name: str) -> QueueStatus:
+    async def _read_queue(self, queue: MnsClient, name: str) -> tuple[QueueStatus, list[Message]]:
         patiently, clock = self._clients.patiently, self._clients.clock
         attributes = await patiently(queue.attributes)
         messages = await patiently(queue.peek)
         oldest_ms = min((each.enqueue_time_ms for each in messages), default=None)
-        return QueueStatus(
+        counts = attributes.counts(len(messages))
+        active, inactive, delayed = counts or (None, None, None)
+        status = QueueStatus(
             name,
-            attributes.active_messages,
-            attributes.inactive_messages,
-            attributes.delayed_messages,
+            active,
+            inactive,
+            delayed,
             attributes.retention_seconds,
             None if oldest_ms is None else max(0.0, clock.wall() - oldest_ms / 1000),
+            len(messages),
         )
+        return status, messages
 
     async def _dead_letters(self) -> dict[str, int]:
         return await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX)
@@ -190,4 +217,5 @@ def _task_status(state: TaskState) -> TaskStatus:
         counter(state, "success_object"),
         counter(state, "failure_object"),
         counter(state, "skip_object"),
+        state.source_bucket,
     )
