@@ -225,9 +225,10 @@ def uncounted(cloud: LocalCloud) -> None:
 def _uncounted(night: Night) -> Iterator[str]:
     night.refused("oms")
     assert "how many wait is unknown" in night.status()
-    night.until(lambda: "may have withdrawn its counters" in night.logged(), "a sample")
-    assert "oms_relay_queue_messages{" not in night.metrics()
-    yield night.ask("doctor") + night.logged()
+    night.until(lambda: "MNS's counters all read 0" in night.logged(), "a sample")
+    metrics = night.metrics()
+    assert "oms_relay_queue_messages{" not in metrics
+    yield night.ask("doctor") + metrics
     night.cloud(lambda cloud: cloud.oms.tasks[TASK_ID].start(cloud.oms.clock.now()))
     night.recovered()
 

@@ -141,7 +141,7 @@ def _judge_attributes(asked: Asked, found: QueueAttributes) -> Check:
     days = found.retention_seconds / 86_400
     counts = found.counts(asked.seen)
     held = (
-        "how many wait is unknown: MNS's counters all read 0"
+        "how many wait is unknown: MNS's counters all read 0 (CloudMonitor has NumberOfMessagesVisible)"
         if counts is None
         else f"{counts.active} visible, {counts.inactive} in hand, {counts.delayed} delayed"
     )
