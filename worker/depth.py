@@ -99,7 +99,7 @@ class Depth:
         oldest = None if seen is None else self._oldest_seconds(seen)
         metrics.queue_oldest.set(math.nan if oldest is None else oldest)
         tally = self._journal.tally
-        tally.waiting = counts["active"]
+        tally.waiting = None if counts is None else counts.active
         tally.oldest_seconds = None if oldest is None else round(oldest, 1)
 
         if counts is None and seen is not None:
