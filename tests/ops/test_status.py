@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import pytest
 
+from doubles.build import failure
 from harness.ops import connected, put_letter
-from harness.relay import free_port, relaying
+from harness.relay import HurriedClock, free_port, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.oms.task import Statistic
-from worker.errors import Blame
+from worker.errors import Blame, CallFailed
 from worker.ops.status import StatusBoard
 from worker.ops.workers import Sample, rates
 
@@ -98,6 +102,36 @@ async def test_workers_are_asked_how_fast_and_how_well_they_work(cloud: LocalClo
         sample = (await board.look()).workers[0].sample
     assert not sample.is_ready
     assert any("oms" in reason for reason in sample.reasons)
+
+
+async def test_refused_credentials_rest_for_five_minutes_from_the_refusal(
+    cloud: LocalCloud,
+) -> None:
+    class Clock(HurriedClock):
+        now = 0.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    class Refusing:
+        asked = 0
+
+        async def show(self) -> None:
+            self.asked += 1
+            clock.now += 10.0
+            raise CallFailed(failure(Blame.CREDENTIALS, status=401))
+
+    cloud.prepare()
+    clock, sink = Clock(), Refusing()
+    async with connected(cloud, clock) as clients:
+        board = StatusBoard(replace(clients, sink=cast("Any", sink)))
+        await board.look()
+        clock.now = 309.0
+        assert "401" in (await board.look()).errors["task"]
+        assert sink.asked == 1
+        clock.now = 310.0
+        await board.look()
+    assert sink.asked == 2
 
 
 async def test_something_else_than_a_worker_is_an_error(cloud: LocalCloud) -> None:

@@ -180,14 +180,14 @@ class StatusBoard:
 
     async def _task(self) -> TaskStatus:
         # Huawei locks a key after five refusals in a row: looking on must not be what locks it (G5).
-        now = self._clients.clock.monotonic()
-        if self._refused is not None and now < self._refused[0]:
+        clock = self._clients.clock
+        if self._refused is not None and clock.monotonic() < self._refused[0]:
             raise CallFailed(self._refused[1])
         try:
             return _task_status(await self._clients.patiently(self._clients.sink.show))
         except CallFailed as failed:
             if failed.failure.blame is Blame.CREDENTIALS:
-                self._refused = (now + PROBE_SECONDS_CREDENTIALS, failed.failure)
+                self._refused = (clock.monotonic() + PROBE_SECONDS_CREDENTIALS, failed.failure)
             raise
 
     async def _look_at_workers(self) -> tuple[WorkerStatus, ...]:
