@@ -8,7 +8,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ from worker.clients.http import open_session
 from worker.clients.mns import MnsClient
 from worker.clients.oms import OmsClient
 from worker.clients.oss import OssClient
-from worker.clock import SystemClock
+from worker.clock import Clock, SystemClock
 from worker.credentials import Chain, Credentials, alibaba_from, huawei_from
 from worker.errors import Fatal
 from worker.health import Health, serving
@@ -38,10 +38,11 @@ from worker.journal import Journal
 from worker.lossy import Lossy
 from worker.metrics import Metrics
 from worker.notify import Notifier
+from worker.proxies import DIRECT, Proxies
 from worker.relay import Capacity, Stops
 from worker.settings import Settings
 from worker.signals import Signals
-from worker.trace import begin_tracing
+from worker.trace import Traces, wished
 
 # Tells this process from every other: host names and process ids repeat (containers), start times too.
 WORKER = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
@@ -103,6 +104,40 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
     in_hand = len(assembled.flow.leases.in_hand)
     journal.log.info("the relay has stopped", action="stop", in_hand=in_hand)
     return signals.exit_code if is_sound else EXIT_DIED
+
+
+def begin_tracing(
+    environ: Mapping[str, str],
+    worker: str,
+    clock: Clock,
+    rng: random.Random,
+    journal: Journal,
+    proxies: Proxies = DIRECT,
+) -> Callable[[float], Awaitable[None]]:
+    """Let the journal trace what the environment asks for; return what sends the last spans at the end.
+
+    Without such a wish nothing is imported and nothing done. Raises `Fatal` if a package for it is missing.
+    """
+    wish = wished(environ)
+    if wish is None:
+        return _flush_nothing
+    try:
+        from worker.spans import Spans  # noqa: PLC0415  an extra, loaded only on demand
+    except ImportError as error:
+        raise Fatal(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, but a package for them is missing ({error}). "
+            "Nothing was received. Install oms-relay[otel], or set OTEL_SDK_DISABLED=true."
+        ) from error
+    for warning in wish.warnings:
+        journal.log.warning(warning, action="trace")
+    spans = Spans(worker, clock, rng, journal.log, proxies)
+    journal.traces = Traces(wish.ratio, clock, rng, spans.emit)
+    journal.log.info("messages are traced", action="trace", ratio=wish.ratio)
+    return spans.flush
+
+
+async def _flush_nothing(_: float) -> None:
+    pass
 
 
 async def _run(

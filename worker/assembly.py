@@ -172,7 +172,8 @@ def _sides(
             ports.clock,
             ports.rng,
             journal,
-            leases,
+            lambda: len(leases.in_hand),
+            leases.follow,
             lambda: not breakers.mns.is_open,
         )
         sides.append(depth.run)

@@ -7,14 +7,14 @@ A listing of `oms_source_record/<task id>/dead_letter/<cause>/<day>/<message id>
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from worker.clock import Clock
 from worker.errors import Failure
-from worker.lease import Held
+from worker.events import Message
 from worker.record import ROOT, Records
-from worker.trace import Verb
 
 KEYS_SHOWN_MAX = 1000
 
@@ -37,16 +37,22 @@ class DeadLetters:
         self._worker = worker
         self._clock = clock
 
-    async def write(self, held: Held, cause: Cause, error: str) -> Failure | None:
-        """Keep the message with its whole story; None means confirmed. Writing it twice is harmless."""
+    async def write(
+        self,
+        message: Message,
+        cause: Cause,
+        error: str,
+        rejected: Sequence[tuple[str, Failure]] = (),
+    ) -> Failure | None:
+        """Keep the message with its whole story; None means confirmed. Writing it twice is harmless.
+
+        `rejected` has the keys that OMS refused, and why.
+        """
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
-        message = held.message
         letter = {
             "cause": str(cause),
             "error": error,
-            "keys": [
-                {"key": key, "error": str(why)} for key, why in held.rejected[:KEYS_SHOWN_MAX]
-            ],
+            "keys": [{"key": key, "error": str(why)} for key, why in rejected[:KEYS_SHOWN_MAX]],
             "message_id": message.message_id,
             "attempts": message.dequeue_count,
             "worker": self._worker,
@@ -57,14 +63,9 @@ class DeadLetters:
         name = dead_letter_name(
             self._records.task_id, cause, now.date().isoformat(), message.message_id
         )
-        if held.trace is not None and cause is Cause.UNDECODABLE:
-            held.trace.passed(Verb.DECODE)
         # Escaped to ASCII, so that a body of any characters, lone surrogates too, survives byte for byte.
         body = json.dumps(letter, indent=1).encode()
-        failure = await self._records.put(name, body, "application/json")
-        if held.trace is not None:
-            held.trace.passed(Verb.RECORD)
-        return failure
+        return await self._records.put(name, body, "application/json")
 
 
 def dead_letter_name(task_id: str, cause: str, day: str, message_id: str) -> str:

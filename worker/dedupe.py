@@ -19,7 +19,6 @@ from worker.errors import Failure
 from worker.events import ObjectEvent
 from worker.journal import Journal
 from worker.lease import Held
-from worker.trace import Verb
 
 IDENTITIES_MIN = 50_000
 
@@ -83,8 +82,6 @@ class Dedupe:
 
         Returns False if there is nothing to wait for: every one of them is recorded already.
         """
-        if held.trace is not None:
-            held.trace.passed(Verb.DECODE)
         for index, (event, key) in enumerate(events):
             held.keys += 1
             held.first_key = held.first_key or key
@@ -119,9 +116,7 @@ class Dedupe:
         if len(self._waiting) < keys_max and not self._is_closed:
             self._is_full.clear()
             await is_set_within(self._is_full, linger_seconds)
-        batch = [self._waiting.pop(key) for key in list(islice(self._waiting, keys_max))]
-        self._journal.passed(Verb.DEDUPE, batch)
-        return batch
+        return [self._waiting.pop(key) for key in list(islice(self._waiting, keys_max))]
 
     def close(self) -> None:
         """Say that no more will be admitted: batches leave at once, and `batch` ends when all are taken."""
@@ -145,8 +140,6 @@ class Dedupe:
                 held.undone = undone
             elif rejected is not None:
                 held.rejected += ((change.key, rejected),)
-            if held.trace is not None:
-                held.trace.passed(Verb.RECORD)
             if held.pending == 0:
                 finished.append(held)
         if undone is None and rejected is None:

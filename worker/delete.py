@@ -15,6 +15,7 @@ from worker.errors import CallFailed
 from worker.journal import Journal
 from worker.lease import Held, Leases, Queue
 from worker.service import Service
+from worker.trace import Verb
 
 LINGER_SECONDS = 0.02
 ROUNDS_MAX = 3
@@ -69,7 +70,8 @@ class Deleter:
             was_in_hand = self._leases.let_go(held)
             if finished not in left and was_in_hand:
                 took = self._clock.monotonic() - held.taken_at
-                self._journal.ended(held, end, took, why)
+                held.passed(Verb.DELETE)
+                self._journal.ended(held.story(), end, took, why)
         self._journal.metrics.deleted.inc(len(batch) - len(left))
 
     async def _call(self, batch: list[_Finished]) -> list[_Finished]:

@@ -16,7 +16,6 @@ from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure
 from worker.events import Message
 from worker.journal import Journal, hint
-from worker.lease import Leases
 
 SAMPLE_SECONDS = 30.0
 # Replicas that started together must not ask together.
@@ -45,8 +44,8 @@ class Queue(Protocol):
 class Depth:
     """Shows the queue in the metrics, and no figure while it cannot be seen: none is better than an old one.
 
-    `leases` take the visibility that the queue has by now. `may_ask` says whether MNS works; while it does
-    not, its credentials are left alone.
+    `in_hand` says how many messages this relay holds, `on_seen` hears the queue's attributes. `may_ask` says
+    whether MNS works; while it does not, its credentials are left alone.
     """
 
     def __init__(
@@ -55,14 +54,16 @@ class Depth:
         clock: Clock,
         rng: random.Random,
         journal: Journal,
-        leases: Leases,
+        in_hand: Callable[[], int],
+        on_seen: Callable[[QueueAttributes], None],
         may_ask: Callable[[], bool] = lambda: True,
     ) -> None:
         self._queue = queue
         self._clock = clock
         self._rng = rng
         self._journal = journal
-        self._leases = leases
+        self._in_hand = in_hand
+        self._on_seen = on_seen
         self._may_ask = may_ask
         self._complaint = ""
         self._forget()
@@ -86,10 +87,10 @@ class Depth:
     async def sample(self) -> None:
         """Look once. Raises `CallFailed`; a peek that is denied leaves only the age unknown."""
         found = await self._queue.attributes()
-        self._leases.visibility_seconds = found.visibility_seconds
+        self._on_seen(found)
         seen = await self._peek()
         metrics = self._journal.metrics
-        counts = found.counts(None if seen is None else len(seen) + len(self._leases.in_hand))
+        counts = found.counts(None if seen is None else len(seen) + self._in_hand())
         if counts is None:
             metrics.queue_messages.clear()
         else:

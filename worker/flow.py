@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.dead import Cause, DeadLetters
@@ -11,12 +11,13 @@ from worker.decode import decode
 from worker.dedupe import Change, Dedupe
 from worker.delete import Deleter
 from worker.errors import Blame, Failure
-from worker.events import Undecodable
+from worker.events import ObjectEvent, Undecodable
 from worker.lease import Held, Leases
 from worker.post import Poster
 from worker.receive import Receiver
 from worker.record import Records
 from worker.selection import Selected, Selection, is_resolved
+from worker.trace import Verb
 
 # Asks a service for what it did before, and says whether it did it again: then one item's failure is its own.
 Witness = Callable[[], Awaitable[bool]]
@@ -47,6 +48,7 @@ class Flow:
                 try:
                     choice = self.selection.select(decode(held.message.body))
                 except Undecodable as why:
+                    held.passed(Verb.DECODE)
                     aside.create_task(
                         self._bury(held, Cause.UNDECODABLE, why.reason), name="dead letter"
                     )
@@ -54,7 +56,7 @@ class Flow:
                 changes, held.foreign_buckets = choice
                 if not is_resolved(changes):
                     aside.create_task(self._resolve(held, changes), name="key readings")
-                elif self.dedupe.admit(held, [(each.event, each.readings[0]) for each in changes]):
+                elif self._admit(held, [(each.event, each.readings[0]) for each in changes]):
                     continue
                 elif held.foreign_buckets:
                     aside.create_task(self._finish(held), name="dead letter")
@@ -63,8 +65,12 @@ class Flow:
 
     async def carry(self, batch: Sequence[Change]) -> None:
         """Post a batch, record what became of each key, delete the messages that wait for nothing more."""
+        _passed(Verb.DEDUPE, batch)
         verdicts = await self.poster.post(batch)
+        for verdict in verdicts:
+            _passed(Verb.POST, (verdict.change,), verdict.request_id)
         failures = await self.records.record(verdicts)
+        _passed(Verb.RECORD, batch)
         for verdict, failure in zip(verdicts, failures, strict=True):
             for held in self.dedupe.settle(
                 verdict.change, undone=failure, rejected=verdict.rejection
@@ -72,8 +78,12 @@ class Flow:
                 await self._finish(held)
 
     async def _resolve(self, held: Held, changes: Sequence[Selected]) -> None:
-        if not self.dedupe.admit(held, await self.selection.resolve(changes)):
+        if not self._admit(held, await self.selection.resolve(changes)):
             await self._finish(held)
+
+    def _admit(self, held: Held, changes: Iterable[tuple[ObjectEvent, str]]) -> bool:
+        held.passed(Verb.DECODE)
+        return self.dedupe.admit(held, changes)
 
     async def _finish(self, held: Held) -> None:
         """End a message whose changes are all settled."""
@@ -98,8 +108,19 @@ class Flow:
 
     async def _bury(self, held: Held, cause: Cause, error: str) -> None:
         """Keep a message as a dead letter, and only then delete it."""
-        failure = await self.dead_letters.write(held, cause, error)
+        failure = await self.dead_letters.write(held.message, cause, error, held.rejected)
+        held.passed(Verb.RECORD)
         if failure is None:
             self.deleter.delete(held, end="dead_letter", why=f"{cause}: {error}")
         else:
             await self.leases.give_back(held, str(failure))
+
+
+def _passed(verb: Verb, changes: Iterable[Change], request_id: str = "") -> None:
+    """Note in the traces of all their messages that a verb is done with these changes."""
+    for change in changes:
+        for waiter in change.waiters:
+            trace = waiter.held.trace
+            if trace is not None:
+                trace.passed(verb)
+                trace.request_id = request_id or trace.request_id

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import structlog
 
@@ -16,12 +16,7 @@ from worker.metrics import Metrics
 from worker.remedy import remedy
 from worker.rights import missing
 from worker.summary import SUMMARY_SECONDS, Tally
-from worker.trace import Traces, Verb
-
-if TYPE_CHECKING:
-    from worker.dedupe import Change
-    from worker.lease import Held
-    from worker.post import Verdict
+from worker.trace import Trace, Traces
 
 FIELD_CHARS_MAX = 512
 FOREIGN_BUCKETS_SHOWN_MAX = 20
@@ -29,10 +24,20 @@ FOREIGN_BUCKETS_SHOWN_MAX = 20
 ENDS_TOLD_MAX = 10
 
 
+class Story(NamedTuple):
+    """What is told of a message when it ends. Few are traced."""
+
+    message_id: str
+    key: str
+    keys: int
+    attempt: int
+    trace: Trace | None = None
+
+
 class Journal:
     """Counts and logs; decides nothing. `action` names the verb a line belongs to.
 
-    `traces` is None unless they are asked for (`trace.begin_tracing`).
+    `traces` is None unless they are asked for (`app.begin_tracing`).
     """
 
     def __init__(self, metrics: Metrics, log: structlog.stdlib.BoundLogger | None = None) -> None:
@@ -43,17 +48,14 @@ class Journal:
         self._told: Counter[str] = Counter()
         self._foreign: set[str] = set()
 
-    def received(self, count: int, fresh: Iterable[Held], polled_at: float) -> None:
-        """Note the messages of one poll, and begin the traces of those that are new in hand."""
+    def received(self, count: int) -> None:
+        """Note the messages of one poll."""
         self.metrics.received.inc(count)
         self.tally.counts["received"] += count
-        if self.traces is not None:
-            self.traces.begin(fresh, polled_at)
 
-    def passed(self, verb: Verb, changes: Iterable[Change]) -> None:
-        """Note in their traces that a verb is done with these changes."""
-        if self.traces is not None:
-            self.traces.passed(verb, changes)
+    def traced(self, enqueue_time_ms: int, polled_at: float) -> Trace | None:
+        """Begin the trace of a message that is new in hand; None if it is not to be traced."""
+        return self.traces.begin(enqueue_time_ms, polled_at) if self.traces else None
 
     def decoded(self, kind: Kind) -> None:
         """Note one event of a message."""
@@ -92,12 +94,10 @@ class Journal:
         """Note an event whose record was already confirmed."""
         self.metrics.repeated.inc()
 
-    def posted(self, verdicts: Sequence[Verdict]) -> None:
-        """Note the verdicts on the keys of a batch."""
-        for outcome, keys in Counter(verdict.outcome for verdict in verdicts).items():
-            self.metrics.posted(outcome, keys)
-        if self.traces is not None:
-            self.traces.posted(verdicts)
+    def posted(self, keys: Mapping[str, int]) -> None:
+        """Note how many keys of a batch came to each outcome."""
+        for outcome, count in keys.items():
+            self.metrics.posted(outcome, count)
 
     def recorded(self, folder: str, count: int, lags: Iterable[tuple[float, str]]) -> None:
         """Note confirmed records, and the seconds since their events, with the origin, where known."""
@@ -117,7 +117,7 @@ class Journal:
         """Note a lease renewal: renewed, lost or failed."""
         self.metrics.renewed(result)
 
-    def ended(self, held: Held, end: str, took_seconds: float, why: str = "") -> None:
+    def ended(self, story: Story, end: str, took_seconds: float, why: str = "") -> None:
         """Note how a message ended: deleted, released, lapsed or dead_letter; end its trace.
 
         Its line is at level debug if all went well. Of the other ends a few lines a minute are warnings; the
@@ -125,30 +125,26 @@ class Journal:
         """
         self.metrics.ended(end)
         self.tally.counts[end] += 1
-        if end == "deleted" and held.trace is None and not self.log.is_enabled_for(logging.DEBUG):
+        if end == "deleted" and not story.trace and not self.log.is_enabled_for(logging.DEBUG):
             return
         facts: dict[str, str | int] = {
-            "message_id": held.message.message_id,
-            "key": bounded(held.first_key),
-            "keys": held.keys,
-            "attempt": held.message.dequeue_count,
+            "message_id": story.message_id,
+            "key": bounded(story.key),
+            "keys": story.keys,
+            "attempt": story.attempt,
             "outcome": end,
         }
         seen = {"took_ms": round(took_seconds * 1000), **facts}
-        if held.trace is not None:
-            seen["trace_id"] = f"{held.trace.trace_id:032x}"
+        if story.trace is not None:
+            seen["trace_id"] = f"{story.trace.trace_id:032x}"
+            story.trace.end(facts, bounded(why))
         if end == "deleted":
             self.log.debug("message done", action="delete", **seen)
-        else:
-            text, advice = _BAD_ENDS[end]
-            self._told[end] += 1
-            tell = self.log.warning if self._told[end] <= ENDS_TOLD_MAX else self.log.debug
-            tell(text, action=end, **seen, why=bounded(why), **advice)
-        if held.trace is not None:
-            if end not in ("released", "lapsed"):
-                held.trace.passed(Verb.DELETE)
-            held.trace.end(facts, bounded(why))
-            held.trace = None
+            return
+        text, advice = _BAD_ENDS[end]
+        self._told[end] += 1
+        tell = self.log.warning if self._told[end] <= ENDS_TOLD_MAX else self.log.debug
+        tell(text, action=end, **seen, why=bounded(why), **advice)
 
     async def keep_summing(self, clock: Clock) -> None:
         """Tell once a minute what went through, if anything did, and once more at the end; run for ever."""

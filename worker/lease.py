@@ -14,11 +14,12 @@ from heapq import nsmallest
 from operator import attrgetter
 from typing import Protocol
 
+from worker.clients.mns_wire import QueueAttributes
 from worker.clock import Clock
 from worker.errors import CallFailed, Failure
 from worker.events import Message
-from worker.journal import Journal
-from worker.trace import Trace
+from worker.journal import Journal, Story
+from worker.trace import Trace, Verb
 
 RENEWALS_AT_ONCE = 32
 RENEWAL_SECONDS_MIN = 0.005
@@ -67,6 +68,18 @@ class Held:
     renewal: asyncio.Task[None] | None = None
     trace: Trace | None = None
 
+    def story(self) -> Story:
+        """Return what is told of it at its end."""
+        message = self.message
+        return Story(
+            message.message_id, self.first_key, self.keys, message.dequeue_count, self.trace
+        )
+
+    def passed(self, verb: Verb) -> None:
+        """Note in its trace, if it has one, that a verb is done with it."""
+        if self.trace is not None:
+            self.trace.passed(verb)
+
 
 class Leases:
     """Holds messages, renews them at half their visibility, and knows when there is room for more."""
@@ -90,6 +103,10 @@ class Leases:
         self._renewal_seconds = 0.0
         self._renewed_at = 0.0
         self._changed = asyncio.Event()
+
+    def follow(self, queue: QueueAttributes) -> None:
+        """Take the visibility timeout that the queue has by now."""
+        self.visibility_seconds = queue.visibility_seconds
 
     def has_room(self, count: int) -> bool:
         """Whether that many more messages may be taken, beside those already promised room."""
@@ -175,7 +192,7 @@ class Leases:
         finally:
             was_in_hand = self.let_go(held)
         if was_in_hand:
-            self._journal.ended(held, end, self._clock.monotonic() - held.taken_at, why)
+            self._journal.ended(held.story(), end, self._clock.monotonic() - held.taken_at, why)
 
     async def settled_handles(self, leaving: Iterable[Held]) -> None:
         """Stop renewing, and wait for renewals under way: afterwards every handle is the last one."""

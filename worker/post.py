@@ -7,6 +7,7 @@ none per key, so the bad ones are found by halving.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -130,7 +131,7 @@ class Poster:
     async def post(self, batch: Sequence[Change]) -> list[Verdict]:
         """Post the batch. ACCEPTED and REJECTED are final; with the others the keys are still owed."""
         verdicts = await self._posted(batch, 0)
-        self._journal.posted(verdicts)
+        self._journal.posted(Counter(verdict.outcome for verdict in verdicts))
         return verdicts
 
     async def takes_keys(self) -> bool:

@@ -40,7 +40,7 @@ class Probes:
                 failed, "mns:GetQueueAttributes", "its visibility is taken to be 30 s"
             )
         else:
-            leases.visibility_seconds = found.visibility_seconds
+            leases.follow(found)
 
     async def store(self, store: Store, bucket: str, task_id: str) -> None:
         """Write one small object under the record prefix: the right that every record needs."""

@@ -99,7 +99,10 @@ class Receiver:
                 await self._pause(self._backoff.seconds(self._failed, asked))
             return []
         self._failed = 0
-        self._service.journal.received(len(messages), held, started)
+        journal = self._service.journal
+        journal.received(len(messages))
+        for each in held:
+            each.trace = journal.traced(each.message.enqueue_time_ms, started)
         if len(messages) >= PLENTY and self._plenty.locked():
             self._plenty.release()
         if not is_short:

@@ -7,20 +7,11 @@ are sampled follows OpenTelemetry's own names in the environment (its "Environme
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from worker.clock import Clock
-from worker.errors import Fatal
-from worker.proxies import DIRECT, Proxies
-
-if TYPE_CHECKING:
-    from worker.dedupe import Change
-    from worker.journal import Journal
-    from worker.lease import Held
-    from worker.post import Verdict
 
 RATIO_DEFAULT = 0.001
 _LOW_BITS = (1 << 64) - 1
@@ -38,7 +29,6 @@ class Verb(StrEnum):
 
 
 Emit = Callable[["Trace", Mapping[str, str | int], str], None]
-Flush = Callable[[float], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +45,7 @@ class Trace:
     emit: Emit
     request_id: str = ""
     ended_at: float = 0.0
+    is_over: bool = False
     passes: dict[Verb, tuple[float, float]] = field(default_factory=dict)
 
     def passed(self, verb: Verb) -> None:
@@ -74,7 +65,10 @@ class Trace:
             began = first
 
     def end(self, facts: Mapping[str, str | int], why: str) -> None:
-        """Hand the trace over with what is known of the message; `why` is empty if it is done."""
+        """Hand the trace over, once, with what is known of the message; `why` is empty if it is done."""
+        if self.is_over:
+            return
+        self.is_over = True
         self.ended_at = self.clock.monotonic()
         asked = {"oms_request_id": self.request_id} if self.request_id else {}
         self.emit(self, {**facts, **asked}, why)
@@ -89,34 +83,20 @@ class Traces:
         self._rng = rng
         self._emit = emit
 
-    def begin(self, fresh: Iterable[Held], polled_at: float) -> None:
-        """Begin traces where the poll left, or where a message came to the queue if that was later."""
+    def begin(self, enqueue_time_ms: int, polled_at: float) -> Trace | None:
+        """Begin the trace of a message, if it is one of those that are traced.
+
+        It begins where the poll left, or where the message came to the queue if that was later.
+        """
+        trace_id = self._rng.getrandbits(128)
+        if trace_id & _LOW_BITS >= self._bound:
+            return None
         now = self._clock.monotonic()
         epoch = self._clock.wall() - now
-        for held in fresh:
-            trace_id = self._rng.getrandbits(128)
-            if trace_id & _LOW_BITS < self._bound:
-                queued_at = min(held.message.enqueue_time_ms / 1000 - epoch, now)
-                began_at = max(polled_at, queued_at)
-                held.trace = Trace(trace_id, began_at, epoch, self._clock, self._emit)
-                held.trace.passed(Verb.RECEIVE)
-
-    @staticmethod
-    def passed(verb: Verb, changes: Iterable[Change]) -> None:
-        """Note that a verb is done with these changes."""
-        for change in changes:
-            for waiter in change.waiters:
-                if waiter.held.trace is not None:
-                    waiter.held.trace.passed(verb)
-
-    @staticmethod
-    def posted(verdicts: Iterable[Verdict]) -> None:
-        """Note that post is done with these changes, and under which OMS request."""
-        for verdict in verdicts:
-            for waiter in verdict.change.waiters:
-                if waiter.held.trace is not None:
-                    waiter.held.trace.passed(Verb.POST)
-                    waiter.held.trace.request_id = verdict.request_id
+        queued_at = min(enqueue_time_ms / 1000 - epoch, now)
+        trace = Trace(trace_id, max(polled_at, queued_at), epoch, self._clock, self._emit)
+        trace.passed(Verb.RECEIVE)
+        return trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,37 +159,3 @@ def _share(text: str) -> float | None:
     except ValueError:
         return None
     return share if 0 <= share <= 1 else None
-
-
-def begin_tracing(
-    environ: Mapping[str, str],
-    worker: str,
-    clock: Clock,
-    rng: random.Random,
-    journal: Journal,
-    proxies: Proxies = DIRECT,
-) -> Flush:
-    """Let the journal trace what the environment asks for; return what sends the last spans at the end.
-
-    Without such a wish nothing is imported and nothing done. Raises `Fatal` if a package for it is missing.
-    """
-    wish = wished(environ)
-    if wish is None:
-        return _flush_nothing
-    try:
-        from worker.spans import Spans  # noqa: PLC0415  an extra, loaded only on demand
-    except ImportError as error:
-        raise Fatal(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, but a package for them is missing ({error}). "
-            "Nothing was received. Install oms-relay[otel], or set OTEL_SDK_DISABLED=true."
-        ) from error
-    for warning in wish.warnings:
-        journal.log.warning(warning, action="trace")
-    spans = Spans(worker, clock, rng, journal.log, proxies)
-    journal.traces = Traces(wish.ratio, clock, rng, spans.emit)
-    journal.log.info("messages are traced", action="trace", ratio=wish.ratio)
-    return spans.flush
-
-
-async def _flush_nothing(_: float) -> None:
-    pass

@@ -12,8 +12,8 @@ from worker.clock import Clock
 from worker.dead import Cause, DeadLetters
 from worker.errors import CallFailed
 from worker.events import Message
-from worker.journal import Journal, hint
-from worker.lease import Held, Queue
+from worker.journal import Journal, Story, hint
+from worker.lease import Queue
 
 WAIT_SECONDS = 30
 PAUSE_SECONDS = 1.0
@@ -71,10 +71,10 @@ class Undelivered:
 
     async def _keep(self, message: Message) -> bool:
         now = self._clock.monotonic()
-        held = Held(message, message.receipt_handle, now, now, now)
-        failure = await self._dead_letters.write(held, Cause.RECEIVE_LIMIT, ERROR)
+        failure = await self._dead_letters.write(message, Cause.RECEIVE_LIMIT, ERROR)
         if failure is None:
-            self._journal.ended(held, "dead_letter", self._clock.monotonic() - now)
+            story = Story(message.message_id, "", 0, message.dequeue_count)
+            self._journal.ended(story, "dead_letter", self._clock.monotonic() - now)
         return failure is None
 
 

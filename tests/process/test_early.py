@@ -16,11 +16,15 @@ def kill(number: int) -> str:
     return f"import os; os.kill(os.getpid(), {number}); print('lived')"
 
 
+# A shell lets its jobs in the background ignore Ctrl-C.
+AS_IN_FRONT = ["env", "--default-signal=INT"]
+
+
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # Where coverage is measured, it hears signals itself.
     plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [*AS_IN_FRONT, sys.executable, "-c", code],
         cwd=ROOT,
         env={**plain, **environment},
         capture_output=True,
@@ -86,7 +90,7 @@ def can_unshare() -> bool:
 def test_process_1_hears_a_signal_that_comes_with_its_start(number: int, tmp_path: Path) -> None:
     """The kernel drops a signal that process 1 has not asked for: sent again and again, one is heard."""
     process = subprocess.Popen(
-        [*UNSHARE, "--kill-child", sys.executable, "-m", "worker", "run"],
+        [*AS_IN_FRONT, *UNSHARE, "--kill-child", sys.executable, "-m", "worker", "run"],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONPROFILEIMPORTTIME": "1"},
         stderr=subprocess.PIPE,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubles.build import Heard, failure, held, service
+from doubles.build import Heard, failure, message, service
 from doubles.clock import QuickClock
 from doubles.vendors import ModelStore
 from worker.dead import KEYS_SHOWN_MAX, Cause, DeadLetters, dead_letter_name
@@ -29,9 +29,9 @@ def bench() -> Bench:
 
 
 async def test_a_dead_letter_tells_the_whole_story(bench: Bench) -> None:
-    message = held("M1", "body", deliveries=7)
-    message.rejected = (("a.txt", failure(Blame.ITEM, status=400)),)
-    assert await bench.letters.write(message, Cause.REJECTED, "no such key") is None
+    rejected = [("a.txt", failure(Blame.ITEM, status=400))]
+    one = message("M1", "body", deliveries=7)
+    assert await bench.letters.write(one, Cause.REJECTED, "no such key", rejected) is None
     name = "oms_source_record/task/dead_letter/rejected/2026-09-21/M1.json"
     assert json.loads(bench.store.objects[name]) == {
         "cause": "rejected",
@@ -49,7 +49,7 @@ async def test_a_dead_letter_tells_the_whole_story(bench: Bench) -> None:
 @given(st.text() | st.text(st.characters(categories=["Cs", "Cc", "Cn"])))
 async def test_the_body_is_kept_byte_for_byte(body: str) -> None:
     bench = Bench()
-    await bench.letters.write(held("M1", body), Cause.UNDECODABLE, "why")
+    await bench.letters.write(message("M1", body), Cause.UNDECODABLE, "why")
     (stored,) = bench.store.objects.values()
     assert json.loads(stored)["body"] == body
     assert stored.isascii()
@@ -58,13 +58,12 @@ async def test_the_body_is_kept_byte_for_byte(body: str) -> None:
 async def test_a_dead_letter_that_is_not_confirmed_says_so(bench: Bench) -> None:
     refusal = failure(Blame.SERVICE, status=403)
     bench.store.fail("put", refusal)
-    assert await bench.letters.write(held(), Cause.UNDECODABLE, "why") == refusal
+    assert await bench.letters.write(message(), Cause.UNDECODABLE, "why") == refusal
 
 
 async def test_keys_beyond_a_thousand_are_not_shown(bench: Bench) -> None:
-    message = held()
-    message.rejected = tuple((str(n), failure(Blame.ITEM)) for n in range(KEYS_SHOWN_MAX + 5))
-    await bench.letters.write(message, Cause.REJECTED, "why")
+    rejected = [(str(n), failure(Blame.ITEM)) for n in range(KEYS_SHOWN_MAX + 5)]
+    await bench.letters.write(message(), Cause.REJECTED, "why", rejected)
     (stored,) = bench.store.objects.values()
     assert len(json.loads(stored)["keys"]) == KEYS_SHOWN_MAX
 

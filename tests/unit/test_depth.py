@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -82,8 +83,14 @@ def leases(heard: Heard) -> Leases:
     return Leases(queue, QuickClock(), heard.journal, visibility_seconds=60, limit=1000)
 
 
+def seen_by(held: Leases) -> tuple[Callable[[], int], Callable[[QueueAttributes], None]]:
+    return lambda: len(held.in_hand), held.follow
+
+
 def depth(queue: Queue, heard: Heard, clock: QuickClock | None = None) -> Depth:
-    return Depth(queue, clock or QuickClock(), random.Random(1), heard.journal, leases(heard))
+    return Depth(
+        queue, clock or QuickClock(), random.Random(1), heard.journal, *seen_by(leases(heard))
+    )
 
 
 def shown(heard: Heard, state: str) -> float | None:
@@ -107,7 +114,9 @@ async def test_leases_take_the_visibility_that_the_queue_has_by_now(
 ) -> None:
     heard = Heard()
     held = leases(heard)
-    sampler = Depth(Queue([FOUND], peeked), QuickClock(), random.Random(1), heard.journal, held)
+    sampler = Depth(
+        Queue([FOUND], peeked), QuickClock(), random.Random(1), heard.journal, *seen_by(held)
+    )
     await sampler.sample()
     assert held.visibility_seconds == 30
 
@@ -140,7 +149,9 @@ async def test_counters_that_read_0_while_messages_come_are_no_figure() -> None:
 async def test_messages_in_hand_prove_as_well_that_counters_of_0_are_wrong() -> None:
     heard = Heard()
     held = leases(heard)
-    sampler = Depth(Queue([RETIRED], []), QuickClock(), random.Random(1), heard.journal, held)
+    sampler = Depth(
+        Queue([RETIRED], []), QuickClock(), random.Random(1), heard.journal, *seen_by(held)
+    )
     await sampler.sample()
     assert shown(heard, "active") == 0
     held.hold([build_message("M1")])
@@ -203,7 +214,12 @@ async def test_samples_are_half_a_minute_apart_give_or_take() -> None:
 async def test_nothing_is_asked_while_mns_does_not_work() -> None:
     heard, queue = Heard(), Queue([FOUND])
     sampler = Depth(
-        queue, ShortClock(3), random.Random(1), heard.journal, leases(heard), lambda: False
+        queue,
+        ShortClock(3),
+        random.Random(1),
+        heard.journal,
+        *seen_by(leases(heard)),
+        lambda: False,
     )
     with pytest.raises(EndOfTestError):
         await sampler.run()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from doubles.build import Heard, change, failure, held
+from doubles.build import Heard, failure, held
 from doubles.clock import HandClock, settle
 from worker import logs
 from worker.credentials import AlibabaCredentials
@@ -20,7 +20,6 @@ from worker.errors import Blame, Outcome
 from worker.events import Kind
 from worker.journal import ENDS_TOLD_MAX, FIELD_CHARS_MAX, Journal, bounded, hint
 from worker.metrics import Metrics
-from worker.post import Verdict
 from worker.signer import HuaweiCredentials
 from worker.summary import SUMMARY_SECONDS, Lags
 
@@ -67,7 +66,7 @@ def test_a_message_ends_with_one_line_that_tells_all(
 ) -> None:
     message = held("M1", deliveries=3)
     message.first_key, message.keys = "a.txt", 2
-    heard.journal.ended(message, end, 1.2345, "why" if end != "deleted" else "")
+    heard.journal.ended(message.story(), end, 1.2345, "why" if end != "deleted" else "")
     (line,) = heard.lines
     expected = {
         "log_level": level,
@@ -87,8 +86,8 @@ def test_a_message_ends_with_one_line_that_tells_all(
 
 def test_of_many_bad_ends_a_few_a_minute_are_told_and_all_are_counted(heard: Heard) -> None:
     for number in range(3 * ENDS_TOLD_MAX):
-        heard.journal.ended(held(f"M{number}"), "released", 1.0, "why")
-    heard.journal.ended(held("M"), "dead_letter", 1.0, "why")
+        heard.journal.ended(held(f"M{number}").story(), "released", 1.0, "why")
+    heard.journal.ended(held("M").story(), "dead_letter", 1.0, "why")
     levels = [line["log_level"] for line in heard.lines]
     assert levels.count("warning") == ENDS_TOLD_MAX + 1
     assert heard.journal.tally.counts["released"] == 3 * ENDS_TOLD_MAX
@@ -102,7 +101,7 @@ async def test_a_minute_is_told_in_one_line_and_an_idle_one_in_none(heard: Heard
     clock.advance(SUMMARY_SECONDS)
     await settle()
     assert heard.lines == []
-    journal.received(3, [], 0.0)
+    journal.received(3)
     journal.merged()
     journal.recorded("success_object", 2, [(1.0, "live"), (9000.0, "resent")])
     journal.recorded("failed_object", 1, [(3.0, "live")])
@@ -126,7 +125,7 @@ async def test_a_minute_is_told_in_one_line_and_an_idle_one_in_none(heard: Heard
         "lag_p99_seconds": 3.0,
         "waiting": 7,
     }
-    journal.ended(held(), "dead_letter", 1.0, "why")
+    journal.ended(held().story(), "dead_letter", 1.0, "why")
     clock.advance(20.0)
     summing.cancel()
     await asyncio.wait((summing,))
@@ -151,7 +150,7 @@ def test_quantiles_of_many_lags_come_from_some_evenly_spaced(
 def test_every_field_has_a_limit(heard: Heard) -> None:
     message = held()
     message.first_key = "k" * 100_000
-    heard.journal.ended(message, "released", 0.0, "w" * 100_000)
+    heard.journal.ended(message.story(), "released", 0.0, "w" * 100_000)
     heard.journal.own_record("k" * 100_000)
     heard.journal.breaker("oms", "open", failure(message="m" * 100_000))
     for line in heard.lines:
@@ -205,11 +204,11 @@ def test_an_open_breaker_without_a_reason_is_told_too(heard: Heard) -> None:
 
 def test_every_step_of_the_flow_is_counted(heard: Heard) -> None:
     journal = heard.journal
-    journal.received(3, [], 0.0)
+    journal.received(3)
     journal.decoded(Kind.CREATED)
     journal.merged()
     journal.repeated()
-    journal.posted([Verdict(change(), Outcome.ACCEPTED, 0.0)] * 5)
+    journal.posted({Outcome.ACCEPTED: 5})
     journal.recorded("success_object", 2, [(1.5, "live")])
     journal.called("oms", "Post", "ok", 0.1)
     journal.renewed("lost")

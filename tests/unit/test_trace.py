@@ -9,7 +9,8 @@ import pytest
 
 from doubles.build import Heard, change, held, message
 from doubles.clock import EPOCH, HandClock
-from worker.dedupe import Change, Dedupe, Waiter
+from worker.dedupe import Change, Waiter
+from worker.flow import _passed
 from worker.lease import Held
 from worker.trace import RATIO_DEFAULT, Trace, Traces, Verb, wished
 
@@ -26,11 +27,9 @@ class Ended:
         self.traces.append((trace, facts, why))
 
 
-def sampled(ratio: float, count: int, seed: int = 7) -> list[Held]:
+def sampled(ratio: float, count: int, seed: int = 7) -> list[Trace]:
     traces = Traces(ratio, HandClock(), random.Random(seed), Ended())
-    messages = [held(f"M{number}") for number in range(count)]
-    traces.begin(messages, 0.0)
-    return [each for each in messages if each.trace is not None]
+    return [trace for _ in range(count) if (trace := traces.begin(0, 0.0))]
 
 
 @pytest.mark.parametrize("ratio", [0.001, 0.1, 0.5])
@@ -49,14 +48,15 @@ def test_the_trace_id_decides_as_collectors_do() -> None:
     rng = random.Random(7)
     drawn = [rng.getrandbits(128) for _ in range(10_000)]
     below = [each for each in drawn if (each & (2**64 - 1)) / 2**64 < 0.1]
-    assert [each.trace.trace_id for each in sampled(0.1, 10_000) if each.trace] == below
+    assert [trace.trace_id for trace in sampled(0.1, 10_000)] == below
 
 
 def traced(clock: HandClock, *, polled_at: float = 0.0, queued_at: float = 0.0) -> Held:
     """A message in hand that is traced."""
     queued = message()._replace(enqueue_time_ms=round((EPOCH + queued_at) * 1000))
     one = Held(queued, "H", clock.now, 0.0, 0.0)
-    Traces(1.0, clock, random.Random(1), Ended()).begin([one], polled_at)
+    traces = Traces(1.0, clock, random.Random(1), Ended())
+    one.trace = traces.begin(queued.enqueue_time_ms, polled_at)
     return one
 
 
@@ -126,8 +126,9 @@ def test_all_messages_behind_a_key_note_its_way() -> None:
     clock = HandClock()
     first, second, untraced = traced(clock), traced(clock), held("M3")
     waiters = [Waiter(each, change().newest.event, b"") for each in (first, second, untraced)]
-    Traces.passed(Verb.DEDUPE, [Change("a.txt", waiters)])
+    _passed(Verb.DEDUPE, [Change("a.txt", waiters)], "R1")
     assert [spans(each)[-1][0] for each in (first, second)] == ["dedupe", "dedupe"]
+    assert [each.trace.request_id for each in (first, second) if each.trace] == ["R1", "R1"]
     assert untraced.trace is None
 
 
@@ -135,29 +136,20 @@ def test_a_message_ends_its_trace_once_with_what_the_log_says() -> None:
     heard, ended = Heard(), Ended()
     one = held(deliveries=3)
     heard.journal.traces = Traces(1.0, HandClock(), random.Random(1), ended)
-    heard.journal.received(1, [one], 0.0)
+    one.trace = heard.journal.traced(0, 0.0)
     one.keys, one.first_key = 2, "k" * 600
-    heard.journal.ended(one, "released", 1.0, "w" * 600)
-    heard.journal.ended(one, "deleted", 1.0)
+    heard.journal.ended(one.story(), "released", 1.0, "w" * 600)
+    heard.journal.ended(one.story(), "deleted", 1.0)
     [(_, facts, why)] = ended.traces
     line = heard.lines[0]
     assert facts == {
         name: line[name] for name in ("message_id", "key", "keys", "attempt", "outcome")
     }
     assert len(str(facts["key"])) == len(why) == 512
-    assert one.trace is None
 
 
-async def test_without_a_wish_nothing_is_noted() -> None:
-    heard = Heard()
-    one = held()
-    heard.journal.received(1, [one], 0.0)
-    dedupe = Dedupe(heard.journal)
-    dedupe.admit(one, [(change().newest.event, "a.txt")])
-    [waiting] = await dedupe.batch(1, 0.0)
-    dedupe.settle(waiting, undone=None, rejected=None)
-    heard.journal.ended(one, "deleted", 1.0)
-    assert one.trace is None
+def test_without_a_wish_nothing_is_noted() -> None:
+    assert Heard().journal.traced(0, 0.0) is None
 
 
 @pytest.mark.parametrize(

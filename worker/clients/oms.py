@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from worker.addresses import SyncTask
 from worker.clients.http import (
     Answer,
     Request,
@@ -28,7 +29,6 @@ from worker.clients.http import (
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.keys import quote_for_oms
-from worker.settings import SyncTask
 from worker.signer import HuaweiCredentials, sign
 
 SKEW_SECONDS_MAX = 900
