@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from worker.breaker import Breaker
-from worker.clients.mns_wire import QueueAttributes
 from worker.clock import Clock
 from worker.dead import DeadLetters
 from worker.dedupe import Dedupe
 from worker.delete import Deleter
 from worker.depth import Depth
-from worker.depth import Queue as DepthQueue
 from worker.flow import Flow
 from worker.journal import Journal
 from worker.keys import KeyEncoding, KeyReader
 from worker.lease import Leases
-from worker.lease import Queue as LeaseQueue
 from worker.limit import AdaptiveLimit
 from worker.look import Looks
-from worker.look import Store as LookStore
-from worker.post import Poster, Sink
+from worker.ports import Queue, QueueView, Sink, Store
+from worker.post import Poster
 from worker.probes import Probes
 from worker.receive import Receiver
 from worker.record import Records
-from worker.record import Store as RecordStore
 from worker.record_log import LogRecords
 from worker.relay import Capacity, Probe, Relay, Side
 from worker.retry import Backoff, Retry
@@ -44,18 +40,6 @@ VERDICTS_MAX = 100_000
 VISIBILITY_SECONDS_DEFAULT = 30
 
 
-class Queue(LeaseQueue, Protocol):
-    """MNS as the whole relay needs it."""
-
-    async def attributes(self) -> QueueAttributes:
-        """Return the queue's attributes."""
-        ...
-
-
-class Store(RecordStore, LookStore, Protocol):
-    """OSS as the whole relay needs it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The outside world of one relay. `observed` is the queue once more, for its depth; None: not sampled."""
@@ -65,8 +49,8 @@ class Ports:
     store: Store
     clock: Clock
     rng: random.Random
-    dead_letter_queue: LeaseQueue | None = None
-    observed: DepthQueue | None = None
+    dead_letter_queue: Queue | None = None
+    observed: QueueView | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ import asyncio
 from functools import partial
 from typing import TypeAlias
 
-from worker.clients.mns import BATCH
 from worker.clock import Clock, is_set_within
 from worker.errors import CallFailed
 from worker.journal import Journal
-from worker.lease import Held, Leases, Queue
+from worker.lease import Held, Leases
+from worker.ports import BATCH, Queue
 from worker.service import Service
 from worker.trace import Verb
 

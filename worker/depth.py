@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from worker.clients.mns_wire import QueueAttributes
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure
 from worker.events import Message
 from worker.journal import Journal, hint
+from worker.ports import QueueAttributes, QueueView
 
 SAMPLE_SECONDS = 30.0
 # Replicas that started together must not ask together.
@@ -29,18 +28,6 @@ SCALE_OTHERWISE = (
 )
 
 
-class Queue(Protocol):
-    """The part of MNS that is looked at. Nothing here changes a message."""
-
-    async def attributes(self) -> QueueAttributes:
-        """Return the queue's attributes."""
-        ...
-
-    async def peek(self) -> list[Message]:
-        """Return up to 16 visible messages."""
-        ...
-
-
 class Depth:
     """Shows the queue in the metrics, and no figure while it cannot be seen: none is better than an old one.
 
@@ -50,7 +37,7 @@ class Depth:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: QueueView,
         clock: Clock,
         rng: random.Random,
         journal: Journal,

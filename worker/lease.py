@@ -14,11 +14,11 @@ from heapq import nsmallest
 from operator import attrgetter
 from typing import Protocol
 
-from worker.clients.mns_wire import QueueAttributes
 from worker.clock import Clock
 from worker.errors import CallFailed, Failure
 from worker.events import Message
 from worker.journal import Journal, Story
+from worker.ports import QueueAttributes
 from worker.trace import Trace, Verb
 
 RENEWALS_AT_ONCE = 32
@@ -34,18 +34,6 @@ class Visibility(Protocol):
 
     async def change_visibility(self, handle: str, seconds: int) -> str | None:
         """Return the new handle; None if the lease is lost."""
-        ...
-
-
-class Queue(Visibility, Protocol):
-    """What the verbs need of MNS; `worker.clients.mns.MnsClient` is the real one."""
-
-    async def receive(self, wait_seconds: int) -> list[Message]:
-        """Long-poll for up to 16 messages."""
-        ...
-
-    async def delete(self, handles: list[str]) -> dict[str, str]:
-        """Delete up to 16 messages; return what failed, by handle."""
         ...
 
 

@@ -7,24 +7,16 @@ are no reason to stop the receiving, for not knowing is safe: then every reading
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from worker.clock import Clock
 from worker.errors import CallFailed
 from worker.journal import Journal
 from worker.limit import AdaptiveLimit
+from worker.ports import Store
 
 LOOKS_MAX = 64
 # How long nobody looks after a look has failed in passing; then one finds out whether it has passed.
 BLIND_SECONDS = 1.0
-
-
-class Store(Protocol):
-    """The part of OSS that is looked at."""
-
-    async def exists(self, bucket: str, key: str) -> bool | None:
-        """Say whether an object is there; None where this identity may not look."""
-        ...
 
 
 class Looks:

@@ -11,51 +11,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from worker.breaker import State
 from worker.clock import Clock
 from worker.dedupe import Change
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.journal import Journal
+from worker.ports import KEYS_DOCUMENTED, Sink
 from worker.service import Service
 
 # So many keys in a row may be refused for good where no key was ever accepted, and no control key is known.
 UNVOUCHED_MAX = 20
-
-# CreateSyncEvents, OMS API reference: "maximum 10 objects", beside a generated limit of 100.
-KEYS_DOCUMENTED = 10
-
-
-class TaskState(Protocol):
-    """What a sink says about its sync task."""
-
-    @property
-    def is_synchronizing(self) -> bool:
-        """Whether the task is known to take events."""
-        ...
-
-    @property
-    def status(self) -> str:
-        """The state in the vendor's word; empty if unknown."""
-        ...
-
-    @property
-    def source_bucket(self) -> str:
-        """The bucket that the task copies; empty if unknown."""
-        ...
-
-
-class Sink(Protocol):
-    """What the verbs need of OMS; `worker.clients.oms.OmsClient` is the real one."""
-
-    async def post(self, keys: Sequence[str]) -> str:
-        """Announce the keys; return a request id."""
-        ...
-
-    async def show(self) -> TaskState:
-        """Return the task's state."""
-        ...
 
 
 class Verdict(NamedTuple):

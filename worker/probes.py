@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Protocol
 
-from worker.clients.mns_wire import QueueAttributes
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.journal import Journal
 from worker.lease import Leases
-from worker.post import Sink
-from worker.record import ROOT, Store
+from worker.ports import Queue, Sink, Store
+from worker.record import ROOT
 from worker.source import Source
-
-
-class Queue(Protocol):
-    """The part of MNS that is probed."""
-
-    async def attributes(self) -> QueueAttributes:
-        """Return the queue's attributes."""
-        ...
 
 
 class Probes:

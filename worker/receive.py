@@ -12,11 +12,11 @@ import random
 from collections.abc import Iterable
 
 from worker.breaker import Breaker, State
-from worker.clients.mns import BATCH
 from worker.clock import is_set_within
 from worker.errors import CallFailed
 from worker.events import Message
-from worker.lease import Held, Leases, Queue
+from worker.lease import Held, Leases
+from worker.ports import BATCH, Queue
 from worker.retry import Backoff
 from worker.service import Service
 

@@ -11,13 +11,14 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import orjson
 
 from worker.clock import Clock
 from worker.errors import CallFailed, Failure, Outcome
 from worker.journal import Journal
+from worker.ports import Store
 from worker.post import Verdict
 from worker.service import Service
 
@@ -33,16 +34,6 @@ class Lag(NamedTuple):
 
     seconds: float
     origin: str
-
-
-class Store(Protocol):
-    """What the verbs need of OSS; `worker.clients.oss.OssClient` is the real one."""
-
-    async def put(
-        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
-    ) -> None:
-        """Write an object; returning means confirmed. Without `may_replace`, a taken name is refused."""
-        ...
 
 
 def record_name(task_id: str, folder: str, key: str) -> str:

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from itertools import count, islice
 
-from worker.clients.oss import NAME_TAKEN
 from worker.clock import Clock, is_set_within
 from worker.errors import Blame, Failure, Outcome
 from worker.journal import Journal
+from worker.ports import NAME_TAKEN, Store
 from worker.post import Verdict
-from worker.record import FAILED, ROOT, SUCCESS, Records, Store, record_line
+from worker.record import FAILED, ROOT, SUCCESS, Records, record_line
 from worker.service import Service
 
 LINES_MAX = 1000

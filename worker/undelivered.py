@@ -13,7 +13,7 @@ from worker.dead import Cause, DeadLetters
 from worker.errors import CallFailed
 from worker.events import Message
 from worker.journal import Journal, Story, hint
-from worker.lease import Queue
+from worker.ports import Queue
 
 WAIT_SECONDS = 30
 PAUSE_SECONDS = 1.0

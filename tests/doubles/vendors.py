@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.clients.mns_wire import QueueAttributes
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events import Message
+from worker.ports import QueueAttributes, TaskState
 
 
 class Script:
@@ -116,16 +116,6 @@ class ModelStore(Script):
         return key in self.objects
 
 
-@dataclass(frozen=True)
-class ModelState:
-    status: str
-    source_bucket: str = ""
-
-    @property
-    def is_synchronizing(self) -> bool:
-        return self.status == "SYNCHRONIZING"
-
-
 @dataclass
 class ModelSink(Script):
     """A sync task: takes a batch as a whole, or refuses all of it for one bad key."""
@@ -147,6 +137,6 @@ class ModelSink(Script):
         self.accepted += keys
         return f"request-{len(self.calls)}"
 
-    async def show(self) -> ModelState:
+    async def show(self) -> TaskState:
         self.play("show")
-        return ModelState(self.status, self.source_bucket)
+        return TaskState(self.status, {"src_bucket": self.source_bucket})

@@ -14,8 +14,8 @@ from simulation.queue import Stored
 from simulation.sink import Post
 from simulation.verdicts import lease_was_fair
 from worker.assembly import POSTS_MAX
-from worker.clients.mns import BATCH
 from worker.events import Message
+from worker.ports import BATCH
 from worker.retry import ATTEMPTS_MAX
 
 if TYPE_CHECKING:

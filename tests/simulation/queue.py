@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from simulation.bodies import Letter
 from simulation.loop import EPOCH, VirtualLoop
 from simulation.wire import Exchange, Wire
-from worker.clients.mns import BATCH
-from worker.clients.mns_wire import QueueAttributes
 from worker.events import Message
+from worker.ports import BATCH, QueueAttributes
 
 if TYPE_CHECKING:
     from simulation.oracles import Oracles

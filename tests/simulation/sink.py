@@ -14,7 +14,7 @@ from simulation.wire import Exchange, Wire
 from worker.clients.http import Answer
 from worker.clients.oms import accepted
 from worker.errors import Blame, Outcome
-from worker.post import TaskState
+from worker.ports import TaskState
 
 if TYPE_CHECKING:
     from simulation.oracles import Oracles
@@ -28,19 +28,6 @@ STRANGERS = (
     Answer(200, {"Content-Type": "application/json"}, b'{"error_code":"APIGW.0308"}'),
     Answer(200, {}, b"ok"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What ShowSyncTask says."""
-
-    status: str
-    source_bucket: str = SOURCE_BUCKET
-
-    @property
-    def is_synchronizing(self) -> bool:
-        """Whether the task takes events."""
-        return self.status == "SYNCHRONIZING"
 
 
 @dataclass(slots=True, eq=False)
@@ -135,4 +122,5 @@ class SinkPort:
             exchange.fail(no_answer("oms", exchange.operation, Outcome.UNKNOWN))
             return
         is_stopped = weather.is_on("oms", Trouble.STOPPED, now)
-        exchange.answer(State("STOPPED" if is_stopped else "SYNCHRONIZING"))
+        status = "STOPPED" if is_stopped else "SYNCHRONIZING"
+        exchange.answer(TaskState(status, {"src_bucket": SOURCE_BUCKET}))

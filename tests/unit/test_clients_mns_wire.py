@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from worker.clients.mns_wire import (
     Damaged,
-    QueueAttributes,
     attributes,
     messages,
     receipt_handle,
 )
 from worker.events import Message
+from worker.ports import QueueAttributes
 
 SLASH = "http://mns.aliyuncs.com/doc/v1/"
 NO_SLASH = "http://mns.aliyuncs.com/doc/v1"

@@ -12,7 +12,7 @@ import pytest
 from doubles.build import Heard, change, failure, service
 from doubles.clock import EPOCH, HandClock, QuickClock, settle, until
 from doubles.hurry import hurried
-from doubles.vendors import ModelQueue, ModelSink, ModelState, ModelStore
+from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.breaker import Breaker, State
 from worker.delete import Deleter
 from worker.errors import Blame, CallFailed, Outcome
@@ -20,6 +20,7 @@ from worker.events import Message
 from worker.lease import Leases
 from worker.limit import AdaptiveLimit
 from worker.look import BLIND_SECONDS, Looks
+from worker.ports import TaskState
 from worker.post import Poster
 from worker.receive import Receiver
 from worker.relay import Stops
@@ -59,7 +60,7 @@ class SlowSink(ModelSink):
             self.bad |= set(keys)
         return await super().post(keys)
 
-    async def show(self) -> ModelState:
+    async def show(self) -> TaskState:
         if self.let_go_when_asked:
             self.gate.set()
             await settle()

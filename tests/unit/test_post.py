@@ -13,7 +13,8 @@ from doubles.clock import EPOCH, QuickClock
 from doubles.vendors import ModelSink
 from worker.breaker import State
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.post import KEYS_DOCUMENTED, UNVOUCHED_MAX, Poster, Verdict
+from worker.ports import KEYS_DOCUMENTED
+from worker.post import UNVOUCHED_MAX, Poster, Verdict
 
 
 class Bench:

@@ -23,10 +23,10 @@ from worker.clock import Clock
 from worker.credentials import AlibabaCredentials
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events import Message
+from worker.ports import BATCH, QueueAttributes
 
 T = TypeVar("T")
 
-BATCH = 16
 VISIBILITY_SECONDS_MIN = 1
 VISIBILITY_SECONDS_MAX = 43_200
 
@@ -131,7 +131,7 @@ class MnsClient:
         self._require_success("BatchPeekMessage", answer)
         return self._read("BatchPeekMessage", answer, mns_wire.peeked)
 
-    async def attributes(self) -> mns_wire.QueueAttributes:
+    async def attributes(self) -> QueueAttributes:
         """Return the queue's attributes. Raises `CallFailed`."""
         answer = await self._send(self._acks, "GetQueueAttributes", "GET", self._path)
         self._require_success("GetQueueAttributes", answer)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from worker.events import Message
+from worker.ports import QueueAttributes
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 # The lone surrogates stand for bytes that are no UTF-8 (PEP 383).
@@ -32,40 +31,6 @@ _NAMESPACE = 'xmlns="http://mns.aliyuncs.com/doc/v1/"'
 
 class Damaged(ValueError):  # noqa: N818  a verdict about an answer
     """The answer cannot be read as what was asked for."""
-
-
-class Counts(NamedTuple):
-    """How many messages wait, are in somebody's hands, and are not yet visible."""
-
-    active: int
-    inactive: int
-    delayed: int
-
-    @property
-    def total(self) -> int:
-        """All messages of the queue."""
-        return sum(self)
-
-
-@dataclass(frozen=True, slots=True)
-class QueueAttributes:
-    """What the relay needs to know about a queue. The three counters are approximate and being retired."""
-
-    visibility_seconds: int
-    retention_seconds: int
-    active_messages: int
-    inactive_messages: int
-    delayed_messages: int
-
-    def counts(self, seen: int | None) -> Counts | None:
-        """Return the counters, or None where they are not to be believed.
-
-        `seen` is how many messages are known to be there, None where nobody could look. MNS announces that
-        the counters will read 0 (page getqueueattributes, 2026-01): all 0 is true only of a queue that was
-        seen to be empty.
-        """
-        counts = Counts(self.active_messages, self.inactive_messages, self.delayed_messages)
-        return counts if counts.total or seen == 0 else None
 
 
 def messages(body: bytes) -> list[Message]:

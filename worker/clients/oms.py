@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +28,7 @@ from worker.clients.http import (
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.keys import quote_for_oms
+from worker.ports import TaskState
 from worker.signer import HuaweiCredentials, sign
 
 SKEW_SECONDS_MAX = 900
@@ -63,24 +63,6 @@ _NEVER_THE_KEYS = {
     "OMS.1020": Blame.SERVICE,  # destination bucket cannot be accessed
     "OMS.1021": Blame.SERVICE,  # quota
 }
-
-
-@dataclass(frozen=True, slots=True)
-class TaskState:
-    """What ShowSyncTask says. `status` is SYNCHRONIZING, STOPPED, or empty where it may not be read."""
-
-    status: str
-    details: Mapping[str, Any]
-
-    @property
-    def is_synchronizing(self) -> bool:
-        """Whether the task is known to take events now."""
-        return self.status == "SYNCHRONIZING"
-
-    @property
-    def source_bucket(self) -> str:
-        """The bucket that the task copies; empty where it does not say."""
-        return str(self.details.get("src_bucket") or "")
 
 
 class OmsClient:

@@ -27,9 +27,8 @@ from worker.clients.oss_signature import canonical_query, sign
 from worker.clock import Clock
 from worker.credentials import AlibabaCredentials
 from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.ports import NAME_TAKEN
 
-# The refusal of a put under a name that exists (OSS PutObject, x-oss-forbid-overwrite).
-NAME_TAKEN = "FileAlreadyExists"
 _CREDENTIAL_CODES = frozenset(
     {
         "InvalidAccessKeyId",

@@ -13,7 +13,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from worker.clients.mns import BATCH
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
@@ -27,6 +26,7 @@ from worker.ops.status import (
     TaskStatus,
     WorkerStatus,
 )
+from worker.ports import BATCH
 
 NAME_WIDTH = 14
 

@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from worker.clients.mns import MnsClient
-from worker.clients.mns_wire import QueueAttributes
 from worker.events import Message
 from worker.ops.brought import NARROW_RULE, brought
 from worker.ops.examiner import Examiner, always
 from worker.ops.verdict import Check, Verdict
+from worker.ports import QueueAttributes
 
 VISIBILITY_SECONDS = range(10, 3601)
 RETENTION_SECONDS_MIN = 86_400

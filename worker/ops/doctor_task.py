@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from worker.addresses import mns_region
-from worker.clients.oms import TaskState
 from worker.ops.examiner import Examiner
 from worker.ops.verdict import Check, Verdict
+from worker.ports import TaskState
 from worker.remedy import START_TASK
 from worker.settings import Settings
 

@@ -12,7 +12,6 @@ import aiohttp
 from worker.breaker import PROBE_SECONDS_CREDENTIALS
 from worker.clients.http import open_session
 from worker.clients.mns import MnsClient
-from worker.clients.oms import TaskState
 from worker.errors import Blame, CallFailed, Failure
 from worker.events import Message
 from worker.journal import hint
@@ -21,6 +20,7 @@ from worker.ops.connect import Clients
 from worker.ops.doctor_task import counter
 from worker.ops.letters import Letters
 from worker.ops.workers import Rates, Sample, look, rates
+from worker.ports import TaskState
 
 T = TypeVar("T")
 
