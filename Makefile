@@ -34,6 +34,7 @@ read: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: quick
 quick: read ## in a minute: lint, types, unit and contract tests

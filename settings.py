@@ -23,11 +23,11 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker import addresses
-from worker.addresses import SyncTask
-from worker.environment import DotEnv, Layer, find_all, read_dotenv, unknown
+from worker.config import addresses
+from worker.config.addresses import SyncTask
+from worker.config.environment import DotEnv, Layer, find_all, read_dotenv, unknown
+from worker.config.proxies import DIRECT, Proxies, find_proxies
 from worker.errors import Fatal
-from worker.proxies import DIRECT, Proxies, find_proxies
 
 __all__ = ["Settings", "SettingsError", "SyncTask", "load_settings", "settings_table"]
 

@@ -24,7 +24,7 @@ from mns.mns_xml_handler import ReceiptHandlesEncoder
 from yarl import URL
 
 from worker.clock import SystemClock
-from worker.signer import HuaweiCredentials, sign
+from worker.clouds.oms_signature import HuaweiCredentials, sign
 
 SPACE = "{http://mns.aliyuncs.com/doc/v1}"
 HUAWEI = HuaweiCredentials("BENCHKEY", "bench-secret")

@@ -21,7 +21,7 @@ from huaweicloudsdkoms.v2 import CreateSyncEventsRequest, OmsClient, SyncObjectR
 from mns.account import Account
 from mns.mns_exception import MNSServerException
 
-from worker.signer import HuaweiCredentials, sign
+from worker.clouds.oms_signature import HuaweiCredentials, sign
 
 HUAWEI = HuaweiCredentials("BENCHKEY", "bench-secret")
 THREADS = 16

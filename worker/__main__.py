@@ -1,6 +1,6 @@
 """`python -m worker`, and `oms-relay` where it is installed."""
 
-from worker import early
+from worker.process import early
 
 
 def main() -> None:

@@ -11,10 +11,12 @@ from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
-from worker import __version__, app, early, logs
+from worker import __version__
 from worker.commands import register
 from worker.errors import Fatal
-from worker.lossy import Lossy
+from worker.observe import logs
+from worker.observe.lossy import Lossy
+from worker.process import app, early
 from worker.settings import load_settings
 
 EXIT_TO_MEND = 2

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from worker.events import Message
+from worker.events.event import Message
 
 # So many messages MNS hands out, shows or deletes in one call (batchreceivemessage, batchdeletemessage).
 BATCH = 16

@@ -16,9 +16,9 @@ from typing import Annotated
 import typer
 
 from worker.commands import frame
-from worker.ops.announce import event_body
-from worker.ops.connect import Clients
-from worker.ops.log_bucket import side_by_side
+from worker.operate.announce import event_body
+from worker.operate.connect import Clients
+from worker.operate.log_bucket import side_by_side
 
 
 def keys(lines: Iterable[str]) -> Iterator[str]:

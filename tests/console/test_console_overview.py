@@ -15,8 +15,8 @@ from localcloud.faults import Action, Fault
 from worker.clock import SystemClock
 from worker.console.overview import overview
 from worker.console.words import load
-from worker.ops.status import QueueStatus, Status, TaskStatus, WorkerStatus
-from worker.ops.workers import Sample
+from worker.operate.status import QueueStatus, Status, TaskStatus, WorkerStatus
+from worker.operate.workers import Sample
 
 CHINESE = {"Accept_Language": "zh-CN,zh;q=0.9,en;q=0.5"}
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from worker.advice.remedy import REMEDIES
 from worker.console import words
 from worker.errors import Blame, Failure, Outcome
-from worker.journal import hint
-from worker.remedy import REMEDIES
+from worker.observe.journal import hint
 
 CONSOLE = Path(words.__file__).parent
 ENGLISH, CHINESE = words.load()["en"], words.load()["zh"]

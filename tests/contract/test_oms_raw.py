@@ -20,7 +20,7 @@ from localcloud.clock import Clock
 from localcloud.faults import Action, Fault, Faults
 from localcloud.identity import HUAWEI, Identities, Identity
 from localcloud.oms import Buckets, OmsService, RateLimit, SourceObject, Statistic
-from worker.signer import HuaweiCredentials, sign
+from worker.clouds.oms_signature import HuaweiCredentials, sign
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 TASK = "31e9b7e6-6ffb-452f-9842-6ce354d99d75"

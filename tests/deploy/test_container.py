@@ -120,7 +120,7 @@ def test_what_is_copied_is_sent_to_the_engine_and_nothing_else() -> None:
     for name in (".env", ".git/config", "tests/conftest.py", ".venv/bin/python", "secrets/hw_sk"):
         assert not dockerfile.is_sent(name)
     assert not dockerfile.is_sent("worker/__pycache__/app.cpython-311.pyc")
-    assert dockerfile.is_sent("worker/clients/oms.py")
+    assert dockerfile.is_sent("worker/clouds/oms.py")
 
 
 def test_a_linter_finds_nothing() -> None:

@@ -9,17 +9,17 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
 
-from worker.breaker import Breaker, State
 from worker.clock import Clock
-from worker.dedupe import Change, Waiter
 from worker.errors import Blame, Failure, Outcome
-from worker.events import Kind, Message, ObjectEvent
-from worker.journal import Journal
-from worker.lease import Held
-from worker.limit import AdaptiveLimit
-from worker.metrics import Metrics
-from worker.retry import Backoff, Retry
-from worker.service import Pace, Service
+from worker.events.event import Kind, Message, ObjectEvent
+from worker.flow.dedupe import Change, Waiter
+from worker.flow.lease import Held
+from worker.observe.journal import Journal
+from worker.observe.metrics import Metrics
+from worker.outages.breaker import Breaker, State
+from worker.outages.limit import AdaptiveLimit
+from worker.outages.retry import Backoff, Retry
+from worker.outages.service import Pace, Service
 
 
 class Heard:

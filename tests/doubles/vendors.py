@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.events import Message
+from worker.events.event import Message
 from worker.ports import QueueAttributes, TaskState
 
 

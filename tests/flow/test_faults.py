@@ -12,7 +12,7 @@ from harness.relay import Running, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.mns import Attributes
-from worker.breaker import FAILURES_MIN
+from worker.outages.breaker import FAILURES_MIN
 
 CALLS = (
     ("mns", "BatchReceiveMessage"),

@@ -16,8 +16,8 @@ from harness.collector import VERBS, Collector, collecting
 from harness.relay import Running, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
-from worker.app import begin_tracing
 from worker.clock import SystemClock
+from worker.process.app import begin_tracing
 
 FLUSH_SECONDS = 20.0
 LAYOUTS = ("object", "log")

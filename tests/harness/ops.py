@@ -18,7 +18,7 @@ from harness.relay import HurriedClock
 from localcloud.cloud import LocalCloud
 from worker.cli import commands
 from worker.clock import Clock
-from worker.ops.connect import Clients, connect
+from worker.operate.connect import Clients, connect
 from worker.settings import load_settings
 
 DAY = "2026-09-22"
@@ -59,7 +59,7 @@ def message_id(number: int) -> str:
 def put_letter(
     cloud: LocalCloud, number: int, *, cause: str = "rejected", day: str = DAY, **fields: Any
 ) -> str:
-    """Put one dead letter into the log bucket, as `worker.dead` writes it; return its name."""
+    """Put one dead letter into the log bucket, as `worker.flow.bury` writes it; return its name."""
     key = f"photos/{number}.jpg"
     error = REFUSED.format(number)
     letter = {

@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser
 
 from worker.errors import Blame, Outcome
-from worker.metrics import metrics_table
+from worker.observe.metrics import metrics_table
 
 _PARTS = ("expr", "lhs", "rhs", "vector_selector", "args")
 _SUFFIXES = ("_bucket", "_count", "_sum")

@@ -22,20 +22,20 @@ from structlog.typing import EventDict
 from harness.account import prepared
 from harness.until import TICK_SECONDS, until
 from localcloud.cloud import LocalCloud
-from worker import receive
-from worker.assembly import Assembled, Plan, Ports, assemble
-from worker.breaker import Breaker
-from worker.clients.http import open_session
-from worker.clients.mns import MnsClient
-from worker.clients.oms import OmsClient
-from worker.clients.oss import OssClient
 from worker.clock import SystemClock
-from worker.credentials import alibaba_from, huawei_from
+from worker.clouds.credentials import alibaba_from, huawei_from
+from worker.clouds.http import open_session
+from worker.clouds.mns import MnsClient
+from worker.clouds.oms import OmsClient
+from worker.clouds.oss import OssClient
 from worker.errors import Blame
-from worker.health import Health, serving
-from worker.journal import Journal
-from worker.metrics import Metrics
-from worker.relay import Capacity, Stops
+from worker.flow import receive
+from worker.flow.relay import Capacity, Stops
+from worker.observe.journal import Journal
+from worker.observe.metrics import Metrics
+from worker.outages.breaker import Breaker
+from worker.process.assembly import Assembled, Plan, Ports, assemble
+from worker.process.health import Health, serving
 from worker.settings import Settings, load_settings
 
 HURRY = 20

@@ -10,7 +10,8 @@ from harness.relay import free_port
 from harness.trials import tries
 
 BROKEN = """
-from worker import cli, receive
+from worker import cli
+from worker.flow import receive
 
 async def receive_nothing(_):
     raise AssertionError("a fault of the relay itself")

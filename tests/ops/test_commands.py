@@ -17,9 +17,9 @@ from worker.cli import commands
 from worker.commands import frame
 from worker.commands.status import drawn
 from worker.commands.terminal import shown, span, time_shown
-from worker.ops.status import QueueStatus, Status, WorkerStatus
-from worker.ops.workers import Rates, Sample
-from worker.record import record_name
+from worker.flow.record import record_name
+from worker.operate.status import QueueStatus, Status, WorkerStatus
+from worker.operate.workers import Rates, Sample
 
 COLUMNS_MAX = 100
 COMMANDS = [

@@ -15,11 +15,11 @@ from localcloud.identity import ALIBABA, HUAWEI, Identity
 from localcloud.mns import Attributes
 from localcloud.oms.task import Consistency, Overwrite, Statistic
 from worker.clock import SystemClock
-from worker.ops.doctor import Wish, examine
-from worker.ops.doctor_task import Task, task_checks
-from worker.ops.examiner import Examiner
-from worker.ops.network import Network
-from worker.ops.verdict import Check, Verdict
+from worker.operate.doctor import Wish, examine
+from worker.operate.doctor_task import Task, task_checks
+from worker.operate.examiner import Examiner
+from worker.operate.network import Network
+from worker.operate.verdict import Check, Verdict
 from worker.settings import load_settings
 
 ALLOWED = {

@@ -4,7 +4,7 @@ import pytest
 
 from localcloud.cloud import LocalCloud
 from worker.errors import Blame, Failure, Outcome
-from worker.ops.fixes import fix
+from worker.operate.fixes import fix
 from worker.settings import Settings, load_settings
 
 

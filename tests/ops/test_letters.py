@@ -7,8 +7,8 @@ import pytest
 
 from harness.ops import DIED_AT, connected, message_id, put_letter, put_object
 from localcloud.cloud import LocalCloud
-from worker.ops.letter import Letter, Place, fingerprint, kind
-from worker.ops.letters import GROUPS_MAX, Letters, Wanted
+from worker.operate.letter import Letter, Place, fingerprint, kind
+from worker.operate.letters import GROUPS_MAX, Letters, Wanted
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from oss2.xml_utils import parse_list_objects_v2
 from harness.ops import connected
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
-from worker.clients import oss_listing
+from worker.clouds import oss_listing
 from worker.errors import Blame, CallFailed, Outcome
-from worker.ops.connect import Clients
+from worker.operate.connect import Clients
 
 ODD_KEYS = [
     "a",

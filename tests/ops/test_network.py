@@ -16,10 +16,10 @@ from harness.proxy import ForwardProxy, proxying
 from harness.relay import free_port
 from localcloud.cloud import LocalCloud
 from worker.clock import SystemClock
-from worker.ops.doctor import examine
-from worker.ops.network import Network, Unreachable
-from worker.ops.verdict import Check, Verdict
-from worker.proxies import find_proxies
+from worker.config.proxies import find_proxies
+from worker.operate.doctor import examine
+from worker.operate.network import Network, Unreachable
+from worker.operate.verdict import Check, Verdict
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 from harness.ops import ODD_KEYS, connected, objects, put_object
 from harness.relay import relaying
 from localcloud.cloud import LocalCloud
-from worker.ops.records import BadKey, Record, RecordsOf
+from worker.operate.records import BadKey, Record, RecordsOf
 
 
 @pytest.fixture(autouse=True)

@@ -14,13 +14,13 @@ from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.identity import ALIBABA, Identity
 from worker.clock import SystemClock
-from worker.credentials import REFRESH_SECONDS
+from worker.clouds.credentials import REFRESH_SECONDS
 from worker.errors import Blame, CallFailed
-from worker.ops.connect import Clients
-from worker.ops.letter import Place
-from worker.ops.letters import EVERY, Letters, Wanted
-from worker.ops.moves import NO_LIMITS, Limits, Move, Moves, Outcome
-from worker.ops.records import RecordsOf
+from worker.operate.connect import Clients
+from worker.operate.letter import Place
+from worker.operate.letters import EVERY, Letters, Wanted
+from worker.operate.records import RecordsOf
+from worker.operate.redrive import NO_LIMITS, Limits, Move, Moves, Outcome
 
 DENIED = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>"
 

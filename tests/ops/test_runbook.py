@@ -12,7 +12,7 @@ from harness import trials_of_messages, trials_of_processes, trials_of_services
 from harness.dockerfile import ROOT
 from harness.night import night
 from harness.trials import TRIALS
-from worker.ops import status
+from worker.operate import status
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 ALERTS = ROOT / "deploy" / "observability" / "alerts.yaml"

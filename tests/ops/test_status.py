@@ -12,8 +12,8 @@ from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.oms.task import Statistic
 from worker.errors import Blame, CallFailed
-from worker.ops.status import StatusBoard
-from worker.ops.workers import Sample, rates
+from worker.operate.status import StatusBoard
+from worker.operate.workers import Sample, rates
 
 
 async def test_every_part_is_told(cloud: LocalCloud) -> None:

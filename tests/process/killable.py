@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 
-import worker.flow
+import worker.flow.flow
 from worker import cli
-from worker.clients.mns import MnsClient
-from worker.clients.oms import OmsClient
-from worker.clients.oss import OssClient
-from worker.dedupe import Dedupe
+from worker.clouds.mns import MnsClient
+from worker.clouds.oms import OmsClient
+from worker.clouds.oss import OssClient
+from worker.flow.dedupe import Dedupe
 
 KILLED = 137
 

@@ -98,7 +98,7 @@ def test_process_1_hears_a_signal_that_comes_with_its_start(number: int, tmp_pat
     )
     assert process.stderr is not None
     with process:
-        # The first import after `worker.early`: from here on a stop is heard, seconds before the relay is up.
+        # The first import after `early`: from here on a stop is heard, seconds before the relay is up.
         for line in process.stderr:
             if "typing_extensions" in line or "typer" in line or "asyncio" in line:
                 break

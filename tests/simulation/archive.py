@@ -11,8 +11,8 @@ from simulation.ledger import Ledger
 from simulation.queue import Stored
 from simulation.sink import Post
 from simulation.verdicts import Memory, lease_was_fair
-from worker.assembly import RECORDS_MAX
-from worker.record import ROOT
+from worker.flow.record import ROOT
+from worker.process.assembly import RECORDS_MAX
 
 if TYPE_CHECKING:
     from simulation.process import Process

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote
 
-from worker.keys import readings
-from worker.record import ROOT
+from worker.events.keys import readings
+from worker.flow.record import ROOT
 
 SOURCE_BUCKET = "photos"
 FOREIGN_BUCKET = "films"

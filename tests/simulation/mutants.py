@@ -11,15 +11,15 @@ from typing import Any
 from unittest import mock
 
 from simulation.mutants_of_life import LIFE_MUTANTS
-from worker.dead import Cause
-from worker.dedupe import Change, Dedupe, Waiter
 from worker.errors import Failure, Outcome
-from worker.flow import Flow
-from worker.lease import Held
-from worker.post import Poster, Verdict
-from worker.record import Records
-from worker.record_log import LogRecords
-from worker.source import Source
+from worker.flow.bury import Cause
+from worker.flow.dedupe import Change, Dedupe, Waiter
+from worker.flow.flow import Flow
+from worker.flow.lease import Held
+from worker.flow.post import Poster, Verdict
+from worker.flow.record import Records
+from worker.flow.record_log import LogRecords
+from worker.flow.source import Source
 
 Mutant = Callable[[ExitStack], None]
 
@@ -142,7 +142,7 @@ def deduped_by_key_and_time(stack: ExitStack) -> None:
 
 
 def _patch_identity(stack: ExitStack, identity: Callable[..., bytes]) -> None:
-    stack.enter_context(mock.patch("worker.dedupe.identity", identity))
+    stack.enter_context(mock.patch("worker.flow.dedupe.identity", identity))
 
 
 def merged_into_a_started_post(stack: ExitStack) -> None:
@@ -182,7 +182,7 @@ def log_objects_replaced(stack: ExitStack) -> None:
 
 def strangers_believed(stack: ExitStack) -> None:
     """Take every 200 for OMS's."""
-    stack.enter_context(mock.patch("worker.clients.oms.is_acceptance", return_value=True))
+    stack.enter_context(mock.patch("worker.clouds.oms.is_acceptance", return_value=True))
 
 
 def refusals_taken_at_their_word(stack: ExitStack) -> None:

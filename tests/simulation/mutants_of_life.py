@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
-from worker.breaker import Breaker
-from worker.delete import Deleter
-from worker.lease import Held, Leases
-from worker.receive import Receiver
-from worker.relay import Relay, Stops
+from worker.flow.delete import Deleter
+from worker.flow.lease import Held, Leases
+from worker.flow.receive import Receiver
+from worker.flow.relay import Relay, Stops
+from worker.outages.breaker import Breaker
 
 
 def stale_handle(stack: ExitStack) -> None:
@@ -31,7 +31,7 @@ def no_renewal(stack: ExitStack) -> None:
 
 def renewals_in_single_file(stack: ExitStack) -> None:
     """Let one renewal that hangs hold up all the others."""
-    stack.enter_context(mock.patch("worker.assembly.LEASES_MAX", 1))
+    stack.enter_context(mock.patch("worker.process.assembly.LEASES_MAX", 1))
 
 
 def no_renewal_while_draining(stack: ExitStack) -> None:

@@ -13,10 +13,10 @@ from simulation.bodies import Content, spellings
 from simulation.queue import Stored
 from simulation.sink import Post
 from simulation.verdicts import lease_was_fair
-from worker.assembly import POSTS_MAX
-from worker.events import Message
+from worker.events.event import Message
+from worker.outages.retry import ATTEMPTS_MAX
 from worker.ports import BATCH
-from worker.retry import ATTEMPTS_MAX
+from worker.process.assembly import POSTS_MAX
 
 if TYPE_CHECKING:
     from simulation.process import Process

@@ -15,12 +15,12 @@ from simulation.queue import QueuePort
 from simulation.sink import SinkPort
 from simulation.store import StorePort
 from simulation.wire import Wire
-from worker.assembly import Plan, Ports, assemble
 from worker.errors import Blame, Failure
-from worker.journal import Journal
-from worker.lease import Held
-from worker.metrics import Metrics
-from worker.relay import Stops
+from worker.flow.lease import Held
+from worker.flow.relay import Stops
+from worker.observe.journal import Journal
+from worker.observe.metrics import Metrics
+from worker.process.assembly import Plan, Ports, assemble
 
 if TYPE_CHECKING:
     from simulation.world import World

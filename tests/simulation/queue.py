@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from simulation.bodies import Letter
 from simulation.loop import EPOCH, VirtualLoop
 from simulation.wire import Exchange, Wire
-from worker.events import Message
+from worker.events.event import Message
 from worker.ports import BATCH, QueueAttributes
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class QueueModel:
 
 
 class QueuePort:
-    """The near side: what `worker.clients.mns.MnsClient` is in production."""
+    """The near side: what `worker.clouds.mns.MnsClient` is in production."""
 
     def __init__(self, model: QueueModel, wire: Wire, process: Process, oracles: Oracles) -> None:
         self._model = model

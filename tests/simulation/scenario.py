@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from simulation.bodies import LOG_BUCKET, TASK_ID, Content, Mix
 from simulation.faults import Phase, Trouble
 from simulation.queue import Habits, Stored
-from worker.assembly import Plan
-from worker.keys import KeyEncoding
-from worker.relay import Capacity
+from worker.events.keys import KeyEncoding
+from worker.flow.relay import Capacity
+from worker.process.assembly import Plan
 
 LASTING = (Trouble.DENIED, Trouble.CREDENTIALS, Trouble.STOPPED)
 EVERYWHERE: tuple[Trouble, ...] = (

@@ -11,8 +11,8 @@ from simulation.bodies import SOURCE_BUCKET
 from simulation.faults import Trouble, answered, no_answer
 from simulation.loop import VirtualLoop
 from simulation.wire import Exchange, Wire
-from worker.clients.http import Answer
-from worker.clients.oms import accepted
+from worker.clouds.http import Answer
+from worker.clouds.oms import accepted
 from worker.errors import Blame, Outcome
 from worker.ports import TaskState
 
@@ -88,7 +88,7 @@ class SinkModel:
 
 
 class SinkPort:
-    """The near side: what `worker.clients.oms.OmsClient` is in production."""
+    """The near side: what `worker.clouds.oms.OmsClient` is in production."""
 
     def __init__(self, model: SinkModel, wire: Wire, process: Process, oracles: Oracles) -> None:
         self._model = model

@@ -33,7 +33,7 @@ class StoreModel:
 
 
 class StorePort:
-    """The near side: what `worker.clients.oss.OssClient` is in production."""
+    """The near side: what `worker.clouds.oss.OssClient` is in production."""
 
     def __init__(self, model: StoreModel, wire: Wire, process: Process, oracles: Oracles) -> None:
         self._model = model

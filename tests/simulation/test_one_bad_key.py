@@ -12,10 +12,10 @@ import pytest
 from doubles.build import Heard
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from simulation.loop import LoopClock, VirtualLoop
-from worker.assembly import Assembled, Plan, Ports, assemble
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.events import Message
-from worker.relay import Capacity, Stops
+from worker.events.event import Message
+from worker.flow.relay import Capacity, Stops
+from worker.process.assembly import Assembled, Plan, Ports, assemble
 
 HOURS = 2
 FAILURES = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.addresses import mns_region
+from worker.config.addresses import mns_region
 
 
 @pytest.mark.parametrize(

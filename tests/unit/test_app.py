@@ -8,9 +8,9 @@ from doubles.build import Heard
 from doubles.clock import until
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
-from worker import app
-from worker.assembly import ACKNOWLEDGEMENTS_MAX, LEASES_MAX, POSTS_MAX, RECORDS_MAX
 from worker.clock import SystemClock
+from worker.process import app
+from worker.process.assembly import ACKNOWLEDGEMENTS_MAX, LEASES_MAX, POSTS_MAX, RECORDS_MAX
 from worker.settings import load_settings
 
 

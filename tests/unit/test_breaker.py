@@ -9,8 +9,8 @@ import pytest
 from doubles.build import Heard, failure
 from doubles.clock import QuickClock, settle, until
 from doubles.hurry import hurried
-from worker.breaker import FAILURES_MIN, PATIENCE_SECONDS, Breaker, State
 from worker.errors import Blame, CallFailed, Failure
+from worker.outages.breaker import FAILURES_MIN, PATIENCE_SECONDS, Breaker, State
 
 
 class EndOfScriptError(Exception):
@@ -291,7 +291,7 @@ async def test_a_probe_waits_as_long_as_the_service_has_asked_for(
         return False
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("worker.breaker.is_set_within", until)
+        patch.setattr("worker.outages.breaker.is_set_within", until)
         breaker._become(State.CLOSED, None)
         for asked in (None, 20.0, 4000.0):
             breaker.open(failure(Blame.SERVICE, retry_after_seconds=asked))

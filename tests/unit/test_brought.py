@@ -4,7 +4,7 @@ import pytest
 
 from doubles.build import message
 from harness.ops import oss_event
-from worker.ops.brought import BUCKETS_SHOWN_MAX, Brought, brought
+from worker.operate.brought import BUCKETS_SHOWN_MAX, Brought, brought
 
 
 def test_a_message_is_foreign_if_one_of_its_events_is() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from doubles.web import talked
-from worker.clients import http
-from worker.clients.http import (
+from worker.clouds import http
+from worker.clouds.http import (
     ANSWER_BYTES_MAX,
     TEXT_CHARS_MAX,
     Answer,

@@ -20,11 +20,11 @@ from doubles.web import talked
 from harness.certificate import certificate, shown_by, trusting
 from harness.proxy import ALLOWED, SECRET, ForwardProxy, behind_tls, proxying
 from harness.relay import free_port
-from worker.clients.http import Answer, Request, open_session, send
 from worker.clock import SystemClock
+from worker.clouds.http import Answer, Request, open_session, send
+from worker.config.proxies import DIRECT, Proxies, find_proxies
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.ops.workers import look
-from worker.proxies import DIRECT, Proxies, find_proxies
+from worker.operate.workers import look
 
 HOST = "oms.relay.test"
 TARGET = f"https://{HOST}:443"

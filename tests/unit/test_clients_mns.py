@@ -9,8 +9,8 @@ import pytest
 
 from doubles.clock import QuickClock
 from doubles.web import Asked, Vendor, vendor
-from worker.clients.mns import MnsClient
-from worker.credentials import AlibabaCredentials
+from worker.clouds.credentials import AlibabaCredentials
+from worker.clouds.mns import MnsClient
 from worker.errors import Blame, CallFailed, Failure, Outcome
 
 NAMESPACE = "http://mns.aliyuncs.com/doc/v1"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from doubles.clock import QuickClock
 from doubles.web import Vendor, vendor
-from worker.clients.mns import MnsClient
-from worker.clients.mns_wire import Damaged, messages, outgoing, peeked, receipt_handles, sent_id
-from worker.credentials import AlibabaCredentials
+from worker.clouds.credentials import AlibabaCredentials
+from worker.clouds.mns import MnsClient
+from worker.clouds.mns_wire import Damaged, messages, outgoing, peeked, receipt_handles, sent_id
 from worker.errors import Blame, CallFailed, Outcome
 
 PEEKED = (

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.clients.mns_wire import (
+from worker.clouds.mns_wire import (
     Damaged,
     attributes,
     messages,
     receipt_handle,
 )
-from worker.events import Message
+from worker.events.event import Message
 from worker.ports import QueueAttributes
 
 SLASH = "http://mns.aliyuncs.com/doc/v1/"

@@ -11,11 +11,11 @@ from yarl import URL
 
 from doubles.clock import EPOCH, QuickClock
 from doubles.web import Vendor, talked, vendor
-from worker.clients.http import Answer, open_session
-from worker.clients.oms import OmsClient, classify
+from worker.clouds.http import Answer, open_session
+from worker.clouds.oms import OmsClient, classify
+from worker.clouds.oms_signature import HuaweiCredentials, sign
 from worker.errors import Blame, CallFailed, Outcome
 from worker.settings import SyncTask
-from worker.signer import HuaweiCredentials, sign
 
 CREDENTIALS = HuaweiCredentials("AK", "SK", "")
 # Of the account, the right, the task or the API: no key could be at fault.

@@ -10,9 +10,9 @@ from yarl import URL
 
 from doubles.clock import EPOCH, QuickClock
 from doubles.web import Vendor, vendor
-from worker.clients.oss import OssClient
-from worker.clients.oss_signature import sign
-from worker.credentials import AlibabaCredentials
+from worker.clouds.credentials import AlibabaCredentials
+from worker.clouds.oss import OssClient
+from worker.clouds.oss_signature import sign
 from worker.errors import Blame, CallFailed, Failure, Outcome
 
 CREDENTIALS = AlibabaCredentials("AK", "secret", "token")

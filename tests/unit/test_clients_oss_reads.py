@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from doubles.clock import QuickClock
 from doubles.web import Vendor, vendor
-from worker.clients.oss import OssClient, Stored
-from worker.clients.oss_listing import Damaged, Listed, Page, page, question
-from worker.credentials import AlibabaCredentials
+from worker.clouds.credentials import AlibabaCredentials
+from worker.clouds.oss import OssClient, Stored
+from worker.clouds.oss_listing import Damaged, Listed, Page, page, question
 from worker.errors import Blame, CallFailed, Outcome
 
 KEYS = AlibabaCredentials("AK", "secret")

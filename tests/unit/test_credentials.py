@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from doubles.build import Heard
 from doubles.clock import QuickClock
 from doubles.hurry import hurried
-from worker.credentials import (
+from worker.clouds.credentials import (
     REFRESH_SECONDS,
     AlibabaCredentials,
     Chain,
@@ -21,9 +21,9 @@ from worker.credentials import (
     alibaba_from,
     huawei_from,
 )
+from worker.clouds.oms_signature import HuaweiCredentials
 from worker.errors import Fatal
 from worker.settings import Settings
-from worker.signer import HuaweiCredentials
 
 OLD = AlibabaCredentials("AK", "old-secret", "old-token")
 NEW = AlibabaCredentials("AK", "new-secret", "new-token")

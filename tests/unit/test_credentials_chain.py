@@ -30,9 +30,9 @@ from structlog.testing import capture_logs
 from doubles.build import Heard
 from doubles.clock import QuickClock, until
 from harness.proxy import SECRET, proxying
-from worker.credentials import LIBRARIES, AlibabaCredentials, Chain, Credentials
+from worker.clouds.credentials import LIBRARIES, AlibabaCredentials, Chain, Credentials
+from worker.config.proxies import find_proxies
 from worker.errors import Fatal
-from worker.proxies import find_proxies
 
 JWT = ("eyJhbGciOiJSUzI1NiJ9", "eyJzdWIiOiJyZWxheSJ9", "c2lnbmF0dXJlLW9mLWl0")
 

@@ -12,7 +12,7 @@ import pytest
 from doubles.build import Heard
 from doubles.clock import QuickClock, until
 from doubles.hurry import hurried
-from worker.credentials import Credentials
+from worker.clouds.credentials import Credentials
 
 PATIENCE_SECONDS = 10.0
 

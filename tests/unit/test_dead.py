@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from doubles.build import Heard, failure, message, service
 from doubles.clock import QuickClock
 from doubles.vendors import ModelStore
-from worker.dead import KEYS_SHOWN_MAX, Cause, DeadLetters, dead_letter_name
 from worker.errors import Blame
-from worker.record import Records
+from worker.flow.bury import KEYS_SHOWN_MAX, Cause, DeadLetters, dead_letter_name
+from worker.flow.record import Records
 
 
 class Bench:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from worker.decode import KEY_BYTES_MAX, TEXT_CHARS_MAX, classify, decode
-from worker.envelope import BODY_CHARS_MAX, ENVELOPES_MAX, EVENTS_MAX
-from worker.events import Kind, ObjectEvent, Undecodable
+from worker.events.decode import KEY_BYTES_MAX, TEXT_CHARS_MAX, classify, decode
+from worker.events.envelope import BODY_CHARS_MAX, ENVELOPES_MAX, EVENTS_MAX
+from worker.events.event import Kind, ObjectEvent, Undecodable
 
 Form = Callable[[list[dict[str, Any]]], str]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from doubles.build import Heard, event, failure, held
 from doubles.clock import settle
 from doubles.hurry import hurried
-from worker.dedupe import Change, Dedupe, identity
+from worker.flow.dedupe import Change, Dedupe, identity
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from doubles.build import Heard, event, failure, held
-from worker.dedupe import Change, Dedupe
 from worker.errors import Failure
-from worker.lease import Held
+from worker.flow.dedupe import Change, Dedupe
+from worker.flow.lease import Held
 
 IDENTITIES_MIN = 3
 KEYS = "abc"

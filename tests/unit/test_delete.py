@@ -10,9 +10,9 @@ from doubles.build import Heard, failure, service
 from doubles.clock import QuickClock, settle, until
 from doubles.hurry import hurried
 from doubles.vendors import ModelQueue
-from worker.delete import LINGER_SECONDS, ROUNDS_MAX, Deleter
 from worker.errors import Blame
-from worker.lease import Held, Leases
+from worker.flow.delete import LINGER_SECONDS, ROUNDS_MAX, Deleter
+from worker.flow.lease import Held, Leases
 from worker.ports import BATCH
 
 

@@ -8,8 +8,8 @@ import pytest
 from doubles.build import Heard, service
 from doubles.clock import HandClock, until
 from doubles.vendors import ModelQueue
-from worker.delete import Deleter
-from worker.lease import Leases
+from worker.flow.delete import Deleter
+from worker.flow.lease import Leases
 
 
 class RedeliveringQueue(ModelQueue):

@@ -11,10 +11,10 @@ from doubles.build import Heard, failure
 from doubles.build import message as build_message
 from doubles.clock import EPOCH, QuickClock
 from doubles.vendors import ModelQueue
-from worker.depth import JITTER, SAMPLE_SECONDS, Depth
 from worker.errors import Blame, CallFailed
-from worker.events import Message
-from worker.lease import Leases
+from worker.events.event import Message
+from worker.flow.lease import Leases
+from worker.observe.depth import JITTER, SAMPLE_SECONDS, Depth
 from worker.ports import QueueAttributes
 
 FOUND = QueueAttributes(30, 345_600, active_messages=700, inactive_messages=20, delayed_messages=3)

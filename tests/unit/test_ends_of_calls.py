@@ -13,18 +13,18 @@ from doubles.build import Heard, change, failure, service
 from doubles.clock import EPOCH, HandClock, QuickClock, settle, until
 from doubles.hurry import hurried
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
-from worker.breaker import Breaker, State
-from worker.delete import Deleter
 from worker.errors import Blame, CallFailed, Outcome
-from worker.events import Message
-from worker.lease import Leases
-from worker.limit import AdaptiveLimit
-from worker.look import BLIND_SECONDS, Looks
+from worker.events.event import Message
+from worker.flow.delete import Deleter
+from worker.flow.lease import Leases
+from worker.flow.post import Poster
+from worker.flow.receive import Receiver
+from worker.flow.relay import Stops
+from worker.flow.source_lookup import BLIND_SECONDS, Looks
+from worker.outages.breaker import Breaker, State
+from worker.outages.limit import AdaptiveLimit
 from worker.ports import TaskState
-from worker.post import Poster
-from worker.receive import Receiver
-from worker.relay import Stops
-from worker.signals import Signals
+from worker.process.signals import Signals
 
 CALL_SECONDS = 5.0
 

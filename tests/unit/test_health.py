@@ -14,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from doubles.build import Heard, event, failure, held, message
 from doubles.clock import QuickClock, until
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
-from worker.assembly import Assembled, Plan, Ports, assemble
-from worker.breaker import Breaker, State
 from worker.errors import Blame, Fatal
-from worker.health import STUCK_SECONDS, Health, serving
-from worker.relay import Capacity
+from worker.flow.relay import Capacity
+from worker.outages.breaker import Breaker, State
+from worker.process.assembly import Assembled, Plan, Ports, assemble
+from worker.process.health import STUCK_SECONDS, Health, serving
 
 
 def free_port() -> int:

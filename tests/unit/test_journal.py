@@ -14,14 +14,14 @@ from prometheus_client import CollectorRegistry
 
 from doubles.build import Heard, failure, held
 from doubles.clock import HandClock, settle
-from worker import logs
-from worker.credentials import AlibabaCredentials
+from worker.clouds.credentials import AlibabaCredentials
+from worker.clouds.oms_signature import HuaweiCredentials
 from worker.errors import Blame, Outcome
-from worker.events import Kind
-from worker.journal import ENDS_TOLD_MAX, FIELD_CHARS_MAX, Journal, bounded, hint
-from worker.metrics import Metrics
-from worker.signer import HuaweiCredentials
-from worker.summary import SUMMARY_SECONDS, Lags
+from worker.events.event import Kind
+from worker.observe import logs
+from worker.observe.journal import ENDS_TOLD_MAX, FIELD_CHARS_MAX, Journal, bounded, hint
+from worker.observe.metrics import Metrics
+from worker.observe.summary import SUMMARY_SECONDS, Lags
 
 SECRETS = ("the-secret", "the-token")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.keys import KeyEncoding, KeyReader, quote_for_oms, readings
+from worker.events.keys import KeyEncoding, KeyReader, quote_for_oms, readings
 
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1)
 TRICKY = st.text(st.sampled_from("a+%/ 42eF日\x00"), min_size=1)

@@ -10,7 +10,7 @@ from doubles.build import Heard, failure, message
 from doubles.clock import HandClock, settle, until
 from doubles.hurry import hurried
 from doubles.vendors import ModelQueue
-from worker.lease import RELEASE_SECONDS_MAX, RENEWALS_AT_ONCE, Leases, release_seconds
+from worker.flow.lease import RELEASE_SECONDS_MAX, RENEWALS_AT_ONCE, Leases, release_seconds
 
 
 class Bench:

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from doubles.build import Heard, failure
 from doubles.clock import HandClock, settle
 from worker.errors import CallFailed
-from worker.events import Message
-from worker.lease import Held, Leases
+from worker.events.event import Message
+from worker.flow.lease import Held, Leases
 
 # So long that no renewal of a test times out in real time.
 VISIBILITY_SECONDS = 4000

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doubles.clock import settle
-from worker.limit import AdaptiveLimit
+from worker.outages.limit import AdaptiveLimit
 
 CAPACITY = 20
 

@@ -10,11 +10,11 @@ from doubles.build import Heard, failure
 from doubles.clock import HandClock, settle
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from simulation.loop import LoopClock, VirtualLoop
-from worker.assembly import Plan, Ports, assemble
 from worker.errors import Blame, CallFailed
-from worker.events import Message
-from worker.look import BLIND_SECONDS, Looks
-from worker.relay import Capacity, Stops
+from worker.events.event import Message
+from worker.flow.relay import Capacity, Stops
+from worker.flow.source_lookup import BLIND_SECONDS, Looks
+from worker.process.assembly import Plan, Ports, assemble
 
 PASSING = failure(service="oss", operation="HeadObject", status=503)
 

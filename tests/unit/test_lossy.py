@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.lossy import Lossy, plain_gap
+from worker.observe.lossy import Lossy, plain_gap
 
 GOOD = b"a line\n"
 LONG = b"x" * 69_999 + b"\n"

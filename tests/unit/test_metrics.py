@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from worker.metrics import metrics_table
+from worker.observe.metrics import metrics_table
 
 ROOT = Path(__file__).parents[2]
 

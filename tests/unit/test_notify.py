@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.notify import STATUS_CHARS_MAX, STATUS_SECONDS, Notifier
+from worker.process.notify import STATUS_CHARS_MAX, STATUS_SECONDS, Notifier
 
 WATCHDOG_SECONDS = 0.03
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oss2 import auth
 
-from worker.clients.oss_signature import sign
-from worker.credentials import AlibabaCredentials
+from worker.clouds.credentials import AlibabaCredentials
+from worker.clouds.oss_signature import sign
 
 AT = datetime(2026, 11, 24, 7, 30, 15, tzinfo=UTC)
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from doubles.build import Heard, change, failure, service
 from doubles.clock import EPOCH, QuickClock
 from doubles.vendors import ModelSink
-from worker.breaker import State
 from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.flow.post import UNVOUCHED_MAX, Poster, Verdict
+from worker.outages.breaker import State
 from worker.ports import KEYS_DOCUMENTED
-from worker.post import UNVOUCHED_MAX, Poster, Verdict
 
 
 class Bench:

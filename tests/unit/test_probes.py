@@ -8,9 +8,10 @@ from doubles.build import Heard, failure
 from doubles.clock import QuickClock
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.errors import Blame, CallFailed
-from worker.lease import Leases
-from worker.probes import Probes
-from worker.source import Source
+from worker.flow.lease import Leases
+from worker.flow.record import probe_name
+from worker.flow.source import Source
+from worker.outages.probes import Probes
 
 DENIED = failure(Blame.SERVICE, status=403, code="AccessDenied")
 FAILURES = [
@@ -40,13 +41,13 @@ def bench() -> Bench:
 
 
 async def test_the_queues_visibility_becomes_the_length_of_our_leases(bench: Bench) -> None:
-    await bench.probes.queue(bench.queue, bench.leases)
+    await bench.probes.queue(bench.queue, bench.leases.follow)
     assert bench.leases.visibility_seconds == 90
 
 
 async def test_a_denied_look_at_the_queue_is_no_verdict_on_it(bench: Bench) -> None:
     bench.queue.fail("attributes", DENIED)
-    await bench.probes.queue(bench.queue, bench.leases)
+    await bench.probes.queue(bench.queue, bench.leases.follow)
     assert bench.leases.visibility_seconds == 30
     (line,) = bench.heard.lines
     assert "Grant mns:GetQueueAttributes" in line["event"]
@@ -56,12 +57,12 @@ async def test_a_denied_look_at_the_queue_is_no_verdict_on_it(bench: Bench) -> N
 async def test_a_queue_that_cannot_be_used_fails_its_probe(bench: Bench, fault: object) -> None:
     bench.queue.fail("attributes", fault)  # type: ignore[arg-type]
     with pytest.raises(CallFailed):
-        await bench.probes.queue(bench.queue, bench.leases)
+        await bench.probes.queue(bench.queue, bench.leases.follow)
 
 
 async def test_the_store_is_probed_by_the_right_that_records_need(bench: Bench) -> None:
     store = ModelStore()
-    await bench.probes.store(store, "logs", "task")
+    await bench.probes.store(store, "logs", probe_name("task"))
     (body,) = store.objects.values()
     assert list(store.objects) == ["oms_source_record/task/probe/relay.json"]
     assert json.loads(body) == {"probed_at": "2026-09-21T14:13:20+00:00"}
@@ -72,11 +73,11 @@ async def test_a_store_that_refuses_a_write_fails_its_probe(bench: Bench, fault:
     store = ModelStore()
     store.fail("put", fault)  # type: ignore[arg-type]
     with pytest.raises(CallFailed):
-        await bench.probes.store(store, "logs", "task")
+        await bench.probes.store(store, "logs", probe_name("task"))
 
 
 async def test_a_synchronizing_task_passes(bench: Bench) -> None:
-    await bench.probes.sink(bench.sink, bench.source, "logs")
+    await bench.probes.sink(bench.sink, bench.source.learn, "logs")
     assert bench.heard.lines == []
 
 
@@ -86,13 +87,13 @@ async def test_a_task_that_takes_no_events_fails_its_probe(
 ) -> None:
     bench.sink.status = status
     with pytest.raises(CallFailed, match=text) as raised:
-        await bench.probes.sink(bench.sink, bench.source, "logs")
+        await bench.probes.sink(bench.sink, bench.source.learn, "logs")
     assert raised.value.failure.blame is Blame.SERVICE
 
 
 async def test_a_denied_look_at_the_task_is_no_verdict_on_it(bench: Bench) -> None:
     bench.sink.fail("show", DENIED)
-    await bench.probes.sink(bench.sink, bench.source, "logs")
+    await bench.probes.sink(bench.sink, bench.source.learn, "logs")
     (line,) = bench.heard.lines
     assert "Grant oms:synctask:get" in line["event"]
 
@@ -101,17 +102,17 @@ async def test_a_denied_look_at_the_task_is_no_verdict_on_it(bench: Bench) -> No
 async def test_a_task_that_cannot_be_asked_fails_its_probe(bench: Bench, fault: object) -> None:
     bench.sink.fail("show", fault)  # type: ignore[arg-type]
     with pytest.raises(CallFailed):
-        await bench.probes.sink(bench.sink, bench.source, "logs")
+        await bench.probes.sink(bench.sink, bench.source.learn, "logs")
 
 
 async def test_the_probe_learns_which_bucket_the_task_copies(bench: Bench) -> None:
     bench.sink.source_bucket = "films"
-    await bench.probes.sink(bench.sink, bench.source, "logs")
+    await bench.probes.sink(bench.sink, bench.source.learn, "logs")
     assert bench.source.bucket == "films"
 
 
 async def test_a_task_that_copies_the_log_bucket_is_refused(bench: Bench) -> None:
     bench.sink.source_bucket = "logs"
     with pytest.raises(CallFailed, match="set LOG_BUCKET to another bucket") as raised:
-        await bench.probes.sink(bench.sink, bench.source, "logs")
+        await bench.probes.sink(bench.sink, bench.source.learn, "logs")
     assert raised.value.failure.blame is Blame.SERVICE

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.proxies import METADATA, Proxies, Proxy, find_proxies
+from worker.config.proxies import METADATA, Proxies, Proxy, find_proxies
 
 WAY = Proxy("proxy.example", 3128)
 BOTH = Proxies(WAY, WAY)

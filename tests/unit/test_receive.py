@@ -9,11 +9,11 @@ from doubles.build import Heard, failure, service
 from doubles.clock import QuickClock, settle, until
 from doubles.hurry import hurried
 from doubles.vendors import ModelQueue
-from worker.breaker import Breaker, State
 from worker.errors import Blame
-from worker.events import Message
-from worker.lease import Leases
-from worker.receive import Receiver
+from worker.events.event import Message
+from worker.flow.lease import Leases
+from worker.flow.receive import Receiver
+from worker.outages.breaker import Breaker, State
 
 
 class Bench:

@@ -13,9 +13,9 @@ from doubles.clock import EPOCH, QuickClock, settle
 from doubles.hurry import hurried
 from doubles.vendors import ModelStore
 from worker.errors import Blame, Failure, Outcome
-from worker.post import Verdict
-from worker.record import NAME_BYTES_MAX, Records, lag, record_line, record_name
-from worker.record_log import LINES_MAX, NAMES_MAX, GroupCommit, LogRecords
+from worker.flow.post import Verdict
+from worker.flow.record import NAME_BYTES_MAX, Records, lag, record_line, record_name
+from worker.flow.record_log import LINES_MAX, NAMES_MAX, GroupCommit, LogRecords
 
 PREFIX = "oms_source_record/task/success_object/"
 LATER = failure(message="later")

@@ -8,9 +8,9 @@ from doubles.build import Heard
 from doubles.clock import QuickClock, until
 from doubles.hurry import hurried
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
-from worker.assembly import Plan, Ports, assemble
-from worker.events import Message
-from worker.relay import Capacity, Stops
+from worker.events.event import Message
+from worker.flow.relay import Capacity, Stops
+from worker.process.assembly import Plan, Ports, assemble
 
 
 class DelayedQueue(ModelQueue):

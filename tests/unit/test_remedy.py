@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from doubles.build import failure
+from worker.advice.remedy import remedy
 from worker.errors import Blame
-from worker.journal import hint
-from worker.remedy import remedy
+from worker.observe.journal import hint
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from doubles.build import failure
 from doubles.clock import QuickClock
 from worker.errors import Blame, CallFailed, Failure
-from worker.retry import BASE_SECONDS, CAP_SECONDS, RETRY_AFTER_SECONDS_MAX, Backoff, Retry
+from worker.outages.retry import BASE_SECONDS, CAP_SECONDS, RETRY_AFTER_SECONDS_MAX, Backoff, Retry
 
 
 class Attempts:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from doubles.build import failure
+from worker.advice.rights import missing
 from worker.errors import Blame
-from worker.journal import hint
-from worker.rights import missing
+from worker.observe.journal import hint
 
 DENIED = {
     ("mns", "BatchReceiveMessage"): "mns:ReceiveMessage",

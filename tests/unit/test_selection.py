@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from doubles.build import Heard, event
-from worker.events import Kind
-from worker.keys import KeyEncoding, KeyReader
-from worker.selection import Selected, Selection, is_resolved
-from worker.source import Source
+from worker.events.event import Kind
+from worker.events.keys import KeyEncoding, KeyReader
+from worker.flow.selection import Selected, Selection, is_resolved
+from worker.flow.source import Source
 
 
 class Bench:

@@ -6,10 +6,10 @@ import pytest
 
 from doubles.build import Heard, failure, service
 from doubles.clock import HandClock, QuickClock, settle
-from worker.breaker import State
 from worker.errors import Blame, CallFailed, Failure
-from worker.limit import AdaptiveLimit
-from worker.service import BreakerOpen, Pace, Service
+from worker.outages.breaker import State
+from worker.outages.limit import AdaptiveLimit
+from worker.outages.service import BreakerOpen, Pace, Service
 
 
 class Calls:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from worker.signer import (
+from worker.clouds.oms_signature import (
     HuaweiCredentials,
     canonical_request,
     format_date,

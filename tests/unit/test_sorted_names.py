@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.disk import no_room
-from worker.ops.sorted_names import NoRoom, SortedNames, laid_side_by_side
+from worker.operate.sorted_names import NoRoom, SortedNames, laid_side_by_side
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=3)
 TIMES = st.floats(1, 2e9)

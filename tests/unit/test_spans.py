@@ -15,10 +15,10 @@ from doubles.clock import HandClock
 from harness.collector import Collector, collecting
 from harness.proxy import proxying
 from harness.relay import free_port
+from worker.config.proxies import DIRECT, Proxies, find_proxies
 from worker.errors import Fatal
-from worker.proxies import DIRECT, Proxies, find_proxies
-from worker.spans import COMPLAINT_SECONDS, Spans
-from worker.trace import Trace, Verb
+from worker.observe.spans import COMPLAINT_SECONDS, Spans
+from worker.observe.trace import Trace, Verb
 
 SECRET = "a-secret-nobody-may-see"
 

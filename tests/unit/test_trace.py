@@ -9,10 +9,10 @@ import pytest
 
 from doubles.build import Heard, change, held, message
 from doubles.clock import EPOCH, HandClock
-from worker.dedupe import Change, Waiter
-from worker.flow import _passed
-from worker.lease import Held
-from worker.trace import RATIO_DEFAULT, Trace, Traces, Verb, wished
+from worker.flow.dedupe import Change, Waiter
+from worker.flow.flow import _passed
+from worker.flow.lease import Held
+from worker.observe.trace import RATIO_DEFAULT, Trace, Traces, Verb, wished
 
 ON = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 

@@ -7,11 +7,11 @@ import pytest
 from doubles.build import Heard, failure, service
 from doubles.clock import QuickClock
 from doubles.vendors import ModelQueue, ModelStore
-from worker.dead import DeadLetters
 from worker.errors import Blame
-from worker.events import Message
-from worker.record import Records
-from worker.undelivered import PAUSE_SECONDS, PAUSE_SECONDS_AFTER_FAILURE, Undelivered
+from worker.events.event import Message
+from worker.flow.bury import DeadLetters
+from worker.flow.dead_letter_queue import PAUSE_SECONDS, PAUSE_SECONDS_AFTER_FAILURE, Undelivered
+from worker.flow.record import Records
 
 
 class EndOfTestError(Exception):

@@ -1,4 +1,4 @@
-"""The operators' commands: each parses, calls `worker.ops` and prints; none decides anything."""
+"""The operators' commands: each parses, calls `worker.operate` and prints; none decides anything."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ import typer
 from worker.commands import frame, terminal
 from worker.commands.terminal import Rows, console, progress
 from worker.errors import CallFailed
-from worker.ops.connect import Clients
-from worker.ops.letter import Place
-from worker.ops.letters import Group, Letters, Wanted
-from worker.ops.moves import Limits, Move, Moves, Outcome
+from worker.operate.connect import Clients
+from worker.operate.letter import Place
+from worker.operate.letters import Group, Letters, Wanted
+from worker.operate.redrive import Limits, Move, Moves, Outcome
 
 TROUBLES_SHOWN = 10
 FINISHING = "Finishing what is in hand; Ctrl-C again leaves at once."

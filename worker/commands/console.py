@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from worker import logs
 from worker.commands import frame
 from worker.console.options import HOST, PORT, WORKER_URL, Options
-from worker.ops.connect import Clients
+from worker.observe import logs
+from worker.operate.connect import Clients
 
 
 def console(

@@ -22,10 +22,10 @@ from worker.commands.options import (
     wanted_from,
 )
 from worker.commands.terminal import Rows, console, shown, time_shown
-from worker.dead import Cause
-from worker.ops.connect import Clients
-from worker.ops.letter import Letter, Place
-from worker.ops.letters import Group, Letters
+from worker.flow.bury import Cause
+from worker.operate.connect import Clients
+from worker.operate.letter import Letter, Place
+from worker.operate.letters import Group, Letters
 
 
 def groups(

@@ -21,8 +21,8 @@ from worker.commands.options import (
     YesOption,
     wanted_from,
 )
-from worker.ops.letter import Place
-from worker.ops.moves import Limits
+from worker.operate.letter import Place
+from worker.operate.redrive import Limits
 
 
 def redrive(

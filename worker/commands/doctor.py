@@ -14,10 +14,10 @@ from rich.text import Text
 from worker.commands import frame, terminal
 from worker.commands.terminal import STYLES, console, shown
 from worker.errors import Fatal
-from worker.ops.connect import Clients
-from worker.ops.doctor import Wish, examine
-from worker.ops.network import Network
-from worker.ops.verdict import Check, Verdict
+from worker.operate.connect import Clients
+from worker.operate.doctor import Wish, examine
+from worker.operate.network import Network
+from worker.operate.verdict import Check, Verdict
 from worker.settings import load_settings
 
 COLUMN_WIDTHS = (7, 23)

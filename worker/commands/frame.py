@@ -15,13 +15,13 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from worker import logs
 from worker.clock import SystemClock
 from worker.errors import CallFailed, Fatal, RelayError
-from worker.ops.connect import Clients, connect
-from worker.ops.fixes import fix
-from worker.ops.moment import UNIT_SECONDS
-from worker.ops.moment import moment as moment_before
+from worker.observe import logs
+from worker.operate.connect import Clients, connect
+from worker.operate.fixes import fix
+from worker.operate.parse_time import UNIT_SECONDS
+from worker.operate.parse_time import moment as moment_before
 from worker.settings import Settings, load_settings
 
 T = TypeVar("T")

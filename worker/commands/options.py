@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from worker.commands import frame
-from worker.dead import Cause
-from worker.ops.letters import Wanted
+from worker.flow.bury import Cause
+from worker.operate.letters import Wanted
 
 CauseOption = Annotated[Cause | None, typer.Option("--cause", help="Only letters of this cause.")]
 GroupOption = Annotated[

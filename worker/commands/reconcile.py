@@ -23,13 +23,13 @@ from worker.commands.options import (
     check_text,
 )
 from worker.commands.terminal import Rows, console, progress, time_shown
-from worker.decode import is_bucket
 from worker.errors import CallFailed
-from worker.ops.announce import Announced, Announcer
-from worker.ops.circumstances import Circumstances, circumstances
-from worker.ops.connect import Clients
-from worker.ops.moment import moment
-from worker.ops.reconcile import Reconciliation, Scope, State
+from worker.events.decode import is_bucket
+from worker.operate.announce import Announced, Announcer
+from worker.operate.connect import Clients
+from worker.operate.parse_time import moment
+from worker.operate.preconditions import Circumstances, circumstances
+from worker.operate.reconcile import Reconciliation, Scope, State
 
 SYMBOLS = {
     State.RECORDED: "=",

@@ -19,8 +19,8 @@ from worker.commands.options import (
     check_text,
 )
 from worker.commands.terminal import Rows, console, shown, time_shown
-from worker.ops.connect import Clients
-from worker.ops.records import Record, RecordsOf
+from worker.operate.connect import Clients
+from worker.operate.records import Record, RecordsOf
 
 
 def find(

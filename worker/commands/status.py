@@ -16,8 +16,8 @@ from rich.text import Text
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
-from worker.ops.connect import Clients, brief
-from worker.ops.status import (
+from worker.operate.connect import Clients, brief
+from worker.operate.status import (
     DEAD_COUNT_MAX,
     RETENTION_SHARE_WARNING,
     QueueStatus,

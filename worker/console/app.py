@@ -22,8 +22,8 @@ from worker.console.sessions import Sessions
 from worker.console.survey import Surveys
 from worker.console.watch import Watch
 from worker.errors import Fatal
-from worker.ops.connect import Clients, brief
-from worker.ops.letters import Letters
+from worker.operate.connect import Clients, brief
+from worker.operate.letters import Letters
 
 FORM_BYTES_MAX = 128 * 1024
 CLOSING_SECONDS_MAX = 5.0

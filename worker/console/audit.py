@@ -10,9 +10,9 @@ from typing import Any
 import structlog
 
 from worker.console.operations import Ledger, Operation
-from worker.journal import bounded
-from worker.ops.connect import Clients
-from worker.ops.log_bucket import LogBucket
+from worker.observe.journal import bounded
+from worker.operate.connect import Clients
+from worker.operate.log_bucket import LogBucket
 
 AUDIT = "audit"
 

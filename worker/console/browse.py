@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from worker.clock import Clock
-from worker.ops.letter import Letter, Place, Ref
-from worker.ops.letters import Letters, Wanted
+from worker.operate.letter import Letter, Place, Ref
+from worker.operate.letters import Letters, Wanted
 
 ITEMS_MAX = 50
 LOOKED_AT_MAX = 5000

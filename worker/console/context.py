@@ -14,8 +14,8 @@ from worker.console.sessions import Sessions
 from worker.console.survey import Surveys
 from worker.console.watch import Watch
 from worker.console.words import Words
-from worker.ops.connect import Clients
-from worker.ops.letters import Letters
+from worker.operate.connect import Clients
+from worker.operate.letters import Letters
 
 # Longer than this nobody waits for a page: a service that hangs is told as one.
 PAGE_SECONDS_MAX = 25.0

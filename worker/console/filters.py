@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
-from worker.ops.letter import Place
-from worker.ops.letters import Wanted
-from worker.ops.moment import moment
+from worker.operate.letter import Place
+from worker.operate.letters import Wanted
+from worker.operate.parse_time import moment
 
 TEXT_CHARS_MAX = 1023
 IDS_MAX = 100

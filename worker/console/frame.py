@@ -18,7 +18,7 @@ from worker.console.options import Options
 from worker.console.sessions import Sessions
 from worker.console.words import Words
 from worker.errors import CallFailed
-from worker.journal import bounded
+from worker.observe.journal import bounded
 
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from worker import addresses
+from worker.config import addresses
 from worker.console.frame import VISIT, Refused, see_other
 from worker.console.options import Options
 from worker.console.sessions import Sessions

@@ -12,11 +12,11 @@ import structlog
 
 from worker.console.filters import Filter
 from worker.errors import CallFailed, RelayError
-from worker.journal import bounded
-from worker.ops.connect import Clients
-from worker.ops.letter import Place
-from worker.ops.letters import Wanted
-from worker.ops.moves import Limits, Move, Moves, Outcome
+from worker.observe.journal import bounded
+from worker.operate.connect import Clients
+from worker.operate.letter import Place
+from worker.operate.letters import Wanted
+from worker.operate.redrive import Limits, Move, Moves, Outcome
 
 RECENT_MAX = 10
 TROUBLES_MAX = 10

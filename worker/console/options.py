@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from worker import addresses
+from worker.config import addresses
 from worker.errors import Fatal
 
 HOST = "127.0.0.1"

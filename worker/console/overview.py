@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from worker.clients.http import one_line
+from worker.clouds.http import one_line
 from worker.console.charts import Chart, Point, chart, window
 from worker.console.filters import Filter
 from worker.console.watch import Moment, Watch, oms_rates
 from worker.console.words import Words
-from worker.journal import bounded
-from worker.ops.status import DEAD_COUNT_MAX, RETENTION_SHARE_WARNING, QueueStatus, WorkerStatus
+from worker.observe.journal import bounded
+from worker.operate.status import DEAD_COUNT_MAX, RETENTION_SHARE_WARNING, QueueStatus, WorkerStatus
 
 WORKERS_SHOWN_MAX = 100
 OK, WARN, BAD, UNKNOWN = "ok", "warn", "bad", "unknown"

@@ -17,9 +17,9 @@ from worker.console.filters import TEXT_CHARS_MAX
 from worker.console.frame import LANGUAGE_COOKIE, VISIT, Refused, see_other
 from worker.console.overview import overview
 from worker.console.words import LANGUAGES
-from worker.ops.letter import Place
-from worker.ops.letters import Wanted
-from worker.ops.records import BadKey, Record, RecordsOf
+from worker.operate.letter import Place
+from worker.operate.letters import Wanted
+from worker.operate.records import BadKey, Record, RecordsOf
 
 NAME_CHARS_MAX = 60
 RECORDS_MAX = 100

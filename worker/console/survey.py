@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from worker.console.filters import Filter
 from worker.errors import CallFailed
-from worker.ops.connect import Clients
-from worker.ops.letters import Group, Grouping, Letters, Wanted
+from worker.operate.connect import Clients
+from worker.operate.letters import Group, Grouping, Letters, Wanted
 
 SURVEYS_MAX = 8
 RUNNING_MAX = 2

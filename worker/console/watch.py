@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import aiohttp
 
-from worker.clients.http import open_session
 from worker.clock import is_set_within
+from worker.clouds.http import open_session
 from worker.console.charts import Point
-from worker.ops.connect import Clients, brief
-from worker.ops.status import Status, StatusBoard, TaskStatus, WorkerStatus
-from worker.ops.workers import Sample, look, rates
+from worker.operate.connect import Clients, brief
+from worker.operate.status import Status, StatusBoard, TaskStatus, WorkerStatus
+from worker.operate.workers import Sample, look, rates
 
 WATCHED_SECONDS = 20.0
 WORKERS_EVERY_SECONDS = (2.0, 15.0)

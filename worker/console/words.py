@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 
+from worker.advice.remedy import REMEDIES, named
+from worker.advice.rights import missing
 from worker.errors import Blame, Failure, Outcome
-from worker.journal import hint
-from worker.remedy import REMEDIES, named
-from worker.rights import missing
+from worker.observe.journal import hint
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 TAGS: Mapping[str, str] = {"en": "en", "zh": "zh-Hans"}
 DEFAULT = "en"
 ACCEPT_CHARS_MAX = 500
 
-# As `worker.journal.hint` begins where a right may be missing.
+# As `worker.observe.journal.hint` begins where a right may be missing.
 _GRANT = r"(?:grant (\S+) if this key lacks it; else )?"
 _WANTED = re.compile(r"\s*([A-Za-z*]{1,8})(?:-[\w-]*)?\s*(?:;\s*q=([\d.]{1,5}))?\s*")
 

@@ -1,0 +1,248 @@
+"""OSS over aiohttp: oss2 names the errors; its blocking transport is not used.
+
+`quote(key, safe="")` with `encoded=True` keeps every key (`..`, `//`, control characters) byte for byte on
+the wire, in oss2's own form. PutObject overwrites, so repeating one is harmless.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import aiohttp
+from oss2.exceptions import make_exception
+from yarl import URL
+
+from worker.clock import Clock
+from worker.clouds import oss_listing
+from worker.clouds.credentials import AlibabaCredentials
+from worker.clouds.http import Answer, Request, from_elsewhere, one_line, retry_after_seconds, send
+from worker.clouds.oss_listing import Page
+from worker.clouds.oss_signature import canonical_query, sign
+from worker.config.addresses import bucket_origin
+from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.ports import NAME_TAKEN
+
+_CREDENTIAL_CODES = frozenset(
+    {
+        "InvalidAccessKeyId",
+        "InvalidSecurityToken",
+        "RequestTimeTooSkewed",
+        "SecurityTokenExpired",
+        "SignatureDoesNotMatch",
+    }
+)
+
+# OSS puts its request id on all that it sends; a portal or a proxy does not.
+_MARK = "x-oss-request-id"
+_NO_QUERY: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as read; `last_modified` is seconds since the epoch, 0 where OSS did not say."""
+
+    body: bytes
+    last_modified: float = 0.0
+
+
+# How one page of a listing is fetched: once, unless the caller wraps the call in its own retries.
+Attempt: TypeAlias = Callable[[Callable[[], Awaitable[Page]]], Awaitable[Page]]
+
+
+async def _once(attempt: Callable[[], Awaitable[Page]]) -> Page:
+    return await attempt()
+
+
+class OssClient:
+    """Objects of one endpoint: bucket in the host, or in the path on IP and loopback hosts, as in oss2."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        region: str,
+        credentials: Callable[[], AlibabaCredentials],
+        session: aiohttp.ClientSession,
+        clock: Clock,
+    ) -> None:
+        self._region = region
+        self._session = session
+        self._clock = clock
+        self._credentials = credentials
+        self._endpoint = endpoint
+
+    async def put(
+        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
+    ) -> None:
+        """Write an object and return when OSS has confirmed it. Raises `CallFailed`.
+
+        Without `may_replace`, a name that is taken is refused with the code `FileAlreadyExists`.
+        """
+        headers = {"content-type": content_type}
+        if not may_replace:
+            headers["x-oss-forbid-overwrite"] = "true"
+        if body:
+            headers["content-md5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
+        answer = await self._call("PutObject", "PUT", bucket, key, headers, body)
+        self._require_success("PutObject", answer)
+
+    async def get(self, bucket: str, key: str) -> Stored | None:
+        """Read an object whole, at most 4 MiB; None if it is not there. Raises `CallFailed`."""
+        answer = await self._call("GetObject", "GET", bucket, key, {}, b"")
+        if answer.status == 404:
+            failure = self._failure("GetObject", answer)
+            if failure.code == "NoSuchKey":
+                return None
+        self._require_success("GetObject", answer)
+        return Stored(answer.body, _seconds(answer.headers.get("Last-Modified", "")))
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that is not there counts as deleted. Raises `CallFailed`."""
+        answer = await self._call("DeleteObject", "DELETE", bucket, key, {}, b"")
+        self._require_success("DeleteObject", answer)
+
+    async def list(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        delimiter: str = "",
+        start_after: str = "",
+        attempt: Attempt = _once,
+    ) -> AsyncIterator[Page]:
+        """List what begins with `prefix`, page by page: memory holds one page of 1,000 names.
+
+        Objects that come or go meanwhile may be in the listing or not; the others are in it once.
+        Raises `CallFailed`.
+        """
+        token = ""
+
+        async def fetch() -> Page:
+            query = oss_listing.question(
+                prefix, delimiter=delimiter, start_after=start_after, token=token
+            )
+            return await self._list_page(bucket, query)
+
+        while True:
+            found = await attempt(fetch)
+            yield found
+            token = found.next_token
+            if not token:
+                return
+
+    async def _list_page(self, bucket: str, query: Mapping[str, str]) -> Page:
+        answer = await self._call("ListObjectsV2", "GET", bucket, "", {}, b"", query)
+        self._require_success("ListObjectsV2", answer)
+        try:
+            return oss_listing.page(answer.body)
+        except oss_listing.Damaged as error:
+            raise CallFailed(_unusable("ListObjectsV2", answer, str(error))) from error
+
+    async def exists(self, bucket: str, key: str) -> bool | None:
+        """Say whether the object is there; None where this identity may not look. Raises `CallFailed`."""
+        answer = await self._call("HeadObject", "HEAD", bucket, key, {}, b"")
+        if _MARK not in answer.headers:
+            raise CallFailed(from_elsewhere("oss", "OSS", "HeadObject", answer))
+        if answer.status == 200:
+            return True
+        failure = self._failure("HeadObject", answer)
+        if answer.status == 404 and failure.code in ("", "NoSuchKey"):
+            return False
+        if failure.blame is Blame.PASSING:
+            raise CallFailed(failure)
+        return None
+
+    async def _call(
+        self,
+        operation: str,
+        method: str,
+        bucket: str,
+        key: str,
+        headers: dict[str, str],
+        body: bytes,
+        query: Mapping[str, str] = _NO_QUERY,
+    ) -> Answer:
+        scope = (self._credentials(), self._region)
+        signed = sign(method, f"/{bucket}/{key}", query, headers, scope, self._clock.wall())
+        url = self._url(bucket, key, query)
+        return await send(self._session, Request("oss", operation, method, url, signed, body))
+
+    def origin(self, bucket: str) -> str:
+        """Return scheme, host and port that calls for this bucket go to."""
+        return bucket_origin(self._endpoint, bucket)
+
+    def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> URL:
+        rest = quote(key, safe="") + (f"?{canonical_query(query)}" if query else "")
+        origin = self.origin(bucket)
+        # Without the bucket in the host it is the first part of the path.
+        path = f"{bucket}/{rest}" if origin == self._endpoint else rest
+        return URL(f"{origin}/{path}", encoded=True)
+
+    def _require_success(self, operation: str, answer: Answer) -> None:
+        if not 200 <= answer.status < 300:
+            raise CallFailed(self._failure(operation, answer))
+        if _MARK not in answer.headers:
+            raise CallFailed(from_elsewhere("oss", "OSS", operation, answer))
+
+    def _failure(self, operation: str, answer: Answer) -> Failure:
+        error = make_exception(_Readable(answer))
+        code, status = str(error.code or ""), answer.status
+        blame = _blame(status, code)
+        return Failure(
+            service="oss",
+            operation=operation,
+            outcome=Outcome.REJECTED if blame is Blame.ITEM else Outcome.RETRY_LATER,
+            blame=blame,
+            status=status,
+            code=code,
+            message=one_line(str(error.message or "")) or answer.excerpt(),
+            request_id=one_line(str(error.request_id or "")),
+            retry_after_seconds=retry_after_seconds(answer.headers, self._clock.wall()),
+        )
+
+
+class _Readable:
+    """An answer in the shape that `oss2.exceptions.make_exception` reads."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.status = answer.status
+        self.headers: Any = answer.headers
+        self._body = io.BytesIO(answer.body)
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes of the body."""
+        return self._body.read(size)
+
+
+def _seconds(http_date: str) -> float:
+    try:
+        return parsedate_to_datetime(http_date).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _unusable(operation: str, answer: Answer, why: str) -> Failure:
+    """Return the failure of a success that is damaged."""
+    return Failure(
+        service="oss",
+        operation=operation,
+        outcome=Outcome.UNKNOWN,
+        blame=Blame.PASSING,
+        status=answer.status,
+        message=why,
+    )
+
+
+def _blame(status: int, code: str) -> Blame:
+    if code in _CREDENTIAL_CODES or status == 401:
+        return Blame.CREDENTIALS
+    if status in (408, 429) or status >= 500:
+        return Blame.PASSING
+    # Our calls have one form: whatever else is refused (a wrong region, for one) is refused for every name.
+    return Blame.ITEM if code in ("InvalidObjectName", NAME_TAKEN) else Blame.SERVICE

@@ -1,0 +1,1 @@
+"""Where settings come from, and addresses and proxies as people write them."""

@@ -1,0 +1,1 @@
+"""The flow: receive -> decode -> dedupe -> post -> record -> delete. Begin with `flow.py`."""

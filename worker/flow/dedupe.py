@@ -1,0 +1,153 @@
+"""dedupe: one post serves all waiting messages of a key, and a recorded event is never posted again (G2).
+
+Two rules, and no others. A key joins a change only while that change *waits*: once its post has started,
+the next event of the key makes a new change. And an event is skipped only by its own identity, after its
+record was confirmed; never because its key was seen before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import islice
+from typing import NamedTuple
+
+from worker.clock import is_set_within
+from worker.errors import Failure
+from worker.events.event import ObjectEvent
+from worker.flow.lease import Held
+from worker.observe.journal import Journal
+
+IDENTITIES_MIN = 50_000
+
+
+class Waiter(NamedTuple):
+    """A message that waits for a change, the event that brought it there, and that event's identity."""
+
+    held: Held
+    event: ObjectEvent
+    identity: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """A key to be posted, with every message that waits for it. Once taken it gets no more waiters."""
+
+    key: str
+    waiters: list[Waiter] = field(default_factory=list)
+
+    @property
+    def newest(self) -> Waiter:
+        """The waiter that came last."""
+        return self.waiters[-1]
+
+
+def identity(message_id: str, index: int, event: ObjectEvent, key: str) -> bytes:
+    """Return what tells this very event from any other, also from one of the same key and second.
+
+    OSS gives no event id; the request behind the change, with key and name, is unique.
+    Without a request id only the message itself can vouch: its id and body survive redelivery.
+    """
+    source = event.request_id or (message_id, index)
+    facts = (source, event.name, event.bucket, key, event.time, event.etag)
+    # A digest keeps the memory flat; 128 bits, because a collision would be a lost change.
+    return blake2b(repr(facts).encode(), digest_size=16).digest()
+
+
+class Dedupe:
+    """The changes that wait, in the order they came, and a bounded memory of recorded identities.
+
+    At least the last `identities_min` are remembered, at most twice as many: in two sets, of which the older
+    is forgotten as a whole. An ordered dictionary takes four times the memory, and keeps growing for a while.
+    """
+
+    def __init__(self, journal: Journal, identities_min: int = IDENTITIES_MIN) -> None:
+        self._journal = journal
+        self._identities_min = identities_min
+        self._recorded: set[bytes] = set()
+        self._recorded_before: set[bytes] = set()
+        self._waiting: dict[str, Change] = {}
+        self._arrived = asyncio.Event()
+        self._is_full = asyncio.Event()
+        self._is_closed = False
+        self._batch_keys = 1
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def admit(self, held: Held, events: Iterable[tuple[ObjectEvent, str]]) -> bool:
+        """Let the message wait for each of its changes (event and object key).
+
+        Returns False if there is nothing to wait for: every one of them is recorded already.
+        """
+        for index, (event, key) in enumerate(events):
+            held.keys += 1
+            held.first_key = held.first_key or key
+            known_as = identity(held.message.message_id, index, event, key)
+            if known_as in self._recorded or known_as in self._recorded_before:
+                self._journal.repeated()
+                continue
+            held.pending += 1
+            self._join(key, Waiter(held, event, known_as))
+        return held.pending > 0
+
+    def _join(self, key: str, waiter: Waiter) -> None:
+        change = self._waiting.get(key)
+        if change is None:
+            self._waiting[key] = Change(key, [waiter])
+            self._arrived.set()
+            if len(self._waiting) >= self._batch_keys:
+                self._is_full.set()
+        else:
+            change.waiters.append(waiter)
+            self._journal.merged()
+
+    async def batch(self, keys_max: int, linger_seconds: float) -> list[Change]:
+        """Wait for changes and take up to `keys_max`, oldest first; linger to fill the batch.
+
+        An empty list means that `close` was called and nothing waits any more.
+        """
+        self._batch_keys = keys_max
+        while not self._waiting and not self._is_closed:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if len(self._waiting) < keys_max and not self._is_closed:
+            self._is_full.clear()
+            await is_set_within(self._is_full, linger_seconds)
+        return [self._waiting.pop(key) for key in list(islice(self._waiting, keys_max))]
+
+    def close(self) -> None:
+        """Say that no more will be admitted: batches leave at once, and `batch` ends when all are taken."""
+        self._is_closed = True
+        self._arrived.set()
+        self._is_full.set()
+
+    def settle(
+        self, change: Change, *, undone: Failure | None, rejected: Failure | None
+    ) -> list[Held]:
+        """Settle a change for all its messages; return those that wait for nothing more.
+
+        `undone`: the record is not confirmed, so the messages must come back. `rejected`: recorded as failed.
+        With neither, the record is confirmed and the events are never posted again.
+        """
+        finished = []
+        for waiter in change.waiters:
+            held = waiter.held
+            held.pending -= 1
+            if undone is not None:
+                held.undone = undone
+            elif rejected is not None:
+                held.rejected += ((change.key, rejected),)
+            if held.pending == 0:
+                finished.append(held)
+        if undone is None and rejected is None:
+            self._remember(change)
+        return finished
+
+    def _remember(self, change: Change) -> None:
+        for waiter in change.waiters:
+            self._recorded.add(waiter.identity)
+            if len(self._recorded) >= self._identities_min:
+                self._recorded_before, self._recorded = self._recorded, set()

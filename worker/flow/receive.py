@@ -1,0 +1,177 @@
+"""receive: long polls that stop when there is no room, no need, or no point.
+
+Vendor facts (MNS receivemessage, flow control): an empty queue answers 404 after the wait, and so does a
+queue with too many concurrent long polls, but *at once* and billed. An early 404 means: poll less. So few
+long polls wait for the first messages, and while much comes, short ones fetch beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+
+from worker.clock import is_set_within
+from worker.errors import CallFailed
+from worker.events.event import Message
+from worker.flow.lease import Held, Leases
+from worker.outages.breaker import Breaker, State
+from worker.outages.retry import Backoff
+from worker.outages.service import Service
+from worker.ports import BATCH, Queue
+
+GATE_SECONDS = 0.25
+# A change of a breaker ends this wait; its own end only shows that the poller lives.
+OPEN_SECONDS = 30.0
+# MNS may cut an answer short although more is waiting.
+PLENTY = BATCH // 2
+# As many messages of failed trials stay in hand.
+TRIED_MAX = 4 * BATCH
+
+
+class Receiver:
+    """What all pollers of a process share."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        service: Service,
+        leases: Leases,
+        breakers: Iterable[Breaker],
+        rng: random.Random,
+        *,
+        wait_seconds: int,
+    ) -> None:
+        self._queue = queue
+        self._service = service
+        self._leases = leases
+        self._breakers = tuple(breakers)
+        self._backoff = Backoff(rng)
+        self._wait_seconds = wait_seconds
+        self._early = 0
+        self._failed = 0
+        self._tried = 0
+        self._polls = 0
+        self._is_stopping = False
+        self._nudge = asyncio.Event()
+        self._plenty = asyncio.Semaphore(0)
+        self.alive_at = service.clock.monotonic()
+        for breaker in self._breakers:
+            breaker.listeners.append(self._nudge.set)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._is_stopping
+
+    def stop(self) -> None:
+        """Take no more: polls under way return by themselves, no new one starts."""
+        self._is_stopping = True
+        self._nudge.set()
+        self._plenty.release()
+
+    async def plenty(self) -> None:
+        """Wait until a poll brought so much that one more beside it pays, or the receiver stops.
+
+        Each such poll lets one caller through.
+        """
+        await self._plenty.acquire()
+        if self.is_stopping:
+            self._plenty.release()
+
+    async def receive(self, *, is_short: bool = False) -> list[Held]:
+        """Wait until there is room and every service works, poll once, and return what is new in hand.
+
+        A short poll takes what is there: it waits neither for messages nor for room. An empty list may mean
+        an empty queue, no room, a failed poll, or that the receiver is stopping.
+        """
+        if not await self._may_poll(is_short=is_short):
+            return []
+        # What a failed trial has left in hand is to be tried again soon, whether or not more is waiting.
+        is_short = is_short or (self._is_on_trial() and bool(self._leases.in_hand))
+        started = self._service.clock.monotonic()
+        try:
+            messages, held = await self._poll(0 if is_short else self._wait_seconds)
+        except CallFailed as failed:
+            self._failed += 1
+            if not is_short:
+                asked = failed.failure.retry_after_seconds
+                await self._pause(self._backoff.seconds(self._failed, asked))
+            return []
+        self._failed = 0
+        journal = self._service.journal
+        journal.received(len(messages))
+        for each in held:
+            each.trace = journal.traced(each.message.enqueue_time_ms, started)
+        if len(messages) >= PLENTY and self._plenty.locked():
+            self._plenty.release()
+        if not is_short:
+            took = self._service.clock.monotonic() - started
+            await self._slow_down_if_early(bool(messages), took)
+        return held
+
+    async def _poll(self, wait_seconds: int) -> tuple[list[Message], list[Held]]:
+        """Poll once, with room promised meanwhile; return what came, and what of it is new in hand."""
+        self._leases.reserve(BATCH)
+        self._polls += 1
+        self._tried = self._trials()
+        try:
+            # Not repeated here: a repeated poll would know nothing of a stop, nor of the other services.
+            messages = await self._service.once(
+                "BatchReceiveMessage", lambda: self._queue.receive(wait_seconds)
+            )
+            return messages, self._leases.hold(messages)
+        finally:
+            self._polls -= 1
+            self._leases.unreserve(BATCH)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every service works, as far as is known."""
+        return not any(breaker.is_open for breaker in self._breakers)
+
+    async def _may_poll(self, *, is_short: bool) -> bool:
+        while not self.is_stopping:
+            self.alive_at = self._service.clock.monotonic()
+            if not self._leases.has_room(BATCH):
+                if is_short:
+                    return False
+                await self._leases.changed()
+            elif not self.is_open:
+                await self._pause(OPEN_SECONDS)
+            elif self._is_on_trial() and not self._may_try():
+                await self._pause(GATE_SECONDS)
+            else:
+                return True
+        return False
+
+    def _is_on_trial(self) -> bool:
+        """Whether a service is on trial: then one batch at a time, so that few dequeue counts are burned."""
+        return any(breaker.state is State.TRIAL for breaker in self._breakers)
+
+    def _may_try(self) -> bool:
+        """Whether a poll may leave on trial.
+
+        Beside what failed trials have left in hand, one in each trial: were it a bad key that fails, nothing
+        else would ever be tried.
+        """
+        held = len(self._leases.in_hand)
+        is_next = held <= TRIED_MAX and self._trials() != self._tried
+        return not self._polls and (not held or is_next)
+
+    def _trials(self) -> int:
+        return sum(breaker.trials for breaker in self._breakers)
+
+    async def _slow_down_if_early(self, is_full: bool, took_seconds: float) -> None:
+        if is_full or took_seconds >= self._wait_seconds / 2:
+            self._early = 0
+            return
+        self._early += 1
+        await self._pause(self._backoff.seconds(self._early))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond a stop or a change of a breaker."""
+        if self._is_stopping:
+            return
+        self._nudge.clear()
+        await is_set_within(self._nudge, seconds)

@@ -1,0 +1,1 @@
+"""What the relay tells: metrics, log lines, traces. Nothing here decides anything."""

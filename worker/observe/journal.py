@@ -1,0 +1,230 @@
+"""What the relay tells the world: metrics for machines, log lines for people, traces."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import structlog
+
+from worker.advice.remedy import remedy
+from worker.advice.rights import missing
+from worker.clock import Clock
+from worker.errors import Failure
+from worker.events.event import Kind
+from worker.observe.metrics import Metrics
+from worker.observe.summary import SUMMARY_SECONDS, Tally
+from worker.observe.trace import Trace, Traces
+
+FIELD_CHARS_MAX = 512
+FOREIGN_BUCKETS_SHOWN_MAX = 20
+# So many messages a minute are told as warnings for each way that a message ends otherwise than deleted.
+ENDS_TOLD_MAX = 10
+
+
+class Story(NamedTuple):
+    """What is told of a message when it ends. Few are traced."""
+
+    message_id: str
+    key: str
+    keys: int
+    attempt: int
+    trace: Trace | None = None
+
+
+class Journal:
+    """Counts and logs; decides nothing. `action` names the verb a line belongs to.
+
+    `traces` is None unless they are asked for (`app.begin_tracing`).
+    """
+
+    def __init__(self, metrics: Metrics, log: structlog.stdlib.BoundLogger | None = None) -> None:
+        self.metrics = metrics
+        self.log = log or structlog.get_logger("relay").bind()
+        self.traces: Traces | None = None
+        self.tally = Tally()
+        self._told: Counter[str] = Counter()
+        self._foreign: set[str] = set()
+
+    def received(self, count: int) -> None:
+        """Note the messages of one poll."""
+        self.metrics.received.inc(count)
+        self.tally.counts["received"] += count
+
+    def traced(self, enqueue_time_ms: int, polled_at: float) -> Trace | None:
+        """Begin the trace of a message that is new in hand; None if it is not to be traced."""
+        return self.traces.begin(enqueue_time_ms, polled_at) if self.traces else None
+
+    def decoded(self, kind: Kind) -> None:
+        """Note one event of a message."""
+        self.metrics.decoded[kind].inc()
+
+    def own_record(self, key: str) -> None:
+        """Warn that our own records announce themselves: the log bucket is a source bucket."""
+        self.metrics.own_records.inc()
+        self.log.warning(
+            "an event of our own record was ignored: the log bucket is also a source bucket. "
+            "Point LOG_BUCKET to another bucket, or keep oms_source_record/ out of the event rule",
+            action="decode",
+            key=bounded(key),
+        )
+
+    def foreign(self, bucket: str, source: str) -> None:
+        """Warn, once for each of a few buckets, that the queue brings events of another bucket."""
+        self.metrics.foreign.inc()
+        if bucket in self._foreign or len(self._foreign) >= FOREIGN_BUCKETS_SHOWN_MAX:
+            return
+        self._foreign.add(bucket)
+        self.log.error(
+            "the queue brings events of a bucket that the sync task does not copy: they are kept as dead "
+            "letters and not posted. Narrow the event rule, or run a relay with a queue and a task for it",
+            action="decode",
+            bucket=bounded(bucket),
+            source_bucket=source,
+        )
+
+    def merged(self) -> None:
+        """Note a key that joined one already waiting."""
+        self.metrics.merged.inc()
+        self.tally.counts["merged"] += 1
+
+    def repeated(self) -> None:
+        """Note an event whose record was already confirmed."""
+        self.metrics.repeated.inc()
+
+    def posted(self, keys: Mapping[str, int]) -> None:
+        """Note how many keys of a batch came to each outcome."""
+        for outcome, count in keys.items():
+            self.metrics.posted(outcome, count)
+
+    def recorded(self, folder: str, count: int, lags: Iterable[tuple[float, str]]) -> None:
+        """Note confirmed records, and the seconds since their events, with the origin, where known."""
+        self.metrics.recorded(folder, count)
+        if folder == "failed_object":
+            self.tally.counts["refused"] += count
+        for seconds, origin in lags:
+            self.metrics.lag(origin).observe(seconds)
+            if origin == "live":
+                self.tally.lags.add(seconds)
+
+    def called(self, service: str, operation: str, result: str, seconds: float) -> None:
+        """Note one finished call."""
+        self.metrics.called(service, operation, result, seconds)
+
+    def renewed(self, result: str) -> None:
+        """Note a lease renewal: renewed, lost or failed."""
+        self.metrics.renewed(result)
+
+    def ended(self, story: Story, end: str, took_seconds: float, why: str = "") -> None:
+        """Note how a message ended: deleted, released, lapsed or dead_letter; end its trace.
+
+        Its line is at level debug if all went well. Of the other ends a few lines a minute are warnings; the
+        summary counts them all.
+        """
+        self.metrics.ended(end)
+        self.tally.counts[end] += 1
+        if end == "deleted" and not story.trace and not self.log.is_enabled_for(logging.DEBUG):
+            return
+        facts: dict[str, str | int] = {
+            "message_id": story.message_id,
+            "key": bounded(story.key),
+            "keys": story.keys,
+            "attempt": story.attempt,
+            "outcome": end,
+        }
+        seen = {"took_ms": round(took_seconds * 1000), **facts}
+        if story.trace is not None:
+            seen["trace_id"] = f"{story.trace.trace_id:032x}"
+            story.trace.end(facts, bounded(why))
+        if end == "deleted":
+            self.log.debug("message done", action="delete", **seen)
+            return
+        text, advice = _BAD_ENDS[end]
+        self._told[end] += 1
+        tell = self.log.warning if self._told[end] <= ENDS_TOLD_MAX else self.log.debug
+        tell(text, action=end, **seen, why=bounded(why), **advice)
+
+    async def keep_summing(self, clock: Clock) -> None:
+        """Tell once a minute what went through, if anything did, and once more at the end; run for ever."""
+        while True:
+            began = clock.monotonic()
+            try:
+                await clock.sleep(SUMMARY_SECONDS)
+            finally:
+                self._told.clear()
+                if found := self.tally.taken():
+                    seconds = round(clock.monotonic() - began, 1)
+                    self.log.info("summary", action="summary", over_seconds=seconds, **found)
+
+    def breaker(self, service: str, state: str, failure: Failure | None) -> None:
+        """Log a change of a breaker, with the reason and the next step."""
+        self.metrics.breaker(service, state)
+        reason = bounded(str(failure)) if failure else ""
+        if state == "open":
+            self.log.error(
+                "a service cannot be used: receiving has stopped, nothing is lost, probing goes on",
+                action="breaker",
+                service=service,
+                why=reason,
+                hint=failure and hint(failure),
+            )
+        else:
+            text = (
+                "a service works"
+                if state == "closed"
+                else "a service answers: one batch is on trial"
+            )
+            self.log.info(text, action="breaker", service=service, state=state)
+
+
+_BAD_ENDS: dict[str, tuple[str, dict[str, str]]] = {
+    "released": ("message given back to the queue", {}),
+    "lapsed": (
+        "message could not be given back to the queue: it comes back when its visibility ends",
+        {},
+    ),
+    "dead_letter": (
+        "message kept as a dead letter and deleted",
+        {"hint": "`oms-relay dead list` shows it, `oms-relay dead redrive` sends it again"},
+    ),
+}
+
+
+def bounded(text: str) -> str:
+    """Cut a log field to its limit."""
+    return text if len(text) <= FIELD_CHARS_MAX else text[: FIELD_CHARS_MAX - 1] + "…"
+
+
+def hint(failure: Failure) -> str:
+    """Say what an operator should look at next."""
+    mends = remedy(failure)
+    if mends:
+        return mends
+    blamed = (failure.service, str(failure.blame))
+    known = _HINTS.get(blamed, "no action needed if it passes; the relay probes at most 30 s apart")
+    action = missing(failure)
+    return f"grant {action} if this key lacks it; else {known}" if action else known
+
+
+_HINTS = {
+    ("mns", "credentials"): "check the Alibaba access key, its secret and the machine's clock",
+    (
+        "mns",
+        "service",
+    ): "check MNS_ENDPOINT and MNS_QUEUE, and that the key may use the queue (mns:* on it)",
+    ("oss", "credentials"): "check the Alibaba access key, its secret and the machine's clock",
+    (
+        "oss",
+        "service",
+    ): "check LOG_BUCKET, OSS_ENDPOINT and OSS_REGION, and oss:PutObject on oms_source_record/*",
+    ("oms", "credentials"): (
+        "check HW_AK, HW_SK and the machine's clock; probes are 5 minutes apart, because Huawei locks a "
+        "key after 5 refusals"
+    ),
+    ("oms", "service"): (
+        "check SYNC_URL, that the sync task exists and is SYNCHRONIZING, and the IAM actions "
+        "oms:synctask:createEvent and oms:synctask:get"
+    ),
+}

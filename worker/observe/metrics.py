@@ -1,0 +1,140 @@
+"""Every metric, in one place. Children of labelled metrics are looked up once, not per event."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from worker.events.event import Kind
+
+CALL_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+LAG_BUCKETS_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+
+
+class Metrics:
+    """The relay's counters, gauges and histograms on one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.received = _counter(registry, "messages_received", "Messages received from MNS.")
+        events = _counter(registry, "events_decoded", "Object events decoded, by kind.", "kind")
+        self.decoded = {kind: events.labels(kind) for kind in Kind}
+        self.own_records = _counter(
+            registry, "own_records_ignored", "Events of our own records, ignored."
+        )
+        self.log_lines_dropped = _counter(
+            registry, "log_lines_dropped", "Log lines that could not be written, or not in time."
+        )
+        self.foreign = _counter(
+            registry, "foreign_events", "Events of buckets that the sync task does not copy."
+        )
+        self.merged = _counter(
+            registry, "keys_merged", "Keys that joined one already waiting to be posted."
+        )
+        self.repeated = _counter(
+            registry,
+            "events_repeated",
+            "Events that MNS delivered again although their record stood: not posted a second time.",
+        )
+        self._posted = _counter(
+            registry, "keys_posted", "Keys posted to OMS, by outcome.", "outcome"
+        )
+        self._recorded = _counter(
+            registry, "records_written", "Confirmed records, by folder.", "folder"
+        )
+        self._ended = _counter(
+            registry,
+            "messages_ended",
+            "Messages that left the relay: deleted, released, lapsed, dead_letter.",
+            "end",
+        )
+        self.deleted = _counter(registry, "messages_deleted", "Messages deleted from MNS.")
+        self._renewed = _counter(registry, "leases_renewed", "Lease renewals, by result.", "result")
+        self.in_flight = _gauge(registry, "messages_in_flight", "Messages in hand.")
+        self.oldest = _gauge(
+            registry, "oldest_in_hand_seconds", "Age of the oldest message in hand, in seconds."
+        )
+        self.waiting = _gauge(registry, "keys_waiting", "Keys waiting to be posted.")
+        self.queue_messages = _gauge(
+            registry, "queue_messages", "Messages in the queue as MNS counts them.", "state"
+        )
+        self.queue_oldest = _gauge(
+            registry, "queue_oldest_seconds", "Age of the oldest message seen waiting, in seconds."
+        )
+        self.queue_retention = _gauge(
+            registry, "queue_retention_seconds", "How long the queue keeps a message, in seconds."
+        )
+        self.limit = _gauge(
+            registry, "concurrency_limit", "Calls that may run at once, by service.", "service"
+        )
+        self._breaker = _gauge(
+            registry,
+            "breaker_open",
+            "1 while a service cannot be used, 0.5 on trial, 0 while it works.",
+            "service",
+        )
+        lags = Histogram(
+            "oms_relay_lag_seconds",
+            "Seconds from the OSS event to its confirmed record; resent: again 10 minutes later.",
+            ("origin",),
+            buckets=LAG_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self.lag = lru_cache(maxsize=2)(lags.labels)
+        self._calls = Histogram(
+            "oms_relay_call_seconds",
+            "Seconds per call, by service, operation and result.",
+            ("service", "operation", "result"),
+            buckets=CALL_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        self._call = lru_cache(maxsize=256)(self._calls.labels)
+        self._posted_as = lru_cache(maxsize=16)(self._posted.labels)
+        self._recorded_in = lru_cache(maxsize=16)(self._recorded.labels)
+        self._ended_as = lru_cache(maxsize=16)(self._ended.labels)
+
+    def posted(self, outcome: str, keys: int) -> None:
+        """Count keys by the outcome of their post."""
+        self._posted_as(outcome).inc(keys)
+
+    def recorded(self, folder: str, keys: int) -> None:
+        """Count keys whose record is confirmed."""
+        self._recorded_in(folder).inc(keys)
+
+    def ended(self, end: str) -> None:
+        """Count one message that left."""
+        self._ended_as(end).inc()
+
+    def renewed(self, result: str) -> None:
+        """Count one lease renewal."""
+        self._renewed.labels(result).inc()
+
+    def called(self, service: str, operation: str, result: str, seconds: float) -> None:
+        """Observe one call."""
+        self._call(service, operation, result).observe(seconds)
+
+    def breaker(self, service: str, state: str) -> None:
+        """Show the state of a breaker."""
+        self._breaker.labels(service).set({"closed": 0, "trial": 0.5, "open": 1}[state])
+
+
+def metrics_table() -> str:
+    """Render every metric of the relay as a Markdown table, for docs/metrics.md."""
+    metrics = Metrics(CollectorRegistry())
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for family in metrics.registry.collect():
+        # Only the collector itself knows the labels of a metric that was never touched.
+        collector = metrics.registry._names_to_collectors[family.name]  # noqa: SLF001  no public way
+        labels = ", ".join(f"`{label}`" for label in collector._labelnames) or "-"  # type: ignore[attr-defined]  # noqa: SLF001
+        name = family.name + ("_total" if family.type == "counter" else "")
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(rows) + "\n"
+
+
+def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
+    return Counter(f"oms_relay_{name}", text, labels, registry=registry)
+
+
+def _gauge(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(f"oms_relay_{name}", text, labels, registry=registry)

@@ -1,0 +1,110 @@
+"""Events for objects that have none: the relay takes them from the queue like any other."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
+from urllib.parse import quote
+
+import orjson
+
+from worker.errors import CallFailed, Failure
+from worker.operate.connect import Clients
+from worker.operate.log_bucket import side_by_side
+from worker.operate.reconcile import Finding
+from worker.outages.service import Pace
+from worker.settings import Settings
+
+SENDS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A finding, and the id of the message that was sent for it; empty if none was, `failure` may say why."""
+
+    finding: Finding
+    message_id: str = ""
+    failure: Failure | None = None
+
+
+class Announcer:
+    """Sends an event for each gap, at most so many a second; on a dry run for none."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        bucket: str,
+        per_second: float | None = None,
+        *,
+        is_dry_run: bool = False,
+    ) -> None:
+        self._clients = clients
+        self._bucket = bucket
+        self._is_dry_run = is_dry_run
+        self._pace = Pace(clients.clock, per_second)
+        self._at_once = min(SENDS_AT_ONCE, ceil(per_second or SENDS_AT_ONCE))
+
+    async def announced(self, findings: AsyncIterator[Finding]) -> AsyncIterator[Announced]:
+        """Yield all findings again, gaps once MNS has confirmed an event for them, a few at a time.
+
+        The first goes alone, so that a denied right is met once only. After a failure what else was sent is
+        yielded, then `CallFailed` is raised. A stop ends it soon, between two events.
+        """
+        gaps: list[Finding] = []
+        size = 1
+        async for finding in findings:
+            if self._clients.stop.is_set():
+                return
+            if self._is_dry_run or not finding.state.is_gap:
+                yield Announced(finding)
+                continue
+            gaps.append(finding)
+            if len(gaps) >= size:
+                async for each in self._sent(gaps):
+                    yield each
+                gaps, size = [], self._at_once
+        async for each in self._sent(gaps):
+            yield each
+
+    async def _sent(self, gaps: list[Finding]) -> AsyncIterator[Announced]:
+        failures = []
+        async for each in side_by_side(gaps, self._announce, self._at_once):
+            yield each
+            failures += [each.failure] if each.failure else []
+        if failures:
+            raise CallFailed(failures[0])
+
+    async def _announce(self, gap: Finding) -> Announced:
+        if not await self._clients.may_go(self._pace):
+            return Announced(gap)
+        body = event_body(self._clients.settings, self._bucket, gap.key, gap.changed_at)
+        try:
+            sent = await self._clients.patiently(lambda: self._clients.queue.send(body))
+        except CallFailed as failed:
+            return Announced(gap, failure=failed.failure)
+        return Announced(gap, sent)
+
+
+def event_body(settings: Settings, bucket: str, key: str, at: float) -> str:
+    """Return an event as OSS sends one for an object written at this time (epoch seconds).
+
+    The key stands in it as `RELAY_KEY_ENCODING` reads it. It has no request id, so that dedupe takes each
+    such message for an event of its own.
+    """
+    event = {
+        "eventName": "ObjectCreated:PutObject",
+        "eventSource": "acs:oss",
+        "eventTime": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+        "eventVersion": "1.0",
+        "oss": {
+            "bucket": {"name": bucket},
+            "object": {"key": quote(key) if settings.key_encoding == "url" else key},
+            "ossSchemaVersion": "1.0",
+            "ruleId": "oms-relay",
+        },
+        "region": settings.oss_region,
+    }
+    return base64.b64encode(orjson.dumps({"events": [event]})).decode()

@@ -1,0 +1,187 @@
+"""One dead letter: where it stands, what it tells, and the fingerprint of its error."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from worker.events.decode import decode
+from worker.events.envelope import raw_events
+from worker.events.event import Undecodable
+
+GROUP_HEX_DIGITS = 6
+
+_PLACE = re.compile(r"(dead_letter|archived)/([^/]+)/(\d{4}-\d\d-\d\d)/([^/]+)\.json")
+# What differs from one failure of a kind to the next: request ids, quoted text, hex ids and numbers.
+_VARIES = (
+    (re.compile(r" ?\(request [^)]*\)"), ""),
+    (re.compile(r"'(?:[^'\\]|\\.)*'(?:\.\.\.)?|\"(?:[^\"\\]|\\.)*\""), "'…'"),
+    (re.compile(r"\b[0-9A-Fa-f]{8}[0-9A-Fa-f-]*\b"), "…"),
+    (re.compile(r"\b\d+(?:\.\d+)?\b"), "#"),
+)
+# A status or an error code is no such number: it is the very kind of the failure.
+_CODE = re.compile(r"answered \d{3}(?: [\w.]+)?|\b[A-Z]+\.\d+\b")
+
+
+class Place(StrEnum):
+    """Where letters stand: waiting for an operator, or put aside. The value is the folder's name."""
+
+    DEAD = "dead_letter"
+    ARCHIVED = "archived"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Where one letter stands."""
+
+    place: Place
+    cause: str
+    day: str
+    message_id: str
+
+    @classmethod
+    def parse(cls, name: str) -> Ref | None:
+        """Read a name relative to the task's folder; None for an object that is no letter."""
+        match = _PLACE.fullmatch(name)
+        return cls(Place(match[1]), match[2], match[3], match[4]) if match else None
+
+    @property
+    def name(self) -> str:
+        """The object's name relative to the task's folder."""
+        return f"{self.place}/{self.cause}/{self.day}/{self.message_id}.json"
+
+    def at(self, place: Place) -> Ref:
+        """Return where the same letter stands in the other place."""
+        return Ref(place, self.cause, self.day, self.message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter and its whole story.
+
+    `body` is the original message text, None if the object is damaged; `error` then says how. `keys` are the
+    refused keys, or all of the body's. `redriven_as` is the id of the message that the letter was sent as,
+    `moved_at` the time it was archived, `reason` what the operator said; all three are empty before.
+    `stored` is the object as it was read, for it is moved with all it holds.
+    """
+
+    ref: Ref
+    error: str
+    body: str | None
+    keys: tuple[str, ...]
+    key_errors: Mapping[str, str]
+    attempts: int
+    worker: str
+    died_at: str
+    enqueued_at: str
+    redriven_as: str = ""
+    moved_at: str = ""
+    reason: str = ""
+    stored: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def parse(cls, ref: Ref, stored: bytes, last_modified: float) -> Letter:
+        """Read an object as `worker.flow.bury` wrote it; whatever it holds, the answer is a letter."""
+        try:
+            fields = json.loads(stored)
+            body = fields["body"]
+            rejected = {str(each["key"]): str(each["error"]) for each in fields.get("keys", ())}
+            moved = fields.get("moved") or {}
+            letter = cls(
+                ref=ref,
+                error=str(fields.get("error", "")),
+                body=body if isinstance(body, str) else None,
+                keys=tuple(rejected) or _keys(str(body)),
+                key_errors=rejected,
+                attempts=int(fields.get("attempts", 0)),
+                worker=str(fields.get("worker", "")),
+                died_at=str(fields.get("died_at") or _iso(last_modified)),
+                enqueued_at=str(fields.get("enqueued_at", "")),
+                redriven_as=str(moved.get("message_id", "")),
+                moved_at=str(moved.get("at", "")),
+                reason=str(moved.get("reason", "")),
+                stored=stored,
+            )
+            datetime.fromisoformat(letter.died_at)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            why = f"the letter is damaged ({type(error).__name__}: {error})"
+            return cls(ref, why, None, (), {}, 0, "", _iso(last_modified), "", stored=stored)
+        return letter
+
+    @property
+    def group(self) -> str:
+        """The fingerprint of cause and error: equal for failures of one kind."""
+        return fingerprint(self.ref.cause, self.error)
+
+    @property
+    def died_at_seconds(self) -> float:
+        """The time of death in seconds since the epoch."""
+        return datetime.fromisoformat(self.died_at).timestamp()
+
+    def moved(self, at: float, message_id: str = "", reason: str = "") -> bytes:
+        """Return the object as it stands after a move: all it held, and when, as what and why it moved."""
+        return self._with({"at": _iso(at), "message_id": message_id, "reason": reason})
+
+    def restored(self) -> bytes:
+        """Return the object as it was before it moved."""
+        return self._with(None)
+
+    def _with(self, story: Mapping[str, str] | None) -> bytes:
+        if self.body is None:
+            return self.stored
+        fields = {name: value for name, value in json.loads(self.stored).items() if name != "moved"}
+        return json.dumps(fields | ({"moved": story} if story else {}), indent=1).encode()
+
+    def content(self) -> Any:
+        """Return the events inside the body; where they cannot be read, the body with Base64 taken off."""
+        try:
+            return raw_events(self.body or "")
+        except Undecodable:
+            return _unwrapped(self.body or "")
+
+
+def kind(error: str) -> str:
+    """Return the error without what varies from one failure of its kind to the next."""
+    parts, at = [], 0
+    for match in _CODE.finditer(error):
+        parts += [_unvaried(error[at : match.start()]), match[0]]
+        at = match.end()
+    return "".join([*parts, _unvaried(error[at:])])
+
+
+def fingerprint(cause: str, error: str) -> str:
+    """Return six hex digits that are the same for every failure of one kind."""
+    digest = hashlib.sha256(f"{cause}\n{kind(error)}".encode("utf-8", "replace"))
+    return digest.hexdigest()[:GROUP_HEX_DIGITS]
+
+
+def _unvaried(text: str) -> str:
+    for pattern, instead in _VARIES:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def _keys(body: str) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(event.key for event in decode(body)))
+    except Undecodable:
+        return ()
+
+
+def _unwrapped(body: str) -> str:
+    try:
+        return b64decode(body.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return body
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

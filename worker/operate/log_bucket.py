@@ -1,0 +1,98 @@
+"""The log bucket as operators see it: what stands under `oms_source_record/<task id>/`, by relative names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from itertools import islice
+from typing import TypeVar
+
+from worker.clouds.oss import Stored
+from worker.clouds.oss_listing import Listed, Page
+from worker.flow.record import ROOT
+from worker.operate.connect import Clients
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Reads in flight at once: enough to be bound by OSS's latency no more, few enough to hold in memory.
+AT_ONCE = 32
+
+
+class LogBucket:
+    """Names are relative to the task's folder. Every method raises `CallFailed` once patience has run out."""
+
+    def __init__(self, clients: Clients) -> None:
+        self.task_id = clients.settings.sync_task.task_id
+        self.root = f"{ROOT}/{self.task_id}/"
+        self._clients = clients
+        self._bucket = clients.settings.log_bucket
+
+    async def get(self, name: str) -> Stored | None:
+        """Read an object; None if it is not there."""
+        return await self._clients.patiently(
+            lambda: self._clients.store.get(self._bucket, self.root + name)
+        )
+
+    async def put(self, name: str, body: bytes) -> None:
+        """Write a JSON object; returning means confirmed."""
+        await self._clients.patiently(
+            lambda: self._clients.store.put(
+                self._bucket, self.root + name, body, "application/json"
+            )
+        )
+
+    async def delete(self, name: str) -> None:
+        """Delete an object; one that is not there counts as deleted."""
+        await self._clients.patiently(
+            lambda: self._clients.store.delete(self._bucket, self.root + name)
+        )
+
+    async def pages(
+        self, prefix: str, *, delimiter: str = "", start_after: str = ""
+    ) -> AsyncIterator[Page]:
+        """List page by page, with names relative to the task's folder."""
+        listing = self._clients.store.list(
+            self._bucket,
+            self.root + prefix,
+            delimiter=delimiter,
+            start_after=self.root + start_after if start_after else "",
+            attempt=self._clients.patiently,
+        )
+        cut = len(self.root)
+        async for page in listing:
+            objects = tuple(
+                Listed(each.key[cut:], each.size, each.last_modified) for each in page.objects
+            )
+            yield Page(objects, tuple(each[cut:] for each in page.prefixes), page.next_token)
+
+    async def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders right under `prefix`, without it and without the slash."""
+        return [
+            name[len(prefix) : -1]
+            async for page in self.pages(prefix, delimiter="/")
+            for name in page.prefixes
+        ]
+
+
+async def side_by_side(
+    items: Iterable[T], work: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE
+) -> AsyncIterator[R]:
+    """Do `work` for each item, a few at once, and yield the results in order; holds one handful at a time.
+
+    A failure is raised after its whole handful has ended: nothing is cut short by its neighbour.
+    """
+    rest = iter(items)
+    while handful := list(islice(rest, at_once)):
+        tasks = [asyncio.ensure_future(work(item)) for item in handful]
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for failure in [task.exception() for task in tasks]:
+            if failure is not None:
+                raise failure
+        for task in tasks:
+            yield task.result()

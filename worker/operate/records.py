@@ -1,0 +1,238 @@
+"""What became of keys: the records of one key in either layout, and the keys that OMS refused.
+
+Names and bodies are those of `worker.flow.record` and its neighbour `record_log`. The function that Huawei's
+tutorial offers wrote empty objects under the same names: for those, name and time are the whole record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from worker.clouds.oss import Stored
+from worker.clouds.oss_listing import Listed
+from worker.errors import Outcome, RelayError
+from worker.flow.record import FAILED, SUCCESS, record_name
+from worker.operate.connect import Clients
+from worker.operate.log_bucket import LogBucket, side_by_side
+
+LOG = "log"
+HOUR_SECONDS = 3600.0
+DAY_SECONDS = 24 * HOUR_SECONDS
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class BadKey(RelayError):  # noqa: N818  the name says what it is
+    """The key cannot be the name of an object, so there is no record of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of one key. `name` is the object that holds it; `posted_at` is ISO 8601 or empty."""
+
+    key: str
+    outcome: str
+    name: str
+    posted_at: str
+    event_time: str = ""
+    etag: str = ""
+    message_id: str = ""
+    oms_request_id: str = ""
+    attempts: int = 0
+    reason: str = ""
+
+    @property
+    def posted_at_seconds(self) -> float:
+        """The time of the post in seconds since the epoch; 0 where it is not known."""
+        try:
+            return datetime.fromisoformat(self.posted_at).timestamp()
+        except ValueError:
+            return 0.0
+
+
+class RecordsOf:
+    """Reads the records of one relay. Every method raises `CallFailed` if OSS cannot be read."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._bucket = LogBucket(clients)
+        self._clock = clients.clock
+
+    async def of_key(self, key: str) -> list[Record]:
+        """Return the record objects of a key, newest first: at most one success and one failure.
+
+        Two reads, whatever the layout: successes stand there in layout `object`, failures in both. Raises
+        `BadKey` for what is no name of an object.
+        """
+        try:
+            names = {folder: self.name(folder, key) for folder in (SUCCESS, FAILED)}
+        except UnicodeEncodeError as error:
+            raise BadKey(f"{key!a} is not UTF-8 text, and names of objects are") from error
+        found = []
+        for folder, name in names.items():
+            stored = await self._bucket.get(name)
+            if stored is not None:
+                record = _record(self._bucket.root + name, stored, folder, key)
+                found += [record] if record.key == key else []
+        return sorted(found, key=lambda each: each.posted_at_seconds, reverse=True)
+
+    async def in_logs(
+        self, key: str, since: float | None = None, until: float | None = None
+    ) -> AsyncIterator[Record]:
+        """Yield the lines of layout `log` about a key, hour by hour; the last 24 hours unless told otherwise.
+
+        `since` and `until` are seconds since the epoch and choose log objects by the hour they were written
+        in. A log object holds at most 1,000 lines; a few are read at a time.
+        """
+        until = self._clock.wall() if until is None else until
+        since = until - DAY_SECONDS if since is None else since
+        try:
+            needle = orjson.dumps(key)
+        except TypeError as error:
+            raise BadKey(f"{key!a} is not UTF-8 text, and names of objects are") from error
+        async for page in self._log_pages(since, until):
+            async for found in side_by_side(page, lambda one: self._lines(one.key, needle, key)):
+                for record in found:
+                    yield record
+
+    async def accepted_in_logs(
+        self, since: float, until: float
+    ) -> AsyncIterator[tuple[float, list[str]]]:
+        """Yield each log object of layout `log`: when OSS wrote it, and the keys that OMS accepted in it.
+
+        Workers name log objects by their own clocks, so an hour before and after is read as well.
+        """
+
+        async def keys(listed: Listed) -> tuple[float, list[str]]:
+            stored = await self._bucket.get(listed.key)
+            lines = map(_fields, stored.body.split(b"\n") if stored else ())
+            found = [each["key"] for each in lines if each.get("outcome") == Outcome.ACCEPTED]
+            return listed.last_modified, [key for key in found if isinstance(key, str)]
+
+        async for page in self._log_pages(since - HOUR_SECONDS, until + HOUR_SECONDS):
+            async for found in side_by_side(page, keys):
+                yield found
+
+    async def written(self, folder: str, key_prefix: str = "") -> AsyncIterator[tuple[str, float]]:
+        """Yield the names of a folder of records and when OSS wrote them, in the order of the names.
+
+        A name is its key, but for a key too long to be one: see `has_hashed_name` and `of_long_key`.
+        """
+        cut = len(folder) + 1
+        async for page in self._bucket.pages(f"{folder}/{key_prefix}"):
+            for each in page.objects:
+                yield each.key[cut:], each.last_modified
+
+    async def of_long_key(self, folder: str, key: str) -> float:
+        """Return when OSS wrote the record of a key that is too long for a name; 0 if there is none."""
+        stored = await self._bucket.get(self.name(folder, key))
+        return stored.last_modified if stored else 0.0
+
+    def has_hashed_name(self, key: str) -> bool:
+        """Whether the key's record stands under a hash, because its own name would be too long."""
+        return not self.name(SUCCESS, key).endswith(key)
+
+    async def failed(
+        self, *, key_prefix: str = "", since: float | None = None, until: float | None = None
+    ) -> AsyncIterator[Record]:
+        """Yield the keys that OMS refused, in the order of their names, with the reason of each.
+
+        Long keys stand under a hash of theirs and come last.
+        """
+        folder = f"{FAILED}/"
+        async for page in self._bucket.pages(folder + key_prefix):
+            names = [each.key for each in page.objects]
+            async for record in self._failures(names, key_prefix, since, until):
+                yield record
+        if not key_prefix:
+            return
+        async for page in self._bucket.pages(folder, delimiter="/"):
+            names = [
+                each.key
+                for each in page.objects
+                if is_hash(each.key[len(folder) :]) and not each.key.startswith(folder + key_prefix)
+            ]
+            async for record in self._failures(names, key_prefix, since, until):
+                yield record
+
+    async def _failures(
+        self, names: list[str], key_prefix: str, since: float | None, until: float | None
+    ) -> AsyncIterator[Record]:
+        async for record in side_by_side(names, self._failure):
+            if record is None or not record.key.startswith(key_prefix):
+                continue
+            at = record.posted_at_seconds
+            if (since is None or at >= since) and (until is None or at <= until):
+                yield record
+
+    async def _failure(self, name: str) -> Record | None:
+        stored = await self._bucket.get(name)
+        if stored is None:
+            return None
+        return _record(self._bucket.root + name, stored, FAILED, name.removeprefix(f"{FAILED}/"))
+
+    async def _log_pages(self, since: float, until: float) -> AsyncIterator[list[Listed]]:
+        """Yield the log objects of these hours: their names are in the order of time."""
+        before, last = (
+            f"{LOG}/{datetime.fromtimestamp(max(0.0, at), UTC):%Y/%m/%d/%H}/"
+            for at in (since, until)
+        )
+        async for page in self._bucket.pages(f"{LOG}/", start_after=before):
+            found = [each for each in page.objects if each.key[: len(last)] <= last]
+            yield found
+            if len(found) < len(page.objects):
+                return
+
+    async def _lines(self, name: str, needle: bytes, key: str) -> list[Record]:
+        stored = await self._bucket.get(name)
+        lines = stored.body.split(b"\n") if stored and needle in stored.body else ()
+        records = (
+            _parsed(self._bucket.root + name, _fields(line)) for line in lines if needle in line
+        )
+        return [record for record in records if record.key == key]
+
+    def name(self, folder: str, key: str) -> str:
+        """Return where the record of a key stands, relative to the task's folder."""
+        return record_name(self._bucket.task_id, folder, key).removeprefix(self._bucket.root)
+
+
+def is_hash(name: str) -> bool:
+    """Whether a record's name may be the hash of a long key."""
+    return _HASH.fullmatch(name) is not None
+
+
+def _record(name: str, stored: Stored, folder: str, key: str) -> Record:
+    """Read a record object; an empty one, as the tutorial's function wrote, is told by its name and time."""
+    fields = _fields(stored.body)
+    if "key" in fields:
+        return _parsed(name, fields)
+    written = datetime.fromtimestamp(stored.last_modified, UTC).isoformat(timespec="milliseconds")
+    return Record(key, "accepted" if folder == SUCCESS else "rejected", name, written)
+
+
+def _parsed(name: str, fields: dict[str, Any]) -> Record:
+    texts = {
+        each: str(fields.get(each, ""))
+        for each in ("key", "outcome", "posted_at", "event_time", "etag", "message_id")
+    }
+    attempts = fields.get("attempts", 0)
+    return Record(
+        name=name,
+        **texts,
+        oms_request_id=str(fields.get("oms_request_id", "")),
+        attempts=attempts if isinstance(attempts, int) else 0,
+        reason=str(fields.get("reason", "")),
+    )
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

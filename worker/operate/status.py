@@ -1,0 +1,221 @@
+"""The state of the whole: queue, dead letters, task, workers; each is read even where another cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import aiohttp
+
+from worker.clouds.http import open_session
+from worker.clouds.mns import MnsClient
+from worker.errors import Blame, CallFailed, Failure
+from worker.events.event import Message
+from worker.observe.journal import hint
+from worker.operate.brought import Brought, brought
+from worker.operate.connect import Clients
+from worker.operate.doctor_task import counter
+from worker.operate.letters import Letters
+from worker.operate.workers import Rates, Sample, look, rates
+from worker.outages.breaker import PROBE_SECONDS_CREDENTIALS
+from worker.ports import TaskState
+
+T = TypeVar("T")
+
+DEAD_COUNT_MAX = 100_000
+RATE_SECONDS = 1.0
+# A message older than this share of the retention is about to be forgotten by MNS.
+RETENTION_SHARE_WARNING = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One queue. The counts are MNS's own, which lag; None where they are not to be believed.
+
+    `visible` is how many messages a peek showed, at most 16. The age is that of a peek.
+
+    `oldest_seconds` is the age of the oldest of up to 16 visible messages, None if none is visible: the
+    queue's oldest may be older. `retention_share` is that age as a share of the retention period.
+    """
+
+    name: str
+    active: int | None
+    inactive: int | None
+    delayed: int | None
+    retention_seconds: int
+    oldest_seconds: float | None
+    visible: int = 0
+
+    @property
+    def total(self) -> int | None:
+        """All messages of the queue; None where MNS does not count them."""
+        if self.active is None or self.inactive is None or self.delayed is None:
+            return None
+        return self.active + self.inactive + self.delayed
+
+    @property
+    def retention_share(self) -> float:
+        """How much of its life the oldest message has behind it, 0 to 1."""
+        return (self.oldest_seconds or 0.0) / self.retention_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """The OMS task and its counters of this month; `source_bucket` is empty where it does not tell."""
+
+    status: str
+    accepted: int
+    succeeded: int
+    failed: int
+    skipped: int
+    source_bucket: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker as it is now, and what moved since the last look."""
+
+    sample: Sample
+    rates: Rates | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything at one moment. A part that could not be read is None, and `errors` says why by its name.
+
+    `events` is None as well where the queue or the task could not be read. `is_log_source` says whether the
+    log bucket is what the task copies; None where that is not known.
+    """
+
+    at: float
+    queue: QueueStatus | None
+    dead_letter_queue: QueueStatus | None
+    dead_letters: Mapping[str, int] | None
+    task: TaskStatus | None
+    workers: tuple[WorkerStatus, ...]
+    errors: Mapping[str, str] = field(default_factory=dict)
+    events: Brought | None = None
+    is_log_source: bool | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every part could be read, each worker too."""
+        return not self.errors and not any(each.sample.error for each in self.workers)
+
+
+class StatusBoard:
+    """Looks again and again; rates are over the time since the look before."""
+
+    def __init__(self, clients: Clients, workers: Sequence[str] = ()) -> None:
+        self._clients = clients
+        self._workers = tuple(workers)
+        self._before: dict[str, Sample] = {}
+        self._refused: tuple[float, Failure] | None = None
+
+    async def look(self) -> Status:
+        """Read every part side by side. The first look watches the workers for a second, for their rates."""
+        errors: dict[str, str] = {}
+        clients = self._clients
+
+        async def part(name: str, read: Callable[[], Awaitable[T]]) -> T | None:
+            try:
+                return await read()
+            except CallFailed as failed:
+                errors[name] = f"{failed}. Next: {hint(failed.failure)}"
+                return None
+
+        async with asyncio.TaskGroup() as group:
+            queue = group.create_task(part("queue", self._queue), name="queue")
+            other = group.create_task(
+                part("dead_letter_queue", self._dead_letter_queue), name="dead-letter queue"
+            )
+            dead = group.create_task(part("dead_letters", self._dead_letters), name="dead letters")
+            task = group.create_task(part("task", self._task), name="task")
+            workers = group.create_task(self._look_at_workers(), name="workers")
+        seen, found = queue.result(), task.result()
+        source = found.source_bucket if found else ""
+        return Status(
+            clients.clock.wall(),
+            seen[0] if seen else None,
+            other.result(),
+            dead.result(),
+            found,
+            workers.result(),
+            errors,
+            brought(seen[1], source) if seen and found else None,
+            source == clients.settings.log_bucket if source else None,
+        )
+
+    async def _queue(self) -> tuple[QueueStatus, list[Message]]:
+        return await self._read_queue(self._clients.queue, self._clients.settings.mns_queue)
+
+    async def _dead_letter_queue(self) -> QueueStatus | None:
+        queue, name = self._clients.dead_letter_queue, self._clients.settings.mns_dead_letter_queue
+        if queue is None or name is None:
+            return None
+        return (await self._read_queue(queue, name))[0]
+
+    async def _read_queue(self, queue: MnsClient, name: str) -> tuple[QueueStatus, list[Message]]:
+        patiently, clock = self._clients.patiently, self._clients.clock
+        attributes = await patiently(queue.attributes)
+        messages = await patiently(queue.peek)
+        oldest_ms = min((each.enqueue_time_ms for each in messages), default=None)
+        counts = attributes.counts(len(messages))
+        active, inactive, delayed = counts or (None, None, None)
+        status = QueueStatus(
+            name,
+            active,
+            inactive,
+            delayed,
+            attributes.retention_seconds,
+            None if oldest_ms is None else max(0.0, clock.wall() - oldest_ms / 1000),
+            len(messages),
+        )
+        return status, messages
+
+    async def _dead_letters(self) -> dict[str, int]:
+        return await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX)
+
+    async def _task(self) -> TaskStatus:
+        # Huawei locks a key after five refusals in a row: looking on must not be what locks it (G5).
+        clock = self._clients.clock
+        if self._refused is not None and clock.monotonic() < self._refused[0]:
+            raise CallFailed(self._refused[1])
+        try:
+            return _task_status(await self._clients.patiently(self._clients.sink.show))
+        except CallFailed as failed:
+            if failed.failure.blame is Blame.CREDENTIALS:
+                self._refused = (clock.monotonic() + PROBE_SECONDS_CREDENTIALS, failed.failure)
+            raise
+
+    async def _look_at_workers(self) -> tuple[WorkerStatus, ...]:
+        clock = self._clients.clock
+        proxies = self._clients.settings.proxies
+        async with open_session(connections=16, total_seconds=10, proxies=proxies) as session:
+            if any(url not in self._before for url in self._workers):
+                await self._sample(session)
+                await clock.sleep(RATE_SECONDS)
+            before, now = self._before, await self._sample(session)
+        return tuple(WorkerStatus(now[url], rates(before[url], now[url])) for url in self._workers)
+
+    async def _sample(self, session: aiohttp.ClientSession) -> dict[str, Sample]:
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                url: group.create_task(look(session, url, self._clients.clock), name=f"look {url}")
+                for url in self._workers
+            }
+        self._before = {url: task.result() for url, task in tasks.items()}
+        return self._before
+
+
+def _task_status(state: TaskState) -> TaskStatus:
+    return TaskStatus(
+        state.status,
+        counter(state, "acceptance_request"),
+        counter(state, "success_object"),
+        counter(state, "failure_object"),
+        counter(state, "skip_object"),
+        state.source_bucket,
+    )

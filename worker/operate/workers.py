@@ -1,0 +1,128 @@
+"""What running workers say of themselves: `/readyz` and `/metrics` of their admin servers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
+
+from worker.clock import Clock
+from worker.clouds.http import one_line, proxy_of
+
+SECONDS_MAX = 5.0
+_FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a worker. `error` is set and the rest empty where it did not answer."""
+
+    url: str
+    at: float
+    error: str = ""
+    is_ready: bool = False
+    reasons: tuple[str, ...] = ()
+    services: Mapping[str, str] = field(default_factory=dict)
+    in_flight: int = 0
+    keys_waiting: float = 0.0
+    oldest_in_hand_seconds: float = 0.0
+    received: float = 0.0
+    done: float = 0.0
+    recorded: float = 0.0
+    dead: float = 0.0
+    lag_sum_seconds: float = 0.0
+    lag_count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What moved between two looks, by the second; `lag_seconds` is the mean from event to record."""
+
+    over_seconds: float
+    received: float
+    done: float
+    recorded: float
+    dead: float
+    lag_seconds: float | None
+
+
+async def look(session: aiohttp.ClientSession, url: str, clock: Clock) -> Sample:
+    """Ask a worker how it is; never raises, for a worker that does not answer is an answer too."""
+    base = url.rstrip("/")
+    try:
+        ready: dict[str, Any] = json.loads(await _text(session, f"{base}/readyz"))
+        metrics = _metrics(await _text(session, f"{base}/metrics"))
+        return _sample(url, clock.monotonic(), ready, metrics)
+    except _FAULTS as error:
+        return Sample(url, clock.monotonic(), _why(error))
+
+
+async def _text(session: aiohttp.ClientSession, url: str) -> str:
+    proxy = proxy_of(session, URL(url))
+    async with session.get(
+        url,
+        headers=proxy.headers_of_request(url) if proxy else None,
+        proxy_headers=proxy.headers if proxy else None,
+        timeout=aiohttp.ClientTimeout(total=SECONDS_MAX),
+        proxy=proxy.url if proxy else None,
+    ) as answer:
+        return await answer.text()
+
+
+def rates(before: Sample, now: Sample) -> Rates | None:
+    """Return what moved from one look to the next; None if one failed or the worker restarted between."""
+    seconds = now.at - before.at
+    if before.error or now.error or seconds <= 0 or now.received < before.received:
+        return None
+    lags = now.lag_count - before.lag_count
+    return Rates(
+        over_seconds=seconds,
+        received=(now.received - before.received) / seconds,
+        done=(now.done - before.done) / seconds,
+        recorded=(now.recorded - before.recorded) / seconds,
+        dead=(now.dead - before.dead) / seconds,
+        lag_seconds=(now.lag_sum_seconds - before.lag_sum_seconds) / lags if lags > 0 else None,
+    )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return os.strerror(error.os_error.errno)
+    return one_line(str(error)) or type(error).__name__
+
+
+def _sample(url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str, float]) -> Sample:
+    return Sample(
+        url,
+        at,
+        is_ready=ready["status"] == "ready",
+        reasons=tuple(map(str, ready["reasons"])),
+        services={str(name): str(state) for name, state in ready["services"].items()},
+        in_flight=int(ready["in_flight"]),
+        keys_waiting=metrics.get("keys_waiting", 0.0),
+        oldest_in_hand_seconds=metrics.get("oldest_in_hand_seconds", 0.0),
+        received=metrics.get("messages_received_total", 0.0),
+        done=metrics.get("messages_deleted_total", 0.0),
+        recorded=metrics.get("records_written_total", 0.0),
+        dead=metrics.get("messages_ended_total:dead_letter", 0.0),
+        lag_sum_seconds=metrics.get("lag_seconds_sum:live", 0.0),
+        lag_count=metrics.get("lag_seconds_count:live", 0.0),
+    )
+
+
+def _metrics(text: str) -> dict[str, float]:
+    """Sum the relay's samples over their labels; also, as `name:label`, by an end or an origin."""
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.name.removeprefix("oms_relay_")
+            labels = {sample.labels[each] for each in ("end", "origin") if each in sample.labels}
+            for each in (name, *(f"{name}:{label}" for label in labels)):
+                sums[each] = sums.get(each, 0.0) + sample.value
+    return sums

@@ -1,0 +1,152 @@
+"""One remote service as the verbs use it: limited, timed, retried, and behind its breaker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from worker.clock import Clock
+from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.observe.journal import Journal
+from worker.outages.breaker import Breaker, State
+from worker.outages.limit import AdaptiveLimit
+from worker.outages.retry import Retry
+
+T = TypeVar("T")
+
+# A call that has failed on trial lets others go first in the next one, so that one bad key or name cannot
+# keep a service that works for all others from being found to work.
+GIVE_WAY_SECONDS = 1.0
+GIVE_WAYS_MAX = 3
+
+
+class Pace:
+    """A fixed ceiling on calls per second, evenly spaced; None means no ceiling."""
+
+    def __init__(self, clock: Clock, calls_per_second: float | None) -> None:
+        self._clock = clock
+        self._gap_seconds = 1.0 / calls_per_second if calls_per_second else 0.0
+        self._next_at = 0.0
+
+    async def wait(self) -> None:
+        """Return when the next call may leave."""
+        if not self._gap_seconds:
+            return
+        now = self._clock.monotonic()
+        at = max(now, self._next_at)
+        self._next_at = at + self._gap_seconds
+        if at > now:
+            await self._clock.sleep(at - now)
+
+
+class Service:
+    """Calls to MNS, OSS or OMS go through `call`, and nowhere else is it decided whether to repeat one."""
+
+    def __init__(
+        self,
+        breaker: Breaker,
+        limit: AdaptiveLimit,
+        retry: Retry,
+        pace: Pace,
+        clock: Clock,
+        journal: Journal,
+    ) -> None:
+        self.breaker = breaker
+        self.limit = limit
+        self._retry = retry
+        self._pace = pace
+        self.clock = clock
+        self.journal = journal
+        self._held = 0
+
+    async def call(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what `attempt` returns, repeated while it fails in passing and the breaker is not open.
+
+        Raises the last `CallFailed`; with the breaker open, the failure that opened it, and nothing is sent.
+        """
+        return await self._retry.call(
+            lambda: self.once(operation, attempt), may_retry=lambda: not self.breaker.is_open
+        )
+
+    async def persist(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Like `call`, but a call on trial is held through failed trials until one succeeds or a stop comes.
+
+        Its messages stay in hand: released and received for every trial, they would burn a dequeue count
+        each time (G3). It is held no longer once another call has worked: then it is not the service.
+        """
+        # Where calls are held, more is received on trial only; this one may come too late for that trial.
+        is_on_trial = self.breaker.state is State.TRIAL or self._held > 0
+        began, failures = self.clock.monotonic(), 0
+        while True:
+            try:
+                return await self.call(operation, attempt)
+            except CallFailed as failed:
+                failures += not isinstance(failed, BreakerOpen)
+                is_alone = self.breaker.is_open and self.breaker.succeeded_at <= began
+                if not (is_on_trial and is_alone and await self._give_way(failures)):
+                    raise
+
+    async def _give_way(self, failures: int) -> bool:
+        """Wait for the next trial, and let others go first in it; return False if the relay stops."""
+        self._held += 1
+        try:
+            if not await self.breaker.next_trial():
+                return False
+            await self.clock.sleep(GIVE_WAY_SECONDS * min(failures, GIVE_WAYS_MAX))
+            return True
+        finally:
+            self._held -= 1
+
+    async def once(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Like `call`, without repeating: for callers that come back by themselves."""
+        self._refuse_if_open()
+        await self._pace.wait()
+        await self.limit.acquire()
+        started = self.clock.monotonic()
+        try:
+            # Another call may have opened the breaker while this one waited for its place.
+            self._refuse_if_open()
+            result = await attempt()
+        except CallFailed as failed:
+            self._learn_failure(operation, failed, started)
+            raise
+        else:
+            seconds = self.clock.monotonic() - started
+            self.limit.succeeded(seconds)
+            self.breaker.succeeded()
+            self.journal.called(self.breaker.service, operation, "ok", seconds)
+            return result
+        finally:
+            self.limit.release()
+
+    async def works(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> bool:
+        """Whether this call works now."""
+        try:
+            await self.once(operation, attempt)
+        except CallFailed:
+            return False
+        return True
+
+    def _learn_failure(self, operation: str, failed: CallFailed, started: float) -> None:
+        if isinstance(failed, BreakerOpen):
+            return
+        seconds = self.clock.monotonic() - started
+        self.journal.called(self.breaker.service, operation, failed.failure.blame, seconds)
+        if failed.failure.blame is Blame.PASSING:
+            self.limit.congested()
+        was_open = self.breaker.is_open
+        self.breaker.failed(failed.failure)
+        if self.breaker.is_open and not was_open:
+            self.limit.restart()
+
+    def _refuse_if_open(self) -> None:
+        if self.breaker.is_open:
+            raise BreakerOpen(self.breaker.failure or _not_probed(self.breaker.service))
+
+
+def _not_probed(service: str) -> Failure:
+    return Failure(service, "probe", Outcome.RETRY_LATER, Blame.PASSING, message="not probed yet")
+
+
+class BreakerOpen(CallFailed):
+    """Nothing was sent: the breaker is open, for the reason given."""

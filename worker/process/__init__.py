@@ -1,0 +1,1 @@
+"""One process: its start, its signals, its health, and how all parts are put together."""

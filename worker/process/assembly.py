@@ -1,0 +1,219 @@
+"""Puts the relay together, from ports: the same verbs for production, tests and simulations."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from worker.clock import Clock
+from worker.events.keys import KeyEncoding, KeyReader
+from worker.flow.bury import DeadLetters
+from worker.flow.dead_letter_queue import Undelivered
+from worker.flow.dedupe import Dedupe
+from worker.flow.delete import Deleter
+from worker.flow.flow import Flow
+from worker.flow.lease import Leases
+from worker.flow.post import Poster
+from worker.flow.receive import Receiver
+from worker.flow.record import Records, probe_name
+from worker.flow.record_log import LogRecords
+from worker.flow.relay import Capacity, Probe, Relay, Side
+from worker.flow.selection import Selection
+from worker.flow.source import Source
+from worker.flow.source_lookup import Looks
+from worker.observe.depth import Depth
+from worker.observe.journal import Journal
+from worker.outages.breaker import Breaker
+from worker.outages.limit import AdaptiveLimit
+from worker.outages.probes import Probes
+from worker.outages.retry import Backoff, Retry
+from worker.outages.service import Pace, Service
+from worker.ports import Queue, QueueView, Sink, Store
+
+POSTS_MAX = 128
+RECORDS_MAX = 128
+ACKNOWLEDGEMENTS_MAX = 64
+LEASES_MAX = 64
+VERDICTS_MAX = 100_000
+# MNS's own default, until the queue has told us.
+VISIBILITY_SECONDS_DEFAULT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world of one relay. `observed` is the queue once more, for its depth; None: not sampled."""
+
+    queue: Queue
+    sink: Sink
+    store: Store
+    clock: Clock
+    rng: random.Random
+    dead_letter_queue: Queue | None = None
+    observed: QueueView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the settings decide about one relay. `wait_seconds` is the length of a long poll."""
+
+    worker: str
+    task_id: str
+    log_bucket: str
+    capacity: Capacity
+    record_layout: str = "object"
+    key_encoding: KeyEncoding = "auto"
+    max_in_flight: int = 1000
+    max_deliveries: int = 20
+    oms_max_rps: float | None = None
+    wait_seconds: int = 15
+
+
+class Breakers(NamedTuple):
+    """The state of each service; `acks` is MNS as deletes find it."""
+
+    mns: Breaker
+    oss: Breaker
+    oms: Breaker
+    acks: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A relay ready to run, and the parts that the admin server looks at."""
+
+    relay: Relay
+    flow: Flow
+    breakers: Breakers
+
+
+def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
+    """Wire the six verbs. Nothing is sent before the relay runs."""
+    clock = ports.clock
+    names = ("mns", "oss", "oms", "mns-acks")
+    breakers = Breakers(*(Breaker(name, clock, journal) for name in names))
+    services = _services(ports, plan, breakers, journal)
+    leases = Leases(
+        _Leased(ports.queue, services.leases),
+        clock,
+        journal,
+        visibility_seconds=VISIBILITY_SECONDS_DEFAULT,
+        limit=plan.max_in_flight,
+    )
+    records = _records(ports, plan, services.records, journal)
+    dead_letters = DeadLetters(records, plan.worker, clock)
+    looks = Looks(ports.store, lambda: not breakers.oss.is_open, clock, journal)
+    journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
+    source = Source()
+    reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
+    poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
+    probes = Probes(clock, journal)
+
+    async def probe_store() -> None:
+        await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
+
+    flow = Flow(
+        receiver=Receiver(
+            ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
+        ),
+        selection=Selection(reader, plan.key_encoding, plan.log_bucket, source, journal),
+        dedupe=Dedupe(journal),
+        poster=poster,
+        records=records,
+        deleter=Deleter(ports.queue, services.acknowledgements, leases, clock, journal),
+        dead_letters=dead_letters,
+        leases=leases,
+        deliveries_max=plan.max_deliveries,
+        witnesses={
+            "oms": poster.takes_keys,
+            "oss": lambda: services.records.works("PutObject", probe_store),
+        },
+    )
+    probed: tuple[tuple[Breaker, Probe], ...] = (
+        (breakers.mns, lambda: probes.queue(ports.queue, leases.follow)),
+        (breakers.oss, probe_store),
+        (breakers.oms, lambda: probes.sink(ports.sink, source.learn, plan.log_bucket)),
+        (breakers.acks, lambda: probes.queue(ports.queue, leases.follow)),
+    )
+    sides = _sides(ports, breakers, dead_letters, leases, journal)
+    return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
+
+
+def _sides(
+    ports: Ports,
+    breakers: Breakers,
+    dead_letters: DeadLetters,
+    leases: Leases,
+    journal: Journal,
+) -> list[Side]:
+    sides: list[Side] = []
+    if ports.dead_letter_queue is not None:
+        common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
+        sides.append(Undelivered(*common, may_keep=lambda: not breakers.oss.is_open).run)
+    if ports.observed is not None:
+        depth = Depth(
+            ports.observed,
+            ports.clock,
+            ports.rng,
+            journal,
+            lambda: len(leases.in_hand),
+            leases.follow,
+            lambda: not breakers.mns.is_open,
+        )
+        sides.append(depth.run)
+    return sides
+
+
+class _Leased:
+    """The queue as leases see it: behind the breaker, so that refused credentials are not hammered (G5)."""
+
+    def __init__(self, queue: Queue, service: Service) -> None:
+        self._queue = queue
+        self._service = service
+
+    async def change_visibility(self, handle: str, seconds: int) -> str | None:
+        """Return the new handle; None if the lease is lost. Tried once: leases come back by themselves."""
+        return await self._service.once(
+            "ChangeMessageVisibility", lambda: self._queue.change_visibility(handle, seconds)
+        )
+
+
+def _records(ports: Ports, plan: Plan, service: Service, journal: Journal) -> Records:
+    common = (ports.store, service, plan.log_bucket, plan.task_id, ports.clock, journal)
+    if plan.record_layout == "object":
+        return Records(*common)
+    return LogRecords(*common, worker=plan.worker, linger_seconds=plan.capacity.linger_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    polls: Service
+    acknowledgements: Service
+    leases: Service
+    records: Service
+    posts: Service
+
+
+def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) -> _Services:
+    """Polls, acknowledgements and leases have a limit each, and acknowledgements a breaker of their own.
+
+    Polls are long by design; a delete that hangs must cost no lease, nor a stop the time to release all; and
+    where messages may be received but not deleted, receiving has to stop.
+    """
+    clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
+    mns, oss, oms, acks = breakers
+    polls = plan.capacity.polls
+
+    def service(
+        name: str, breaker: Breaker, limit: AdaptiveLimit, max_rps: float | None = None
+    ) -> Service:
+        journal.metrics.limit.labels(name).set_function(lambda: limit.limit)
+        return Service(breaker, limit, retry, Pace(clock, max_rps), clock, journal)
+
+    return _Services(
+        polls=service("polls", mns, AdaptiveLimit(polls, polls)),
+        acknowledgements=service("acknowledgements", acks, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
+        leases=service("leases", mns, AdaptiveLimit(LEASES_MAX, LEASES_MAX)),
+        records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
+        posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
+    )

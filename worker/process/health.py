@@ -1,0 +1,137 @@
+"""The admin server: `/healthz` (messages move), `/readyz` (the services work, else why not), `/metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from worker.errors import Fatal
+from worker.observe.journal import hint
+from worker.observe.metrics import Metrics
+from worker.process.assembly import Assembled
+
+# While all services work no chain of calls takes as long: each has a time-out and a bound on its tries.
+STUCK_SECONDS = 1800.0
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health:
+    """What the relay says about itself. Serves GET only, and nothing that is secret."""
+
+    def __init__(self, assembled: Assembled, metrics: Metrics, now: Callable[[], float]) -> None:
+        self._flow = assembled.flow
+        self._breakers = assembled.breakers
+        self._metrics = metrics
+        self._now = now
+        self._working_since: float | None = None
+        for breaker in self._breakers:
+            breaker.listeners.append(self._hear)
+        self._hear()
+
+    def _hear(self) -> None:
+        """Note since when no breaker has been open: in an outage messages stay in hand, however long."""
+        if not self._flow.receiver.is_open:
+            self._working_since = None
+        elif self._working_since is None:
+            self._working_since = self._now()
+
+    def reasons(self) -> list[str]:
+        """Return why the relay is not ready; an empty list means it is."""
+        reasons = (
+            ["stopping: what is in hand is being finished"]
+            if self._flow.receiver.is_stopping
+            else []
+        )
+        for breaker in self._breakers:
+            if breaker.is_open:
+                failure = breaker.failure
+                reasons.append(
+                    f"{failure}; {hint(failure)}"
+                    if failure
+                    else f"{breaker.service}: not probed yet"
+                )
+        return reasons
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Answer 200 as long as messages can move; 503 if something hangs that only a restart can free."""
+        stuck = self.stuck()
+        body = {"status": "stuck" if stuck else "ok", "reasons": stuck}
+        return web.json_response(body, status=503 if stuck else 200)
+
+    def stuck(self) -> list[str]:
+        """Return what has not moved for half an hour in which no service was known to be down."""
+        if self._working_since is None:
+            return []
+        now = self._now()
+        idle = now - self._flow.receiver.alive_at
+        waiting = min(self._oldest_seconds(), now - self._working_since)
+        stuck = []
+        if idle > STUCK_SECONDS and not self._flow.leases.in_hand:
+            stuck.append(f"no poll has begun for {idle:.0f} s: restart the relay")
+        if waiting > STUCK_SECONDS:
+            stuck.append(
+                f"a message has been in hand for {waiting:.0f} s in which all services worked: "
+                "restart the relay"
+            )
+        return stuck
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Answer 200 if messages are being taken, else 503 with the reasons."""
+        reasons = self.reasons()
+        body = {
+            "status": "not ready" if reasons else "ready",
+            "reasons": reasons,
+            "services": {breaker.service: str(breaker.state) for breaker in self._breakers},
+            "in_flight": len(self._flow.leases.in_hand),
+        }
+        return web.json_response(body, status=503 if reasons else 200)
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Answer with the metrics in Prometheus text form."""
+        self._sample()
+        return web.Response(
+            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE}
+        )
+
+    def _sample(self) -> None:
+        self._metrics.in_flight.set(len(self._flow.leases.in_hand))
+        self._metrics.oldest.set(self._oldest_seconds())
+        self._metrics.waiting.set(len(self._flow.dedupe))
+
+    def _oldest_seconds(self) -> float:
+        taken = [held.taken_at for held in self._flow.leases.in_hand.values()]
+        return self._now() - min(taken) if taken else 0.0
+
+
+@asynccontextmanager
+async def serving(health: Health, host: str, port: int) -> AsyncIterator[None]:
+    """Serve while the context lasts; port 0 serves nothing. Raises `Fatal` if the address is taken."""
+    if not port:
+        yield
+        return
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/healthz", health.healthz),
+            web.get("/readyz", health.readyz),
+            web.get("/metrics", health.metrics),
+        ]
+    )
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise Fatal(
+            f"the admin server cannot listen on {host}:{port} ({error.strerror or error}). "
+            "Nothing was received. "
+            "Stop whatever uses the port, or set RELAY_ADMIN_PORT (0 turns the server off)."
+        ) from error
+    try:
+        yield
+    finally:
+        await runner.cleanup()
