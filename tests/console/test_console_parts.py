@@ -20,7 +20,7 @@ from worker.console.guard import host_of
 from worker.console.sessions import ADDRESSES_MAX, ATTEMPTS_MAX, SESSIONS_MAX, Sessions
 from worker.console.survey import RUNNING_MAX, SURVEYS_MAX
 from worker.console.watch import Depth, oms_rates
-from worker.operate.letter import Place
+from worker.ledger.letter import Place
 
 CONSOLE = Path(words.__file__).parent
 TOKEN = "correct-horse-battery-staple"

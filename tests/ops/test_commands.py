@@ -17,7 +17,7 @@ from worker.cli import commands
 from worker.commands import frame
 from worker.commands.status import drawn
 from worker.commands.terminal import shown, span, time_shown
-from worker.flow.record import record_name
+from worker.ledger.names import record_name
 from worker.operate.status import QueueStatus, Status, WorkerStatus
 from worker.operate.workers import Rates, Sample
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.ops import DIED_AT, connected, message_id, put_letter, put_object
 from localcloud.cloud import LocalCloud
-from worker.operate.letter import Letter, Place, fingerprint, kind
+from worker.ledger.letter import Letter, Place, fingerprint, kind
 from worker.operate.letters import GROUPS_MAX, Letters, Wanted
 
 

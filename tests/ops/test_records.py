@@ -8,7 +8,8 @@ import pytest
 from harness.ops import ODD_KEYS, connected, objects, put_object
 from harness.relay import relaying
 from localcloud.cloud import LocalCloud
-from worker.operate.records import BadKey, Record, RecordsOf
+from worker.ledger.line import Record
+from worker.operate.records import BadKey, RecordsOf
 
 
 @pytest.fixture(autouse=True)

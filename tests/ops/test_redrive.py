@@ -16,8 +16,8 @@ from localcloud.identity import ALIBABA, Identity
 from worker.clock import SystemClock
 from worker.clouds.credentials import REFRESH_SECONDS
 from worker.errors import Blame, CallFailed
+from worker.ledger.letter import Place
 from worker.operate.connect import Clients
-from worker.operate.letter import Place
 from worker.operate.letters import EVERY, Letters, Wanted
 from worker.operate.records import RecordsOf
 from worker.operate.redrive import NO_LIMITS, Limits, Move, Moves, Outcome

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 
-import worker.flow.flow
 from worker import cli
 from worker.clouds.mns import MnsClient
 from worker.clouds.oms import OmsClient
 from worker.clouds.oss import OssClient
+from worker.flow import flow
 from worker.flow.dedupe import Dedupe
 
 KILLED = 137
@@ -26,7 +26,7 @@ Call = Callable[..., Any]
 # The verb of a point, what carries it out, and which calls count.
 VERBS: dict[str, tuple[Any, str, Callable[[tuple[Any, ...]], bool]]] = {
     "receive": (MnsClient, "receive", lambda _: True),
-    "decode": (worker.flow, "decode", lambda _: True),
+    "decode": (flow, "decode", lambda _: True),
     "dedupe": (Dedupe, "admit", lambda _: True),
     "post": (OmsClient, "post", lambda _: True),
     "record": (OssClient, "put", lambda given: "_object/" in given[2] or "/log/" in given[2]),

@@ -38,7 +38,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_a_signal_that_comes_before_the_relay_is_up_ends_it_well(number: int) -> None:
     ended = python(
         "import sys; sys.argv = ['oms-relay', 'run']; "
-        f"from worker import early; early.listen(); {kill(number)}"
+        f"from worker.process import early; early.listen(); {kill(number)}"
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
@@ -49,27 +49,29 @@ def test_a_signal_that_comes_while_another_command_is_loaded_does_not_count_as_d
 ) -> None:
     ended = python(
         "import sys; sys.argv = ['oms-relay', 'doctor']; "
-        f"from worker import early; early.listen(); {kill(number)}"
+        f"from worker.process import early; early.listen(); {kill(number)}"
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, "", "")
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_other_commands_die_of_a_signal_as_usual(number: int) -> None:
-    ended = python(f"from worker import early; early.listen(); early.let_go(); {kill(number)}")
+    ended = python(
+        f"from worker.process import early; early.listen(); early.let_go(); {kill(number)}"
+    )
     assert ended.returncode == -number
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_that_is_ignored_on_purpose_stays_so(number: int) -> None:
     ignore = f"import signal; signal.signal({number}, signal.SIG_IGN)"
-    ended = python(f"{ignore}; from worker import early; early.listen(); {kill(number)}")
+    ended = python(f"{ignore}; from worker.process import early; early.listen(); {kill(number)}")
     assert (ended.returncode, ended.stdout) == (0, "lived\n")
 
 
 def test_no_file_or_connection_gets_the_number_of_a_stream_that_is_closed() -> None:
     code = (
-        "import os; [os.close(each) for each in (0, 1, 2)]; from worker import early; "
+        "import os; [os.close(each) for each in (0, 1, 2)]; from worker.process import early; "
         "early.fill_gaps(); ends = os.pipe(); os._exit(0 if min(ends) > 2 else 1)"
     )
     assert python(code).returncode == 0
@@ -119,7 +121,7 @@ def test_signals_are_heard_before_anything_heavy_is_imported() -> None:
 def test_a_folder_for_many_processes_metrics_is_not_ours(folder: str) -> None:
     code = (
         "import worker.__main__; from prometheus_client import CollectorRegistry; "
-        "from worker.metrics import Metrics; Metrics(CollectorRegistry()).received.inc(); print('ok')"
+        "from worker.observe.metrics import Metrics; Metrics(CollectorRegistry()).received.inc(); print('ok')"
     )
     ended = python(code, PROMETHEUS_MULTIPROC_DIR=folder)
     assert (ended.returncode, ended.stdout) == (0, "ok\n"), ended.stderr

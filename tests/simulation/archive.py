@@ -11,7 +11,7 @@ from simulation.ledger import Ledger
 from simulation.queue import Stored
 from simulation.sink import Post
 from simulation.verdicts import Memory, lease_was_fair
-from worker.flow.record import ROOT
+from worker.ledger.names import ROOT
 from worker.process.assembly import RECORDS_MAX
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from worker.events.keys import readings
-from worker.flow.record import ROOT
+from worker.ledger.names import ROOT
 
 SOURCE_BUCKET = "photos"
 FOREIGN_BUCKET = "films"

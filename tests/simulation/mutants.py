@@ -12,7 +12,6 @@ from unittest import mock
 
 from simulation.mutants_of_life import LIFE_MUTANTS
 from worker.errors import Failure, Outcome
-from worker.flow.bury import Cause
 from worker.flow.dedupe import Change, Dedupe, Waiter
 from worker.flow.flow import Flow
 from worker.flow.lease import Held
@@ -20,6 +19,7 @@ from worker.flow.post import Poster, Verdict
 from worker.flow.record import Records
 from worker.flow.record_log import LogRecords
 from worker.flow.source import Source
+from worker.ledger.letter import Cause
 
 Mutant = Callable[[ExitStack], None]
 

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doubles.build import Heard, failure, message, service
-from doubles.clock import QuickClock
+from doubles.clock import EPOCH, QuickClock
 from doubles.vendors import ModelStore
 from worker.errors import Blame
-from worker.flow.bury import KEYS_SHOWN_MAX, Cause, DeadLetters, dead_letter_name
+from worker.flow.bury import DeadLetters
 from worker.flow.record import Records
+from worker.ledger.letter import KEYS_SHOWN_MAX, Cause, Ref
 
 
 class Bench:
@@ -69,8 +70,8 @@ async def test_keys_beyond_a_thousand_are_not_shown(bench: Bench) -> None:
 
 
 def test_a_listing_of_names_alone_gives_the_groups() -> None:
-    names = [dead_letter_name("task", cause, "2026-09-21", "M1") for cause in Cause]
-    assert [name.split("/")[3] for name in names] == [
+    names = [Ref.of_death(cause, EPOCH, "M1").name for cause in Cause]
+    assert [name.split("/")[1] for name in names] == [
         "undecodable",
         "rejected",
         "max-deliveries",

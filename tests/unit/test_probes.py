@@ -9,8 +9,8 @@ from doubles.clock import QuickClock
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.errors import Blame, CallFailed
 from worker.flow.lease import Leases
-from worker.flow.record import probe_name
 from worker.flow.source import Source
+from worker.ledger.names import probe_name
 from worker.outages.probes import Probes
 
 DENIED = failure(Blame.SERVICE, status=403, code="AccessDenied")

@@ -14,8 +14,9 @@ from doubles.hurry import hurried
 from doubles.vendors import ModelStore
 from worker.errors import Blame, Failure, Outcome
 from worker.flow.post import Verdict
-from worker.flow.record import NAME_BYTES_MAX, Records, lag, record_line, record_name
+from worker.flow.record import Records, lag, record_line
 from worker.flow.record_log import LINES_MAX, NAMES_MAX, GroupCommit, LogRecords
+from worker.ledger.names import NAME_BYTES_MAX, record_name
 
 PREFIX = "oms_source_record/task/success_object/"
 LATER = failure(message="later")

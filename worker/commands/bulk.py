@@ -11,8 +11,8 @@ import typer
 from worker.commands import frame, terminal
 from worker.commands.terminal import Rows, console, progress
 from worker.errors import CallFailed
+from worker.ledger.letter import Place
 from worker.operate.connect import Clients
-from worker.operate.letter import Place
 from worker.operate.letters import Group, Letters, Wanted
 from worker.operate.redrive import Limits, Move, Moves, Outcome
 

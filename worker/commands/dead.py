@@ -22,9 +22,8 @@ from worker.commands.options import (
     wanted_from,
 )
 from worker.commands.terminal import Rows, console, shown, time_shown
-from worker.flow.bury import Cause
+from worker.ledger.letter import Cause, Letter, Place
 from worker.operate.connect import Clients
-from worker.operate.letter import Letter, Place
 from worker.operate.letters import Group, Letters
 
 

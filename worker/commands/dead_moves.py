@@ -21,7 +21,7 @@ from worker.commands.options import (
     YesOption,
     wanted_from,
 )
-from worker.operate.letter import Place
+from worker.ledger.letter import Place
 from worker.operate.redrive import Limits
 
 

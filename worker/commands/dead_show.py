@@ -12,7 +12,7 @@ from worker.commands import frame, terminal
 from worker.commands.dead import as_object, next_verb
 from worker.commands.options import JsonOption
 from worker.commands.terminal import console, shown, time_shown
-from worker.operate.letter import Letter, Place
+from worker.ledger.letter import Letter, Place
 from worker.operate.letters import Letters
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.commands import frame
-from worker.flow.bury import Cause
+from worker.ledger.letter import Cause
 from worker.operate.letters import Wanted
 
 CauseOption = Annotated[Cause | None, typer.Option("--cause", help="Only letters of this cause.")]

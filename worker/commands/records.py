@@ -19,8 +19,9 @@ from worker.commands.options import (
     check_text,
 )
 from worker.commands.terminal import Rows, console, shown, time_shown
+from worker.ledger.line import Record
 from worker.operate.connect import Clients
-from worker.operate.records import Record, RecordsOf
+from worker.operate.records import RecordsOf
 
 
 def find(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from worker.clock import Clock
-from worker.operate.letter import Letter, Place, Ref
+from worker.ledger.letter import Letter, Place, Ref
 from worker.operate.letters import Letters, Wanted
 
 ITEMS_MAX = 50

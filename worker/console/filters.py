@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
-from worker.operate.letter import Place
+from worker.ledger.letter import Place
 from worker.operate.letters import Wanted
 from worker.operate.parse_time import moment
 

@@ -14,10 +14,10 @@ from worker.console.frame import Refused
 from worker.console.operations import Action
 from worker.console.survey import Survey
 from worker.console.words import Words
-from worker.flow.bury import Cause
-from worker.operate.letter import Letter, Place, Ref
+from worker.ledger.letter import Cause, Letter, Place, Ref
+from worker.ledger.line import Record
 from worker.operate.log_bucket import side_by_side
-from worker.operate.records import BadKey, Record, RecordsOf
+from worker.operate.records import BadKey, RecordsOf
 
 KEYS_SHOWN_MAX = 200
 KEYS_LOOKED_UP_MAX = 5

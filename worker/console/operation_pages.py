@@ -12,7 +12,7 @@ from worker.console.filters import IDS_MAX, BadFilter, Filter
 from worker.console.frame import VISIT, Refused, see_other
 from worker.console.operations import Action, Busy, Operation, Order, State
 from worker.console.words import Words
-from worker.operate.letter import Place, Ref
+from worker.ledger.letter import Place, Ref
 from worker.operate.redrive import Limits, Outcome
 
 CANARY = 5

@@ -12,9 +12,9 @@ import structlog
 
 from worker.console.filters import Filter
 from worker.errors import CallFailed, RelayError
+from worker.ledger.letter import Place
 from worker.observe.journal import bounded
 from worker.operate.connect import Clients
-from worker.operate.letter import Place
 from worker.operate.letters import Wanted
 from worker.operate.redrive import Limits, Move, Moves, Outcome
 

@@ -17,9 +17,10 @@ from worker.console.filters import TEXT_CHARS_MAX
 from worker.console.frame import LANGUAGE_COOKIE, VISIT, Refused, see_other
 from worker.console.overview import overview
 from worker.console.words import LANGUAGES
-from worker.operate.letter import Place
+from worker.ledger.letter import Place
+from worker.ledger.line import Record
 from worker.operate.letters import Wanted
-from worker.operate.records import BadKey, Record, RecordsOf
+from worker.operate.records import BadKey, RecordsOf
 
 NAME_CHARS_MAX = 60
 RECORDS_MAX = 100

@@ -6,27 +6,14 @@ A listing of `oms_source_record/<task id>/dead_letter/<cause>/<day>/<message id>
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from enum import StrEnum
 
 from worker.clock import Clock
 from worker.errors import Failure
 from worker.events.event import Message
-from worker.flow.record import ROOT, Records
-
-KEYS_SHOWN_MAX = 1000
-
-
-class Cause(StrEnum):
-    """Why a message became a dead letter."""
-
-    UNDECODABLE = "undecodable"
-    REJECTED = "rejected"
-    MAX_DELIVERIES = "max-deliveries"
-    UNROUTED = "unrouted"
-    RECEIVE_LIMIT = "receive-limit"
+from worker.flow.record import Records
+from worker.ledger.letter import KEYS_SHOWN_MAX, Cause, Ref, letter_of
+from worker.ledger.names import task_folder
 
 
 class DeadLetters:
@@ -48,34 +35,15 @@ class DeadLetters:
 
         `rejected` has the keys that OMS refused, and why.
         """
-        now = datetime.fromtimestamp(self._clock.wall(), UTC)
-        letter = {
-            "cause": str(cause),
-            "error": error,
-            "keys": [{"key": key, "error": str(why)} for key, why in rejected[:KEYS_SHOWN_MAX]],
-            "message_id": message.message_id,
-            "attempts": message.dequeue_count,
-            "worker": self._worker,
-            "died_at": now.isoformat(timespec="milliseconds"),
-            "enqueued_at": _iso(message.enqueue_time_ms),
-            "body": message.body,
-        }
-        name = dead_letter_name(
-            self._records.task_id, cause, now.date().isoformat(), message.message_id
+        now = self._clock.wall()
+        ref = Ref.of_death(cause, now, message.message_id)
+        body = letter_of(
+            message,
+            cause,
+            error,
+            [(key, str(why)) for key, why in rejected[:KEYS_SHOWN_MAX]],
+            worker=self._worker,
+            died_at=now,
         )
-        # Escaped to ASCII, so that a body of any characters, lone surrogates too, survives byte for byte.
-        body = json.dumps(letter, indent=1).encode()
+        name = task_folder(self._records.task_id) + ref.name
         return await self._records.put(name, body, "application/json")
-
-
-def dead_letter_name(task_id: str, cause: str, day: str, message_id: str) -> str:
-    """Return where a dead letter stands."""
-    return f"{ROOT}/{task_id}/dead_letter/{cause}/{day}/{message_id}.json"
-
-
-def _iso(milliseconds: int) -> str:
-    try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
-    except (OverflowError, OSError, ValueError):
-        # A time beyond the calendar must not cost the letter; the number itself is what MNS said.
-        return str(milliseconds)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from worker.clock import Clock
 from worker.errors import CallFailed
 from worker.events.event import Message
-from worker.flow.bury import Cause, DeadLetters
+from worker.flow.bury import DeadLetters
+from worker.ledger.letter import Cause
 from worker.observe.journal import Journal, Story, hint
 from worker.ports import Queue
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from worker.errors import Blame, Failure
 from worker.events.decode import decode
 from worker.events.event import ObjectEvent, Undecodable
-from worker.flow.bury import Cause, DeadLetters
+from worker.flow.bury import DeadLetters
 from worker.flow.dedupe import Change, Dedupe
 from worker.flow.delete import Deleter
 from worker.flow.lease import Held, Leases
@@ -17,6 +17,7 @@ from worker.flow.post import Poster
 from worker.flow.receive import Receiver
 from worker.flow.record import Records
 from worker.flow.selection import Selected, Selection, is_resolved
+from worker.ledger.letter import Cause
 from worker.observe.trace import Verb
 
 # Asks a service for what it did before, and says whether it did it again: then one item's failure is its own.

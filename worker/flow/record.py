@@ -7,25 +7,19 @@ Layout `object`, here, writes one small object per key, as the documented functi
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from typing import NamedTuple
-
-import orjson
 
 from worker.clock import Clock
 from worker.errors import CallFailed, Failure, Outcome
 from worker.flow.post import Verdict
+from worker.ledger.line import line_of
+from worker.ledger.names import FAILED, SUCCESS, record_name
 from worker.observe.journal import Journal
 from worker.outages.service import Service
 from worker.ports import Store
 
-ROOT = "oms_source_record"
-NAME_BYTES_MAX = 1023
-SUCCESS = "success_object"
-FAILED = "failed_object"
 RESENT_SECONDS = 600.0
 
 
@@ -36,39 +30,20 @@ class Lag(NamedTuple):
     origin: str
 
 
-def record_name(task_id: str, folder: str, key: str) -> str:
-    """Return where the record of a key stands; a name beyond 1023 bytes ends in the key's SHA-256 instead."""
-    name = f"{ROOT}/{task_id}/{folder}/{key}"
-    if len(name.encode()) <= NAME_BYTES_MAX:
-        return name
-    return f"{ROOT}/{task_id}/{folder}/{hashlib.sha256(key.encode()).hexdigest()}"
-
-
-def probe_name(task_id: str) -> str:
-    """Return the one object that all relays of a task write to see whether records can be written."""
-    return f"{ROOT}/{task_id}/probe/relay.json"
-
-
 def record_line(verdict: Verdict) -> bytes:
-    """Return the record as one line of JSON, without its line break."""
+    """Return the record of a verdict as one line of JSON, without its line break."""
     waiter, failure = verdict.change.newest, verdict.failure
-    fields = {
-        "key": verdict.change.key,
-        "event_time": waiter.event.time,
-        "etag": waiter.event.etag,
-        "message_id": waiter.held.message.message_id,
-        "oms_request_id": verdict.request_id,
-        "posted_at": _moment(verdict.posted_at),
-        "attempts": verdict.attempts,
-        "outcome": verdict.outcome,
-        "reason": str(failure) if failure else "",
-    }
-    return orjson.dumps(fields)
-
-
-@lru_cache(maxsize=256)  # the keys of a post have it in common
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return line_of(
+        key=verdict.change.key,
+        event_time=waiter.event.time,
+        etag=waiter.event.etag,
+        message_id=waiter.held.message.message_id,
+        oms_request_id=verdict.request_id,
+        posted_at=verdict.posted_at,
+        attempts=verdict.attempts,
+        outcome=verdict.outcome,
+        reason=str(failure) if failure else "",
+    )
 
 
 class Records:

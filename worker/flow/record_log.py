@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from itertools import count, islice
 
 from worker.clock import Clock, is_set_within
 from worker.errors import Blame, Failure, Outcome
 from worker.flow.post import Verdict
-from worker.flow.record import FAILED, ROOT, SUCCESS, Records, record_line
+from worker.flow.record import Records, record_line
+from worker.ledger.names import FAILED, SUCCESS, log_name
 from worker.observe.journal import Journal
 from worker.outages.service import Service
 from worker.ports import NAME_TAKEN, Store
@@ -73,10 +73,9 @@ class LogRecords(Records):
                 return verdict.failure
 
     async def _write_log(self, lines: bytes) -> Failure | None:
-        hour = datetime.fromtimestamp(self._clock.wall(), UTC).strftime("%Y/%m/%d/%H")
-        failure = None
+        failure, now = None, self._clock.wall()
         for number in islice(self._numbers, NAMES_MAX):
-            name = f"{ROOT}/{self.task_id}/log/{hour}/{self._worker}-{number}.jsonl"
+            name = log_name(self.task_id, now, self._worker, number)
             failure = await self.put(name, lines, "application/x-ndjson", may_replace=False)
             # Taken: by a worker of the same name, or by this very write, whose answer was lost.
             if failure is None or failure.code != NAME_TAKEN:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from worker.events.event import ObjectEvent
 from worker.events.keys import KeyEncoding, KeyReader, readings
-from worker.flow.record import ROOT
 from worker.flow.source import Source
+from worker.ledger.names import ROOT
 from worker.observe.journal import Journal
 
 

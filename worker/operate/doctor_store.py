@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from worker.flow.record import ROOT
+from worker.ledger.names import ROOT
 from worker.operate.examiner import Examiner, always
 from worker.operate.verdict import Check, Verdict
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from worker.advice.remedy import REMEDIES, remedy
 from worker.advice.rights import action as action_of
 from worker.errors import Blame, Failure
-from worker.flow.record import ROOT
+from worker.ledger.names import ROOT
 from worker.settings import Settings
 
 _AGAIN = "it passes by itself: try again in a while"

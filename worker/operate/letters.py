@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from worker.clouds.oss_listing import Listed
+from worker.ledger.letter import Letter, Place, Ref
 from worker.operate.connect import Clients
-from worker.operate.letter import Letter, Place, Ref
 from worker.operate.log_bucket import LogBucket, side_by_side
 
 GROUPS_MAX = 1000

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from worker.clouds.oss import Stored
 from worker.clouds.oss_listing import Listed, Page
-from worker.flow.record import ROOT
+from worker.ledger.names import ROOT
 from worker.operate.connect import Clients
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from worker.errors import Blame, CallFailed, RelayError
-from worker.flow.record import FAILED, ROOT, SUCCESS
+from worker.ledger.names import FAILED, ROOT, SUCCESS, is_hash
 from worker.operate.connect import Clients
-from worker.operate.records import RecordsOf, is_hash
+from worker.operate.records import RecordsOf
 from worker.operate.sorted_names import SortedNames, laid_side_by_side
 
 

@@ -1,59 +1,28 @@
 """What became of keys: the records of one key in either layout, and the keys that OMS refused.
 
-Names and bodies are those of `worker.flow.record` and its neighbour `record_log`. The function that Huawei's
-tutorial offers wrote empty objects under the same names: for those, name and time are the whole record.
+Names and bodies are those of `worker.ledger`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
 from worker.clouds.oss import Stored
 from worker.clouds.oss_listing import Listed
 from worker.errors import Outcome, RelayError
-from worker.flow.record import FAILED, SUCCESS, record_name
+from worker.ledger.line import Record, fields_of
+from worker.ledger.names import FAILED, LOG, SUCCESS, is_hash, log_hour, record_name
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import LogBucket, side_by_side
 
-LOG = "log"
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
-
-_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class BadKey(RelayError):  # noqa: N818  the name says what it is
     """The key cannot be the name of an object, so there is no record of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record of one key. `name` is the object that holds it; `posted_at` is ISO 8601 or empty."""
-
-    key: str
-    outcome: str
-    name: str
-    posted_at: str
-    event_time: str = ""
-    etag: str = ""
-    message_id: str = ""
-    oms_request_id: str = ""
-    attempts: int = 0
-    reason: str = ""
-
-    @property
-    def posted_at_seconds(self) -> float:
-        """The time of the post in seconds since the epoch; 0 where it is not known."""
-        try:
-            return datetime.fromisoformat(self.posted_at).timestamp()
-        except ValueError:
-            return 0.0
 
 
 class RecordsOf:
@@ -77,7 +46,7 @@ class RecordsOf:
         for folder, name in names.items():
             stored = await self._bucket.get(name)
             if stored is not None:
-                record = _record(self._bucket.root + name, stored, folder, key)
+                record = self._record(name, stored, folder, key)
                 found += [record] if record.key == key else []
         return sorted(found, key=lambda each: each.posted_at_seconds, reverse=True)
 
@@ -110,7 +79,7 @@ class RecordsOf:
 
         async def keys(listed: Listed) -> tuple[float, list[str]]:
             stored = await self._bucket.get(listed.key)
-            lines = map(_fields, stored.body.split(b"\n") if stored else ())
+            lines = map(fields_of, stored.body.split(b"\n") if stored else ())
             found = [each["key"] for each in lines if each.get("outcome") == Outcome.ACCEPTED]
             return listed.last_modified, [key for key in found if isinstance(key, str)]
 
@@ -174,14 +143,20 @@ class RecordsOf:
         stored = await self._bucket.get(name)
         if stored is None:
             return None
-        return _record(self._bucket.root + name, stored, FAILED, name.removeprefix(f"{FAILED}/"))
+        return self._record(name, stored, FAILED, name.removeprefix(f"{FAILED}/"))
+
+    def _record(self, name: str, stored: Stored, folder: str, key: str) -> Record:
+        return Record.of_object(
+            self._bucket.root + name,
+            stored.body,
+            key=key,
+            is_success=folder == SUCCESS,
+            written_at=stored.last_modified,
+        )
 
     async def _log_pages(self, since: float, until: float) -> AsyncIterator[list[Listed]]:
         """Yield the log objects of these hours: their names are in the order of time."""
-        before, last = (
-            f"{LOG}/{datetime.fromtimestamp(max(0.0, at), UTC):%Y/%m/%d/%H}/"
-            for at in (since, until)
-        )
+        before, last = (log_hour(max(0.0, at)) for at in (since, until))
         async for page in self._bucket.pages(f"{LOG}/", start_after=before):
             found = [each for each in page.objects if each.key[: len(last)] <= last]
             yield found
@@ -192,47 +167,10 @@ class RecordsOf:
         stored = await self._bucket.get(name)
         lines = stored.body.split(b"\n") if stored and needle in stored.body else ()
         records = (
-            _parsed(self._bucket.root + name, _fields(line)) for line in lines if needle in line
+            Record.of_line(self._bucket.root + name, line) for line in lines if needle in line
         )
         return [record for record in records if record.key == key]
 
     def name(self, folder: str, key: str) -> str:
         """Return where the record of a key stands, relative to the task's folder."""
         return record_name(self._bucket.task_id, folder, key).removeprefix(self._bucket.root)
-
-
-def is_hash(name: str) -> bool:
-    """Whether a record's name may be the hash of a long key."""
-    return _HASH.fullmatch(name) is not None
-
-
-def _record(name: str, stored: Stored, folder: str, key: str) -> Record:
-    """Read a record object; an empty one, as the tutorial's function wrote, is told by its name and time."""
-    fields = _fields(stored.body)
-    if "key" in fields:
-        return _parsed(name, fields)
-    written = datetime.fromtimestamp(stored.last_modified, UTC).isoformat(timespec="milliseconds")
-    return Record(key, "accepted" if folder == SUCCESS else "rejected", name, written)
-
-
-def _parsed(name: str, fields: dict[str, Any]) -> Record:
-    texts = {
-        each: str(fields.get(each, ""))
-        for each in ("key", "outcome", "posted_at", "event_time", "etag", "message_id")
-    }
-    attempts = fields.get("attempts", 0)
-    return Record(
-        name=name,
-        **texts,
-        oms_request_id=str(fields.get("oms_request_id", "")),
-        attempts=attempts if isinstance(attempts, int) else 0,
-        reason=str(fields.get("reason", "")),
-    )
-
-
-def _fields(line: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -17,9 +17,9 @@ from enum import StrEnum
 from math import ceil
 
 from worker.errors import Blame, CallFailed, Failure
-from worker.flow.record import FAILED, record_name
+from worker.ledger.letter import Letter, Place
+from worker.ledger.names import FAILED, record_name
 from worker.operate.connect import Clients
-from worker.operate.letter import Letter, Place
 from worker.operate.letters import EVERY, Letters, Wanted
 from worker.operate.log_bucket import side_by_side
 from worker.outages.service import Pace

@@ -16,12 +16,13 @@ from worker.flow.flow import Flow
 from worker.flow.lease import Leases
 from worker.flow.post import Poster
 from worker.flow.receive import Receiver
-from worker.flow.record import Records, probe_name
+from worker.flow.record import Records
 from worker.flow.record_log import LogRecords
 from worker.flow.relay import Capacity, Probe, Relay, Side
 from worker.flow.selection import Selection
 from worker.flow.source import Source
 from worker.flow.source_lookup import Looks
+from worker.ledger.names import probe_name
 from worker.observe.depth import Depth
 from worker.observe.journal import Journal
 from worker.outages.breaker import Breaker

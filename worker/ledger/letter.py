@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,9 +15,10 @@ from typing import Any
 
 from worker.events.decode import decode
 from worker.events.envelope import raw_events
-from worker.events.event import Undecodable
+from worker.events.event import Message, Undecodable
 
 GROUP_HEX_DIGITS = 6
+KEYS_SHOWN_MAX = 1000
 
 _PLACE = re.compile(r"(dead_letter|archived)/([^/]+)/(\d{4}-\d\d-\d\d)/([^/]+)\.json")
 # What differs from one failure of a kind to the next: request ids, quoted text, hex ids and numbers.
@@ -29,6 +30,16 @@ _VARIES = (
 )
 # A status or an error code is no such number: it is the very kind of the failure.
 _CODE = re.compile(r"answered \d{3}(?: [\w.]+)?|\b[A-Z]+\.\d+\b")
+
+
+class Cause(StrEnum):
+    """Why a message became a dead letter."""
+
+    UNDECODABLE = "undecodable"
+    REJECTED = "rejected"
+    MAX_DELIVERIES = "max-deliveries"
+    UNROUTED = "unrouted"
+    RECEIVE_LIMIT = "receive-limit"
 
 
 class Place(StrEnum):
@@ -52,6 +63,11 @@ class Ref:
         """Read a name relative to the task's folder; None for an object that is no letter."""
         match = _PLACE.fullmatch(name)
         return cls(Place(match[1]), match[2], match[3], match[4]) if match else None
+
+    @classmethod
+    def of_death(cls, cause: Cause, at: float, message_id: str) -> Ref:
+        """Return where the letter of a message stands that died at this time (epoch seconds)."""
+        return cls(Place.DEAD, cause, _iso(at)[:10], message_id)
 
     @property
     def name(self) -> str:
@@ -89,7 +105,7 @@ class Letter:
 
     @classmethod
     def parse(cls, ref: Ref, stored: bytes, last_modified: float) -> Letter:
-        """Read an object as `worker.flow.bury` wrote it; whatever it holds, the answer is a letter."""
+        """Read an object as `letter_of` made it; whatever it holds, the answer is a letter."""
         try:
             fields = json.loads(stored)
             body = fields["body"]
@@ -148,6 +164,34 @@ class Letter:
             return _unwrapped(self.body or "")
 
 
+def letter_of(
+    message: Message,
+    cause: Cause,
+    error: str,
+    rejected: Sequence[tuple[str, str]],
+    *,
+    worker: str,
+    died_at: float,
+) -> bytes:
+    """Return the object of a dead letter: the message with its whole story.
+
+    `rejected` has the keys that OMS refused, and why.
+    """
+    fields = {
+        "cause": str(cause),
+        "error": error,
+        "keys": [{"key": key, "error": why} for key, why in rejected],
+        "message_id": message.message_id,
+        "attempts": message.dequeue_count,
+        "worker": worker,
+        "died_at": _iso(died_at),
+        "enqueued_at": _enqueued_at(message.enqueue_time_ms),
+        "body": message.body,
+    }
+    # Escaped to ASCII, so that a body of any characters, lone surrogates too, survives byte for byte.
+    return json.dumps(fields, indent=1).encode()
+
+
 def kind(error: str) -> str:
     """Return the error without what varies from one failure of its kind to the next."""
     parts, at = [], 0
@@ -185,3 +229,11 @@ def _unwrapped(body: str) -> str:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _enqueued_at(milliseconds: int) -> str:
+    try:
+        return _iso(milliseconds / 1000)
+    except (OverflowError, OSError, ValueError):
+        # A time beyond the calendar must not cost the letter; the number itself is what MNS said.
+        return str(milliseconds)

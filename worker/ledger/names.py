@@ -1,0 +1,51 @@
+"""Names in the log bucket. All stand under `oms_source_record/<task id>/`.
+
+A relative name is one without that folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime
+
+ROOT = "oms_source_record"
+NAME_BYTES_MAX = 1023
+SUCCESS = "success_object"
+FAILED = "failed_object"
+LOG = "log"
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def task_folder(task_id: str) -> str:
+    """Return the folder of a task, with its slash."""
+    return f"{ROOT}/{task_id}/"
+
+
+def record_name(task_id: str, folder: str, key: str) -> str:
+    """Return where the record of a key stands; a name beyond 1023 bytes ends in the key's SHA-256 instead."""
+    name = f"{ROOT}/{task_id}/{folder}/{key}"
+    if len(name.encode()) <= NAME_BYTES_MAX:
+        return name
+    return f"{ROOT}/{task_id}/{folder}/{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def is_hash(name: str) -> bool:
+    """Whether the last part of a record's name may be the hash of a long key."""
+    return _HASH.fullmatch(name) is not None
+
+
+def log_hour(at: float) -> str:
+    """Return the relative name of the folder of layout `log` for the hour of this time (epoch seconds)."""
+    return f"{LOG}/{datetime.fromtimestamp(at, UTC):%Y/%m/%d/%H}/"
+
+
+def log_name(task_id: str, at: float, worker: str, number: int) -> str:
+    """Return where a log object stands that a worker writes at this time."""
+    return f"{ROOT}/{task_id}/{log_hour(at)}{worker}-{number}.jsonl"
+
+
+def probe_name(task_id: str) -> str:
+    """Return the one object that all relays of a task write to see whether records can be written."""
+    return f"{ROOT}/{task_id}/probe/relay.json"
