@@ -1,5 +1,6 @@
 # Every target works from a fresh clone: it makes .venv, installs what constraints.txt pins, and runs.
-PYTHON ?= python3.11
+FIT := -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null
+PYTHON ?= $(shell for each in python3.11 python3 python3.13 python3.12 python3.14; do $$each $(FIT) && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -9,7 +10,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 .DEFAULT_GOAL := help
 
 $(STAMP): constraints.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "oms-relay needs Python 3.11: install it, or name one with make PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" $(FIT) || { echo "oms-relay needs Python 3.11 or newer: install it, or name one with make PYTHON=/path/to/python3"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (first time: about a minute)"
 	@awk '/^setuptools==/ {keep = 1} keep {print} !/\\$$/ {keep = 0}' constraints.txt > $(VENV)/build.txt

@@ -28,13 +28,15 @@ def clients(url: str, count: int) -> Iterator[Client]:
     """All that is compared; the slow ones get fewer events."""
     python = sys.executable
 
-    def floor(keys_per_record: int) -> tuple[str, ...]:
-        return (python, "-m", "bench.floor", url, str(keys_per_record), str(count))
+    def floor(kind: str, keys_per_record: int) -> tuple[str, ...]:
+        return (python, "-m", "bench.floor", kind, url, str(keys_per_record), str(count))
 
-    yield Client("floor object", command=floor(1))
+    yield Client("floor object", command=floor("strict", 1))
+    yield Client("SDK floor object", command=floor("sdks", 1))
     yield Client("relay object", "object")
-    yield Client("floor log", command=floor(80))
-    yield Client("floor log, 16 keys", command=floor(16))
+    yield Client("floor log", command=floor("strict", 80))
+    yield Client("floor log, 16 keys", command=floor("strict", 16))
+    yield Client("SDK floor log", command=floor("sdks", 80))
     yield Client("relay log", "log")
     few = max(200, count // 10)
     for name, rival in (("SDKs, 16 threads", "sdks"), ("documented function", "function")):

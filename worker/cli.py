@@ -28,6 +28,7 @@ commands = typer.Typer(
     name="oms-relay",
     help="Relay Alibaba OSS change events from an MNS queue to a Huawei OMS synchronization task.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )

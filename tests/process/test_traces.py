@@ -15,7 +15,7 @@ from harness.relay import free_port
 from localcloud.cloud import LocalCloud
 
 KEYS = {f"照片/{number}" for number in range(40)}
-UNUSED = "import sys, worker.app; print([name for name in sys.modules if 'opentelemetry' in name])"
+UNUSED = "import sys, worker.process.app; print([name for name in sys.modules if 'opentelemetry' in name])"
 
 
 @pytest.fixture
