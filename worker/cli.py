@@ -13,14 +13,13 @@ import typer
 
 from worker import __version__
 from worker.commands import register
+from worker.commands.frame import EXIT_FAILED, EXIT_TO_MEND
 from worker.errors import Fatal
 from worker.observe import logs
 from worker.observe.lossy import Lossy
 from worker.process import app, early
 from worker.settings import load_settings
 
-EXIT_TO_MEND = 2
-EXIT_FAILED = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 E = TypeVar("E", bound=BaseException)
 

@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from harness.relay import free_port
 from harness.unit import ROOT, UNIT, credentials, directives, environment, seconds
 from localcloud.cloud import LocalCloud
-from worker.cli import EXIT_TO_MEND
+from worker.commands.frame import EXIT_TO_MEND
 from worker.settings import load_settings
 
 INSTALL = ROOT / "install.sh"

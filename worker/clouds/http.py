@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -120,11 +121,9 @@ async def send(session: aiohttp.ClientSession, request: Request) -> Answer:
         async with session.request(
             request.method,
             request.url,
-            headers=_headers(request, proxy),
             data=request.body or None,
             allow_redirects=False,
-            proxy=proxy.url if proxy else None,
-            proxy_headers=proxy.headers if proxy else None,
+            **routed(proxy, request.url, request.headers),
         ) as response:
             body = await _read_bounded(response)
             answer = Answer(response.status, response.headers, body)
@@ -137,12 +136,21 @@ async def send(session: aiohttp.ClientSession, request: Request) -> Answer:
 def proxy_of(session: aiohttp.ClientSession, url: URL) -> Proxy | None:
     """Return the proxy by which this session calls the URL; None: directly."""
     connector = session.connector
-    return connector.proxies.of(str(url)) if isinstance(connector, _Connector) else None
+    # Without a proxy, as nearly always, no address has to be written out for each call.
+    if not isinstance(connector, _Connector) or connector.proxies.are_none:
+        return None
+    return connector.proxies.of(str(url))
 
 
-def _headers(request: Request, proxy: Proxy | None) -> Mapping[str, str]:
-    said = proxy.headers_of_request(str(request.url)) if proxy else {}
-    return {**request.headers, **said} if said else request.headers
+def routed(proxy: Proxy | None, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of aiohttp that send these headers, and the call by its proxy."""
+    if proxy is None:
+        return {"headers": headers}
+    return {
+        "headers": {**headers, **proxy.headers_of_request(str(url))},
+        "proxy": proxy.url,
+        "proxy_headers": proxy.headers,
+    }
 
 
 def _require_passage(request: Request, proxy: Proxy | None, answer: Answer) -> None:

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from worker.observe.logs import visible
+
 COLUMNS_MAX = 100
 ROWS_AT_ONCE = 50
 STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "skipped": "dim"}
@@ -32,7 +34,7 @@ def console(*, is_error: bool = False) -> Console:
 
 def shown(text: str) -> str:
     r"""Return `text` on one line, with what does not print written as an escape such as `\x07`."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return visible(text)
 
 
 def time_shown(iso: str) -> str:

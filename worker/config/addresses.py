@@ -45,7 +45,7 @@ _REGION = r"([a-z]+(?:-[a-z0-9]+?)+?)(?:-internal|-vpc|-control)*"
 _MNS_HOST = re.compile(
     rf"(?:(?:[^.]+\.)?mns\.{_REGION}|{_REGION}\.mns)\.aliyuncs\.com",
 )
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,27 +148,44 @@ def _ip(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _origin(parts: SplitResult) -> str:
+def parsed(text: str, scheme: str) -> SplitResult:
+    """Take a URL apart, with this scheme unless it has one; host and port can be read then."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("holds blanks or characters that a URL can't")
+    try:
+        parts = urlsplit(text if "://" in text else f"{scheme}://{text}")
+        _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    return parts
+
+
+def require_end_at_host(parts: SplitResult) -> None:
+    """Refuse a URL that goes on after host and port."""
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("goes on after the host")
+
+
+def in_url(host: str) -> str:
+    """Answer a host as it stands in a URL: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _origin(parts: SplitResult) -> str:
+    require_end_at_host(parts)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def _split(text: str, *, is_http_allowed: bool = False) -> SplitResult:
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("holds blanks or characters that a URL can't")
-    try:
-        parts = urlsplit(text if "://" in text else f"https://{text}")
-        name, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise ValueError("is not a URL") from None
+    parts = parsed(text, "https")
+    name, port = parts.hostname or "", parts.port
     if "@" in parts.netloc:
         raise ValueError("carries user information; credentials have settings of their own")
-    if parts.scheme not in _DEFAULT_PORTS or not _HOST.fullmatch(name):
+    if parts.scheme not in DEFAULT_PORTS or not _HOST.fullmatch(name):
         raise ValueError("is not an https address")
     host(name)
     if parts.scheme == "http" and not is_http_allowed and not is_loopback(name):
         raise ValueError("is plain http, which is refused beyond loopback")
-    shown = f"[{name}]" if ":" in name else name
-    is_default = port in {None, _DEFAULT_PORTS[parts.scheme]}
+    shown = in_url(name)
+    is_default = port in {None, DEFAULT_PORTS[parts.scheme]}
     return parts._replace(netloc=shown if is_default else f"{shown}:{port}")

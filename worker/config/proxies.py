@@ -14,7 +14,6 @@ from worker.config import addresses
 SHAPE = "`http://[user:password@]host[:port]`"
 # Alibaba Cloud's metadata service: whoever answers for it hands out the machine's credentials.
 METADATA = "100.100.100.200"
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +31,20 @@ class Proxy:
     @classmethod
     def parse(cls, text: str, name: str = "HTTPS_PROXY") -> Proxy:
         """Read the value of `name`. Raises ValueError: its text goes on from the name, without the value."""
-        if not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("holds blanks or characters that a URL can't")
-        try:
-            parts = urlsplit(text if "://" in text else f"http://{text}")
-            host, port = parts.hostname or "", parts.port
-        except ValueError:
-            raise ValueError("is not a URL") from None
+        parts = addresses.parsed(text, "http")
         if parts.scheme != "http":
             raise ValueError(
                 "names a proxy that is not plain http itself, which the relay does not speak"
             )
-        if parts.path.strip("/") or parts.query or parts.fragment:
-            raise ValueError("goes on after the host")
-        addresses.host(host)
+        addresses.require_end_at_host(parts)
+        host = addresses.host(parts.hostname or "")
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         pair = base64.b64encode(f"{user}:{password}".encode()).decode()
         return cls(
-            host, port or _PORTS["http"], f"Basic {pair}" if "@" in parts.netloc else "", name
+            host,
+            parts.port or addresses.DEFAULT_PORTS["http"],
+            f"Basic {pair}" if "@" in parts.netloc else "",
+            name,
         )
 
     @property
@@ -75,7 +70,7 @@ class Proxy:
         return self.headers if url.startswith("http://") else {}
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{addresses.in_url(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +81,19 @@ class Proxies:
     http: Proxy | None = None
     exceptions: tuple[str, ...] = ()
 
+    @property
+    def are_none(self) -> bool:
+        """Whether no proxy is set at all."""
+        return self.https is None and self.http is None
+
     def of(self, url: str) -> Proxy | None:
         """Return the proxy for this URL; None: call it directly."""
-        if self.https is None and self.http is None:
+        if self.are_none:
             return None
         parts = urlsplit(url)
         host = parts.hostname or ""
         proxy = self.http if parts.scheme == "http" else self.https
-        port = parts.port or _PORTS.get(parts.scheme, 0)
+        port = parts.port or addresses.DEFAULT_PORTS.get(parts.scheme, 0)
         return None if _is_direct(self.exceptions, host, port) else proxy
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 class Source:
     """What the task has said of its source (`src_bucket` of ShowSyncTask); empty while that is not known."""
 
-    def __init__(self) -> None:
-        self.bucket = ""
+    def __init__(self, bucket: str = "") -> None:
+        self.bucket = bucket
 
     def learn(self, bucket: str) -> None:
         """Take what the task says of its source."""

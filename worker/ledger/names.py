@@ -25,10 +25,11 @@ def task_folder(task_id: str) -> str:
 
 def record_name(task_id: str, folder: str, key: str) -> str:
     """Return where the record of a key stands; a name beyond 1023 bytes ends in the key's SHA-256 instead."""
-    name = f"{ROOT}/{task_id}/{folder}/{key}"
+    place = f"{task_folder(task_id)}{folder}/"
+    name = place + key
     if len(name.encode()) <= NAME_BYTES_MAX:
         return name
-    return f"{ROOT}/{task_id}/{folder}/{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{place}{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def is_hash(name: str) -> bool:
@@ -43,9 +44,9 @@ def log_hour(at: float) -> str:
 
 def log_name(task_id: str, at: float, worker: str, number: int) -> str:
     """Return where a log object stands that a worker writes at this time."""
-    return f"{ROOT}/{task_id}/{log_hour(at)}{worker}-{number}.jsonl"
+    return f"{task_folder(task_id)}{log_hour(at)}{worker}-{number}.jsonl"
 
 
-def probe_name(task_id: str) -> str:
-    """Return the one object that all relays of a task write to see whether records can be written."""
-    return f"{ROOT}/{task_id}/probe/relay.json"
+def probe_name(task_id: str, prober: str = "relay") -> str:
+    """Return the one object that each `prober` of a task writes to see whether records can be written."""
+    return f"{task_folder(task_id)}probe/{prober}.json"

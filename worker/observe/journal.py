@@ -14,6 +14,7 @@ from worker.advice.rights import missing
 from worker.clock import Clock
 from worker.errors import Failure
 from worker.events.event import Kind
+from worker.ledger.names import FAILED
 from worker.observe.metrics import Metrics
 from worker.observe.summary import SUMMARY_SECONDS, Tally
 from worker.observe.trace import Trace, Traces
@@ -102,7 +103,7 @@ class Journal:
     def recorded(self, folder: str, count: int, lags: Iterable[tuple[float, str]]) -> None:
         """Note confirmed records, and the seconds since their events, with the origin, where known."""
         self.metrics.recorded(folder, count)
-        if folder == "failed_object":
+        if folder == FAILED:
             self.tally.counts["refused"] += count
         for seconds, origin in lags:
             self.metrics.lag(origin).observe(seconds)

@@ -64,9 +64,7 @@ class Lossy:
                 if self._missing_after:
                     line = self._gap(self._missing_after) + line
                     self._missing_after = 0
-                self._lines.append(line)
-                self._bytes += len(line)
-                self._changed.notify_all()
+                self._append(line)
         if is_full:
             self.on_drop()
         return len(text)
@@ -78,10 +76,14 @@ class Lossy:
         """Wait until all is written, at most so long: at the end of the process."""
         with self._changed:
             if self._missing_after:
-                self._lines.append(self._gap(self._missing_after))
+                self._append(self._gap(self._missing_after))
                 self._missing_after = 0
-                self._changed.notify_all()
             self._changed.wait_for(lambda: not self._lines and not self._is_writing, seconds)
+
+    def _append(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._bytes += len(line)
+        self._changed.notify_all()
 
     def _gap(self, lines: int) -> bytes:
         return f"{self.describe_gap(lines)}\n".encode("utf-8", "backslashreplace")

@@ -61,8 +61,7 @@ class Brought:
 
 def brought(messages: Iterable[Message], source_bucket: str) -> Brought:
     """Tell what peeked messages bring for the task that copies this bucket."""
-    source = Source()
-    source.bucket = source_bucket
+    source = Source(source_bucket)
     peeked = unread = foreign = 0
     buckets: dict[str, None] = {}
     for message in messages:

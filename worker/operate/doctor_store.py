@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from worker.ledger.names import ROOT
+from worker.ledger.names import probe_name
 from worker.operate.examiner import Examiner, always
 from worker.operate.verdict import Check, Verdict
 
@@ -20,7 +20,7 @@ async def store_checks(examiner: Examiner) -> AsyncIterator[Check]:
     clients = examiner.clients
     store, bucket = clients.store, clients.settings.log_bucket
     # One name for all times: a probe that may not be deleted is overwritten by the next one.
-    name = f"{ROOT}/{clients.settings.sync_task.task_id}/probe/doctor.json"
+    name = probe_name(clients.settings.sync_task.task_id, "doctor")
     at = datetime.fromtimestamp(clients.clock.wall(), UTC).isoformat()
     body = json.dumps({"probed_at": at}).encode()
 

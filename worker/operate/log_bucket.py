@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from worker.clouds.oss import Stored
 from worker.clouds.oss_listing import Listed, Page
-from worker.ledger.names import ROOT
+from worker.ledger.names import task_folder
 from worker.operate.connect import Clients
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class LogBucket:
 
     def __init__(self, clients: Clients) -> None:
         self.task_id = clients.settings.sync_task.task_id
-        self.root = f"{ROOT}/{self.task_id}/"
+        self.root = task_folder(self.task_id)
         self._clients = clients
         self._bucket = clients.settings.log_bucket
 

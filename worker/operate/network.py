@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from worker.clock import Clock
 from worker.clouds.http import barred, is_no_tls, one_line
+from worker.config.addresses import DEFAULT_PORTS, in_url
 from worker.config.proxies import DIRECT, Proxies, Proxy
 from worker.errors import RelayError
 
@@ -64,7 +65,8 @@ class _Target:
 
     @property
     def port(self) -> int:
-        return urlsplit(self.url).port or (443 if self.is_tls else 80)
+        parts = urlsplit(self.url)
+        return parts.port or DEFAULT_PORTS[parts.scheme]
 
     @property
     def scheme_fix(self) -> str:
@@ -143,8 +145,8 @@ class Network:
 async def _tunnel(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: _Target, proxy: Proxy
 ) -> None:
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    writer.write(_head(f"CONNECT {host}:{target.port}", f"{host}:{target.port}", proxy.headers))
+    place = f"{in_url(target.host)}:{target.port}"
+    writer.write(_head(f"CONNECT {place}", place, proxy.headers))
     try:
         answer = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):

@@ -12,7 +12,6 @@ from worker.operate.network import Network, Unreachable
 
 # A Date header tells whole seconds.
 SKEW_SECONDS_MIN = 2.0
-_NOT_COUNTED = "How many messages are in the queue is not known"
 
 
 class WrongBucket(RelayError):  # noqa: N818  the name says what it is
@@ -35,7 +34,7 @@ class Circumstances:
 async def circumstances(clients: Clients, bucket: str) -> Circumstances:
     """Look at the task, the queue and the clock. Raises `WrongBucket`; what may not be read is a doubt."""
     doubts = []
-    copies_failed = in_queue = 0
+    copies_failed = 0
     try:
         task = await clients.patiently(clients.sink.show)
         source = text(task, "src_bucket")
@@ -48,32 +47,26 @@ async def circumstances(clients: Clients, bucket: str) -> Circumstances:
         copies_failed = counter(task, "failure_object")
     except CallFailed as failed:
         doubts.append(f"Whether the task copies from {bucket} is not known: {failed}")
-    try:
-        in_queue = await _in_queue(clients)
-    except CallFailed as failed:
-        doubts.append(f"{_NOT_COUNTED}: {failed}")
-    except _Uncounted as why:
-        doubts.append(f"{_NOT_COUNTED}: {why}")
+    in_queue, uncounted = await _in_queue(clients)
+    if uncounted:
+        doubts.append(f"How many messages are in the queue is not known: {uncounted}")
     skew = await _skew_seconds(clients, bucket)
     return Circumstances(clients.clock.wall() - skew, in_queue, copies_failed, tuple(doubts))
 
 
-class _Uncounted(Exception):  # noqa: N818  a finding
-    """The counters of the queue are not to be believed."""
-
-
-async def _in_queue(clients: Clients) -> int:
-    """Count the messages of the queue. Raises `CallFailed` and `_Uncounted`."""
-    attributes = await clients.patiently(clients.queue.attributes)
+async def _in_queue(clients: Clients) -> tuple[int, str]:
+    """Count the messages of the queue; return 0 and why where they cannot be counted."""
+    try:
+        attributes = await clients.patiently(clients.queue.attributes)
+    except CallFailed as failed:
+        return 0, str(failed)
     try:
         seen: int | None = len(await clients.patiently(clients.queue.peek))
         why = f"{UNCOUNTED}, and some wait"
     except CallFailed as failed:
         seen, why = None, f"MNS's counters all read 0, and nobody could look: {failed}"
     counts = attributes.counts(seen)
-    if counts is None:
-        raise _Uncounted(why)
-    return counts.total
+    return (0, why) if counts is None else (counts.total, "")
 
 
 async def _skew_seconds(clients: Clients, bucket: str) -> float:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from worker.clock import Clock
-from worker.clouds.http import one_line, proxy_of
+from worker.clouds.http import one_line, proxy_of, routed
 
 SECONDS_MAX = 5.0
 _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError)
@@ -64,14 +64,10 @@ async def look(session: aiohttp.ClientSession, url: str, clock: Clock) -> Sample
 
 
 async def _text(session: aiohttp.ClientSession, url: str) -> str:
-    proxy = proxy_of(session, URL(url))
-    async with session.get(
-        url,
-        headers=proxy.headers_of_request(url) if proxy else None,
-        proxy_headers=proxy.headers if proxy else None,
-        timeout=aiohttp.ClientTimeout(total=SECONDS_MAX),
-        proxy=proxy.url if proxy else None,
-    ) as answer:
+    asked = URL(url)
+    way = routed(proxy_of(session, asked), asked, {})
+    timeout = aiohttp.ClientTimeout(total=SECONDS_MAX)
+    async with session.get(url, timeout=timeout, **way) as answer:
         return await answer.text()
 
 
