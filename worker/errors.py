@@ -46,9 +46,17 @@ class Fatal(RelayError):  # noqa: N818  the name says what it is
     """The process cannot go on."""
 
 
+# How the message begins where something else answered in place of the vendor.
+FROM_ELSEWHERE = "answered by something that is not "
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed call in numbers and words. `status` 0 means that no answer came."""
+    """One failed call in numbers and words. `status` 0 means that no answer came.
+
+    `resource` is what was asked, where advice can name it: a queue, or `bucket/name`; `place` is where: the
+    endpoint of MNS, the region of OSS.
+    """
 
     service: str
     operation: str
@@ -59,6 +67,8 @@ class Failure:
     message: str = ""
     request_id: str = ""
     retry_after_seconds: float | None = None
+    resource: str = ""
+    place: str = ""
 
     @property
     def kind(self) -> tuple[str, str, Blame, int, str]:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from doubles.build import failure
 from harness.ops import calls, put_letter
 from harness.relay import Running, relaying
 from harness.site import Site, site
 from harness.until import until
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
+from worker.advice import Cause
 from worker.clock import SystemClock
 from worker.console.overview import overview
 from worker.console.words import load
@@ -93,7 +95,7 @@ async def test_watching_never_locks_a_key_that_oms_refuses(cloud: LocalCloud) ->
         view = await console.json("/api/overview")
     assert calls(cloud, "oms", "ShowSyncTask") == 1
     assert view["problems"][0]["part"] == "OMS task"
-    assert "Huawei locks a key" in view["problems"][0]["next"]
+    assert "lock the key" in view["problems"][0]["next"]
 
 
 WELL = Sample("http://w", 1.0, is_ready=True, services={"mns": "closed", "new": "odd"})
@@ -107,11 +109,11 @@ TASK = TaskStatus("SYNCHRONIZING", 7, 6, 1, 0)
         ([WELL], {}, "ok", "Everything works."),
         ([], {}, "unknown", "Looking at"),
         ([WELL], {"dead_letters": {"rejected": 2}}, "warn", "2 dead letters"),
-        ([WELL], {"errors": {"queue": "mns X gave no answer. Next: y"}}, "warn", "Not everything"),
+        ([WELL], {"errors": {"queue": failure()}}, "warn", "Not everything"),
         ([WELL, Sample("http://b", 1.0, "refused")], {}, "warn", "http://b does not answer"),
         ([WELL], {"task": replace(TASK, status="STOPPED")}, "bad", "OMS task is STOPPED"),
         ([WELL], {"queue": replace(QUEUE, oldest_seconds=600.0)}, "bad", "waited 10 min"),
-        ([replace(WELL, is_ready=False, reasons=("stopping",))], {}, "bad", "stopping"),
+        ([replace(WELL, is_ready=False, causes=(Cause("stopping"),))], {}, "bad", "stopping"),
         ([Sample("http://b", 1.0, "refused")], {}, "bad", "No worker answers"),
     ],
 )

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from harness.account import prepared
 from localcloud.cloud import LocalCloud
-from worker.advice.rights import action as action_of
+from worker.advice import action as action_of
 
 POLICIES = Path(__file__).parents[2] / "deploy" / "policies"
 

@@ -9,6 +9,7 @@ import pytest
 import typer.main
 from rich.console import Console
 
+from doubles.build import failure
 from harness.ops import CommandLine, bodies, message_id, objects, oss_event, put_letter, put_object
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
@@ -373,7 +374,7 @@ def test_a_worker_is_told_with_its_rates_and_reasons() -> None:
         {"rejected": 100_000},
         None,
         (WorkerStatus(sample, Rates(2.0, 84.0, 83.5, 84.0, 0.0, 1.25)),),
-        {"task": "no"},
+        {"task": failure()},
     )
     out = Console(width=100, record=True, file=io.StringIO())
     out.print(drawn(board))

@@ -495,7 +495,7 @@ async def test_what_passes_is_told_to_pass(cloud: LocalCloud) -> None:
     cloud.prepare()
     cloud.faults.add(Fault("oms", "ShowSyncTask", Action.STATUS, 503))
     checks = await examined(cloud)
-    assert "passes by itself" in checks["oms.task"].fix
+    assert "if it passes" in checks["oms.task"].fix
 
 
 async def test_a_bucket_of_another_region_names_the_settings_to_change(cloud: LocalCloud) -> None:

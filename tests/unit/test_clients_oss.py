@@ -120,6 +120,8 @@ async def test_status_and_code_say_who_has_to_act(
         "why",
         "R1",
         9.0,
+        resource="logs/k",
+        place="cn-hangzhou",
     )
 
 

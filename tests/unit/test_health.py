@@ -131,6 +131,10 @@ async def test_before_the_first_probes_it_is_not_ready_and_says_so(bench: Bench)
             "oms: not probed yet",
             "mns-acks: not probed yet",
         ],
+        "causes": [
+            {"what": f"{service}: not probed yet", "advice": None, "next": ""}
+            for service in ("mns", "oss", "oms", "mns-acks")
+        ],
         "services": {"mns": "open", "oss": "open", "oms": "open", "mns-acks": "open"},
         "in_flight": 0,
     }
@@ -153,7 +157,11 @@ async def test_the_reason_comes_with_the_next_step(bench: Bench) -> None:
     status, body = await bench.readyz()
     assert status == 503
     (reason,) = body["reasons"]
-    assert reason.startswith("oms Call answered 401 APIGW.0301; check HW_AK")
+    assert reason.startswith("oms Call answered 401 APIGW.0301; HW_AK and HW_SK are not a pair")
+    (cause,) = body["causes"]
+    assert cause["what"] == "oms Call answered 401 APIGW.0301"
+    assert cause["advice"] == {"name": "oms.pair", "values": {}}
+    assert reason == f"{cause['what']}; {cause['next']}"
 
 
 async def test_a_stopping_relay_is_not_ready(bench: Bench) -> None:

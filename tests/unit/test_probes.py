@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from doubles.build import Heard, failure
 from doubles.clock import QuickClock
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
+from worker.advice import advise
 from worker.errors import Blame, CallFailed
 from worker.flow.lease import Leases
 from worker.flow.source import Source
@@ -46,11 +48,11 @@ async def test_the_queues_visibility_becomes_the_length_of_our_leases(bench: Ben
 
 
 async def test_a_denied_look_at_the_queue_is_no_verdict_on_it(bench: Bench) -> None:
-    bench.queue.fail("attributes", DENIED)
+    bench.queue.fail("attributes", replace(DENIED, service="mns"))
     await bench.probes.queue(bench.queue, bench.leases.follow)
     assert bench.leases.visibility_seconds == 30
     (line,) = bench.heard.lines
-    assert "Grant mns:GetQueueAttributes" in line["event"]
+    assert "grant mns:" in line["event"]
 
 
 @pytest.mark.parametrize("fault", FAILURES)
@@ -95,7 +97,7 @@ async def test_a_denied_look_at_the_task_is_no_verdict_on_it(bench: Bench) -> No
     bench.sink.fail("show", DENIED)
     await bench.probes.sink(bench.sink, bench.source.learn, "logs")
     (line,) = bench.heard.lines
-    assert "Grant oms:synctask:get" in line["event"]
+    assert "grant oms:synctask:get" in line["event"]
 
 
 @pytest.mark.parametrize("fault", FAILURES)
@@ -113,6 +115,7 @@ async def test_the_probe_learns_which_bucket_the_task_copies(bench: Bench) -> No
 
 async def test_a_task_that_copies_the_log_bucket_is_refused(bench: Bench) -> None:
     bench.sink.source_bucket = "logs"
-    with pytest.raises(CallFailed, match="set LOG_BUCKET to another bucket") as raised:
+    with pytest.raises(CallFailed, match="copies LOG_BUCKET") as raised:
         await bench.probes.sink(bench.sink, bench.source.learn, "logs")
+    assert advise(raised.value.failure).name == "oms.log_is_source"
     assert raised.value.failure.blame is Blame.SERVICE

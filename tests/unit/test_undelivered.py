@@ -99,7 +99,9 @@ async def test_a_failed_call_is_logged_and_repeated_after_a_minute(bench: Bench)
     bench.queue.fail("receive", failure(Blame.SERVICE, service="mns", status=404))
     await bench.run()
     assert bench.clock.slept == [PAUSE_SECONDS_AFTER_FAILURE, PAUSE_SECONDS, 0]
-    (line,) = [line for line in bench.heard.lines if line.get("hint", "").startswith("check MNS")]
+    (line,) = [
+        line for line in bench.heard.lines if line.get("hint", "").startswith("check that MNS")
+    ]
     assert line["log_level"] == "warning"
     assert bench.queue.stored == {}
 

@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from worker.config.proxies import DIRECT, Proxies, Proxy
-from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.errors import FROM_ELSEWHERE, Blame, CallFailed, Failure, Outcome
 
 # The setting that names each service's endpoint.
 ENDPOINTS = {"mns": "MNS_ENDPOINT", "oss": "OSS_ENDPOINT", "oms": "SYNC_URL"}
@@ -189,7 +189,7 @@ def from_elsewhere(service: str, vendor: str, operation: str, answer: Answer) ->
         outcome=Outcome.UNKNOWN,
         blame=Blame.PASSING,
         status=answer.status,
-        message=f"answered by something that is not {vendor}: {answer.excerpt() or 'an empty body'}",
+        message=f"{FROM_ELSEWHERE}{vendor}: {answer.excerpt() or 'an empty body'}",
     )
 
 

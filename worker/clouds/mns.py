@@ -59,6 +59,7 @@ class MnsClient:
         clock: Clock,
     ) -> None:
         self._endpoint = endpoint
+        self._queue = queue
         self._path = f"/queues/{queue}"
         self._polls, self._acks = sessions
         self._clock = clock
@@ -201,7 +202,17 @@ class MnsClient:
         wait = retry_after_seconds(answer.headers, self._clock.wall())
         raise CallFailed(
             Failure(
-                "mns", operation, outcome, blame, answer.status, code, message, request_id, wait
+                "mns",
+                operation,
+                outcome,
+                blame,
+                answer.status,
+                code,
+                message,
+                request_id,
+                wait,
+                resource=self._queue,
+                place=self._endpoint,
             )
         )
 

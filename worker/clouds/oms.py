@@ -183,8 +183,7 @@ def _explained(text: str, answer: Answer, blame: Blame, now: float) -> str:
     if blame is not Blame.CREDENTIALS or skew is None or abs(skew) < SKEW_SECONDS_MAX:
         return text
     direction = "ahead of" if skew > 0 else "behind"
-    off = f"this machine's clock is {abs(skew):.0f} s {direction} Huawei's"
-    return f"{text}; {off}: run `sudo chronyc makestep`"
+    return f"{text}; this machine's clock is {abs(skew):.0f} s {direction} Huawei's"
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

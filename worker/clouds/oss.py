@@ -90,22 +90,22 @@ class OssClient:
         if body:
             headers["content-md5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
         answer = await self._call("PutObject", "PUT", bucket, key, headers, body)
-        self._require_success("PutObject", answer)
+        self._require_success("PutObject", answer, f"{bucket}/{key}")
 
     async def get(self, bucket: str, key: str) -> Stored | None:
         """Read an object whole, at most 4 MiB; None if it is not there. Raises `CallFailed`."""
         answer = await self._call("GetObject", "GET", bucket, key, {}, b"")
         if answer.status == 404:
-            failure = self._failure("GetObject", answer)
+            failure = self._failure("GetObject", answer, f"{bucket}/{key}")
             if failure.code == "NoSuchKey":
                 return None
-        self._require_success("GetObject", answer)
+        self._require_success("GetObject", answer, f"{bucket}/{key}")
         return Stored(answer.body, _seconds(answer.headers.get("Last-Modified", "")))
 
     async def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there counts as deleted. Raises `CallFailed`."""
         answer = await self._call("DeleteObject", "DELETE", bucket, key, {}, b"")
-        self._require_success("DeleteObject", answer)
+        self._require_success("DeleteObject", answer, f"{bucket}/{key}")
 
     async def list(
         self,
@@ -138,7 +138,7 @@ class OssClient:
 
     async def _list_page(self, bucket: str, query: Mapping[str, str]) -> Page:
         answer = await self._call("ListObjectsV2", "GET", bucket, "", {}, b"", query)
-        self._require_success("ListObjectsV2", answer)
+        self._require_success("ListObjectsV2", answer, f"{bucket}/{query.get('prefix', '')}")
         try:
             return oss_listing.page(answer.body)
         except oss_listing.Damaged as error:
@@ -151,7 +151,7 @@ class OssClient:
             raise CallFailed(from_elsewhere("oss", "OSS", "HeadObject", answer))
         if answer.status == 200:
             return True
-        failure = self._failure("HeadObject", answer)
+        failure = self._failure("HeadObject", answer, f"{bucket}/{key}")
         if answer.status == 404 and failure.code in ("", "NoSuchKey"):
             return False
         if failure.blame is Blame.PASSING:
@@ -184,13 +184,13 @@ class OssClient:
         path = f"{bucket}/{rest}" if origin == self._endpoint else rest
         return URL(f"{origin}/{path}", encoded=True)
 
-    def _require_success(self, operation: str, answer: Answer) -> None:
+    def _require_success(self, operation: str, answer: Answer, asked: str) -> None:
         if not 200 <= answer.status < 300:
-            raise CallFailed(self._failure(operation, answer))
+            raise CallFailed(self._failure(operation, answer, asked))
         if _MARK not in answer.headers:
             raise CallFailed(from_elsewhere("oss", "OSS", operation, answer))
 
-    def _failure(self, operation: str, answer: Answer) -> Failure:
+    def _failure(self, operation: str, answer: Answer, asked: str) -> Failure:
         error = make_exception(_Readable(answer))
         code, status = str(error.code or ""), answer.status
         blame = _blame(status, code)
@@ -204,6 +204,8 @@ class OssClient:
             message=one_line(str(error.message or "")) or answer.excerpt(),
             request_id=one_line(str(error.request_id or "")),
             retry_after_seconds=retry_after_seconds(answer.headers, self._clock.wall()),
+            resource=asked,
+            place=self._region,
         )
 
 

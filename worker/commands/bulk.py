@@ -86,7 +86,7 @@ class Job:
                     if bar is not None:
                         bar.advance(bar.tasks[0].id)
             except CallFailed as failed:
-                self._failed = frame.told(failed, clients.settings)
+                self._failed = frame.told(failed)
         self._is_stopped = clients.stop.is_set()
 
     def _count(self, move: Move) -> None:

@@ -15,11 +15,11 @@ from typing import NoReturn, TypeVar
 
 import typer
 
+from worker.advice import advise
 from worker.clock import SystemClock
 from worker.errors import CallFailed, Fatal, RelayError
 from worker.observe import logs
 from worker.operate.connect import Clients, connect
-from worker.operate.fixes import fix
 from worker.operate.parse_time import UNIT_SECONDS
 from worker.operate.parse_time import moment as moment_before
 from worker.settings import Settings, load_settings
@@ -46,7 +46,7 @@ def run(
     except Fatal as error:
         stop_because(str(error), EXIT_TO_MEND)
     except CallFailed as failed:
-        stop_because(told(failed, settings), EXIT_FAILED)
+        stop_because(told(failed), EXIT_FAILED)
     except RelayError as error:
         stop_because(str(error), EXIT_TO_MEND)
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -63,9 +63,9 @@ def read_settings() -> Settings:
     return settings
 
 
-def told(failed: CallFailed, settings: Settings) -> str:
+def told(failed: CallFailed) -> str:
     """Say what happened and what to do next."""
-    return f"{str(failed).removesuffix('.')}. Next: {fix(failed.failure, settings)}."
+    return f"{str(failed).removesuffix('.')}. Next: {advise(failed.failure)}."
 
 
 def require_somebody(command: str) -> None:

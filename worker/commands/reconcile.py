@@ -177,7 +177,7 @@ class _Report:
                     if bar is not None:
                         bar.advance(bar.tasks[0].id)
             except CallFailed as failed:
-                self._failed = frame.told(failed, clients.settings)
+                self._failed = frame.told(failed)
         self.is_stopped = clients.stop.is_set()
 
     def _take(self, announced: Announced) -> None:

@@ -13,9 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from worker.advice import advise
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
+from worker.errors import Failure
 from worker.operate.connect import Clients, brief
 from worker.operate.status import (
     DEAD_COUNT_MAX,
@@ -126,8 +128,8 @@ def _lines(found: Status) -> Iterator[Line]:
         yield _task_line(found.task)
     for each in found.workers:
         yield from _worker_lines(each)
-    for name, error in found.errors.items():
-        yield name, error, "bold red"
+    for name, failure in found.errors.items():
+        yield name, failed(failure), "bold red"
 
 
 def _queue_lines(name: str, queue: QueueStatus) -> Iterator[Line]:
@@ -201,6 +203,11 @@ def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:
         yield "", reason, "red"
 
 
+def failed(failure: Failure) -> str:
+    """Say why a part could not be read, and what to do next."""
+    return f"{failure}. Next: {advise(failure)}"
+
+
 def as_object(found: Status) -> dict[str, Any]:
     """Return the status as the JSON that docs/cli.md describes."""
     raw = asdict(found)
@@ -208,6 +215,7 @@ def as_object(found: Status) -> dict[str, Any]:
         queue = getattr(found, name)
         if queue is not None:
             raw[name]["retention_share"] = round(queue.retention_share, 4)
+    raw["errors"] = {name: failed(failure) for name, failure in found.errors.items()}
     raw["at"] = datetime.fromtimestamp(found.at, UTC).isoformat(timespec="milliseconds")
     raw["workers"] = [
         {**{k: v for k, v in asdict(each.sample).items() if k != "at"}, "rates": raw_rates(each)}

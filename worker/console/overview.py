@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from worker.advice import Cause, cause_of
 from worker.clouds.http import one_line
 from worker.console.charts import Chart, Point, chart, window
 from worker.console.filters import Filter
 from worker.console.watch import Moment, Watch, oms_rates
 from worker.console.words import Words
+from worker.errors import Failure
 from worker.observe.journal import bounded
 from worker.operate.status import DEAD_COUNT_MAX, RETENTION_SHARE_WARNING, QueueStatus, WorkerStatus
 
@@ -28,7 +30,7 @@ def overview(watch: Watch, t: Words, now: float) -> dict[str, Any]:
         "charts": list(_charts(watch, t, now)),
         "workers": [_worker(each, t) for each in islice(watch.workers, WORKERS_SHOWN_MAX)],
         "causes": _causes(watch, t),
-        "problems": [_problem(name, text, t) for name, text in _errors(watch).items()],
+        "problems": [_problem(name, failure, t) for name, failure in _errors(watch).items()],
     }
 
 
@@ -52,8 +54,9 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[tuple[str, str, dict[str, obje
         yield BAD, "silent", {"urls": ", ".join(each.sample.url for each in silent[:5])}
     for each in workers:
         if not each.sample.error and not each.sample.is_ready:
-            what, step = t.reason("; ".join(each.sample.reasons[:1]))
-            yield BAD, "not_ready", {"url": each.sample.url, "what": bounded(what), "step": step}
+            cause = next(iter(each.sample.causes), Cause(""))
+            what, step = bounded(cause.what), bounded(t.step(cause))
+            yield BAD, "not_ready", {"url": each.sample.url, "what": what, "step": step}
     if status.queue is not None and status.queue.retention_share >= RETENTION_SHARE_WARNING:
         oldest = t.span(status.queue.oldest_seconds or 0.0)
         yield BAD, "old", {"oldest": oldest, "keeps": t.span(status.queue.retention_seconds)}
@@ -162,8 +165,7 @@ def _worker(worker: WorkerStatus, t: Words) -> dict[str, Any]:
             waiting=t.number(sample.keys_waiting),
             oldest=t.span(sample.oldest_in_hand_seconds),
         )
-        split = [t.reason(bounded(each)) for each in sample.reasons[:10]]
-        reasons = [{"what": what, "next": step} for what, step in split]
+        reasons = [_cause(each, t) for each in sample.causes[:10]]
     key = "silent" if sample.error else "ready" if sample.is_ready else "not_ready"
     return {
         "url": sample.url,
@@ -196,18 +198,16 @@ def _causes(watch: Watch, t: Words) -> list[dict[str, str]]:
     ]
 
 
-def _errors(watch: Watch) -> dict[str, str]:
-    return dict(watch.status.errors) if watch.status else {}
+def _errors(watch: Watch) -> Mapping[str, Failure]:
+    return watch.status.errors if watch.status else {}
 
 
-def _problem(name: str, text: str, t: Words) -> dict[str, str]:
-    what, _, step = text.rpartition(". Next: ")
-    _, translated = t.reason(f"; {step}")
-    return {
-        "part": t(f"part.{name}"),
-        "what": bounded(what or text),
-        "next": translated or step,
-    }
+def _problem(name: str, failure: Failure, t: Words) -> dict[str, str]:
+    return {"part": t(f"part.{name}"), **_cause(cause_of(failure), t)}
+
+
+def _cause(cause: Cause, t: Words) -> dict[str, str]:
+    return {"what": bounded(cause.what), "next": bounded(t.step(cause))}
 
 
 def _shown(value: float | None, write: Any) -> str:

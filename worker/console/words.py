@@ -9,18 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 
-from worker.advice.remedy import REMEDIES, named
-from worker.advice.rights import missing
-from worker.errors import Blame, Failure, Outcome
-from worker.observe.journal import hint
+from worker.advice import TEXTS, Cause, cause_of
+from worker.errors import Failure
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
 TAGS: Mapping[str, str] = {"en": "en", "zh": "zh-Hans"}
 DEFAULT = "en"
 ACCEPT_CHARS_MAX = 500
 
-# As `worker.observe.journal.hint` begins where a right may be missing.
-_GRANT = r"(?:grant (\S+) if this key lacks it; else )?"
 _WANTED = re.compile(r"\s*([A-Za-z*]{1,8})(?:-[\w-]*)?\s*(?:;\s*q=([\d.]{1,5}))?\s*")
 
 
@@ -76,32 +72,33 @@ class Words:
         return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
     def next_step(self, failure: Failure) -> str:
-        """Say what to look at after a failed call."""
-        mends = named(failure)
-        if mends:
-            return self(f"hint.remedy.{mends}")
-        key = f"hint.{failure.service}.{failure.blame}"
-        return self._granting(missing(failure), self(key if self.has(key) else "hint.passing"))
+        """Say what to do after a failed call."""
+        return self.step(cause_of(failure))
 
-    def reason(self, text: str) -> tuple[str, str]:
-        """Split a worker's reason into what happened and, in this language, what to do next."""
-        for known, key in _HINTS.items():
-            match = re.fullmatch(rf"(.*); {_GRANT}{re.escape(known)}", text, re.DOTALL)
-            if match:
-                return match[1], self._granting(match[2], self(key))
-        return text, ""
-
-    def _granting(self, action: str | None, step: str) -> str:
-        return self("hint.grant", action=action, step=step) if action else step
+    def step(self, cause: Cause) -> str:
+        """Say what to do about a cause; in English where a relay of another version gives other advice."""
+        advice = cause.advice
+        if advice is None:
+            return cause.next_step
+        try:
+            return self(f"advice.{advice.name}", **advice.values)
+        except (LookupError, ValueError):
+            return cause.next_step
 
 
 def load() -> Mapping[str, Words]:
-    """Read the catalogue of every language."""
+    """Read the catalogue of every language; the English advice stands beside the code that gives it."""
     folder = resources.files(__package__) / "words"
-    return {
-        language: Words(language, json.loads((folder / f"{language}.json").read_text("utf-8")))
+    read = {
+        language: json.loads((folder / f"{language}.json").read_text("utf-8"))
         for language in LANGUAGES
     }
+    read["en"] |= {f"advice.{name}": _sentence(text) for name, text in TEXTS.items()}
+    return {language: Words(language, texts) for language, texts in read.items()}
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def choose(remembered: str, accepted: str) -> str:
@@ -122,18 +119,3 @@ def _quality(text: str | None) -> float:
         return float(text) if text else 1.0
     except ValueError:
         return 0.0
-
-
-def _hints() -> dict[str, str]:
-    """Return the keys of the texts that workers and commands give as hints in English."""
-    found = {}
-    for service in ("mns", "oss", "oms"):
-        for blame in (Blame.CREDENTIALS, Blame.SERVICE):
-            failure = Failure(service, "", Outcome.RETRY_LATER, blame)
-            found[hint(failure)] = f"hint.{service}.{blame}"
-    found |= {text: f"hint.remedy.{name}" for name, text in REMEDIES.items()}
-    found[hint(Failure("", "", Outcome.RETRY_LATER, Blame.PASSING))] = "hint.passing"
-    return found
-
-
-_HINTS = _hints()

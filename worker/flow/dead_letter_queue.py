@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from worker.advice import advise
 from worker.clock import Clock
 from worker.errors import CallFailed
 from worker.events.event import Message
 from worker.flow.bury import DeadLetters
 from worker.ledger.letter import Cause
-from worker.observe.journal import Journal, Story, hint
+from worker.observe.journal import Journal, Story
 from worker.ports import Queue
 
 WAIT_SECONDS = 30
@@ -55,7 +56,7 @@ class Undelivered:
                     "the dead-letter queue cannot be drained now; the relay tries again in a minute",
                     action="dead_letter",
                     why=str(failed),
-                    hint=hint(failed.failure),
+                    hint=str(advise(failed.failure)),
                 )
                 await self._clock.sleep(PAUSE_SECONDS_AFTER_FAILURE)
             else:

@@ -10,10 +10,11 @@ import math
 import random
 from collections.abc import Callable, Sequence
 
+from worker.advice import advise
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure
 from worker.events.event import Message
-from worker.observe.journal import Journal, hint
+from worker.observe.journal import Journal
 from worker.ports import QueueAttributes, QueueView
 
 SAMPLE_SECONDS = 30.0
@@ -117,7 +118,7 @@ class Depth:
 
     def _complain_of(self, failure: Failure) -> None:
         kind = f"{failure.operation} {failure.status} {failure.code}"
-        self._complain(kind, str(failure), hint(failure))
+        self._complain(kind, str(failure), str(advise(failure)))
 
     def _complain(self, kind: str, why: str, what_next: str) -> None:
         if kind == self._complaint:

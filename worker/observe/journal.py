@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.advice.remedy import remedy
-from worker.advice.rights import missing
+from worker.advice import advise
 from worker.clock import Clock
 from worker.errors import Failure
 from worker.events.event import Kind
@@ -169,7 +168,7 @@ class Journal:
                 action="breaker",
                 service=service,
                 why=reason,
-                hint=failure and hint(failure),
+                hint=failure and str(advise(failure)),
             )
         else:
             text = (
@@ -196,36 +195,3 @@ _BAD_ENDS: dict[str, tuple[str, dict[str, str]]] = {
 def bounded(text: str) -> str:
     """Cut a log field to its limit."""
     return text if len(text) <= FIELD_CHARS_MAX else text[: FIELD_CHARS_MAX - 1] + "…"
-
-
-def hint(failure: Failure) -> str:
-    """Say what an operator should look at next."""
-    mends = remedy(failure)
-    if mends:
-        return mends
-    blamed = (failure.service, str(failure.blame))
-    known = _HINTS.get(blamed, "no action needed if it passes; the relay probes at most 30 s apart")
-    action = missing(failure)
-    return f"grant {action} if this key lacks it; else {known}" if action else known
-
-
-_HINTS = {
-    ("mns", "credentials"): "check the Alibaba access key, its secret and the machine's clock",
-    (
-        "mns",
-        "service",
-    ): "check MNS_ENDPOINT and MNS_QUEUE, and that the key may use the queue (mns:* on it)",
-    ("oss", "credentials"): "check the Alibaba access key, its secret and the machine's clock",
-    (
-        "oss",
-        "service",
-    ): "check LOG_BUCKET, OSS_ENDPOINT and OSS_REGION, and oss:PutObject on oms_source_record/*",
-    ("oms", "credentials"): (
-        "check HW_AK, HW_SK and the machine's clock; probes are 5 minutes apart, because Huawei locks a "
-        "key after 5 refusals"
-    ),
-    ("oms", "service"): (
-        "check SYNC_URL, that the sync task exists and is SYNCHRONIZING, and the IAM actions "
-        "oms:synctask:createEvent and oms:synctask:get"
-    ),
-}

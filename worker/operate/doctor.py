@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from worker.advice.remedy import CLOCK
+from worker.advice import TEXTS
 from worker.clouds.http import ENDPOINTS
 from worker.operate.connect import Clients
 from worker.operate.doctor_queue import Asked, Receiving, brought_check, queue_checks
@@ -134,11 +134,15 @@ def _network(service: str, url: str, reached: Reached, now: float) -> Check:
 def _clock(service: str, skew: float | None) -> Check:
     name = f"{service}.clock"
     if skew is None:
-        return Check(name, Verdict.WARNING, f"{service} sent no Date header to compare with", CLOCK)
+        return Check(
+            name, Verdict.WARNING, f"{service} sent no Date header to compare with", TEXTS["clock"]
+        )
     side = "ahead of" if skew > 0 else "behind"
     detail = f"this machine's clock is {abs(skew):.0f} s {side} {service}'s"
     if abs(skew) >= SKEW_SECONDS_MAX:
-        return Check(name, Verdict.FAILURE, f"{detail}: beyond 15 minutes it is refused", CLOCK)
+        return Check(
+            name, Verdict.FAILURE, f"{detail}: beyond 15 minutes it is refused", TEXTS["clock"]
+        )
     if abs(skew) >= SKEW_SECONDS_WARNING:
-        return Check(name, Verdict.WARNING, detail, CLOCK)
+        return Check(name, Verdict.WARNING, detail, TEXTS["clock"])
     return Check(name, Verdict.OK, detail if abs(skew) >= 1 else "in step")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from worker.advice.remedy import START_TASK
+from worker.advice import TEXTS
 from worker.config.addresses import mns_region
 from worker.operate.examiner import Examiner
 from worker.operate.verdict import Check, Verdict
@@ -92,7 +92,7 @@ def _judge_state(state: TaskState) -> Check:
         "oms.task",
         Verdict.FAILURE,
         detail,
-        f"{START_TASK}; meanwhile messages stay in the queue",
+        f"{TEXTS['oms.start_task']}; meanwhile messages stay in the queue",
     )
 
 

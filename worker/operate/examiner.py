@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from worker.advice import advise, is_wrong_region
 from worker.errors import Blame, CallFailed, Failure
 from worker.operate.connect import Clients
-from worker.operate.fixes import fix, is_wrong_region
 from worker.operate.verdict import Check, Verdict
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class Examiner:
         is_denied = failure.status == 403 and failure.blame is Blame.SERVICE
         verdict = otherwise if is_denied else Verdict.FAILURE
         detail = str(failure) + (f" ({note})" if note and is_denied else "")
-        return Check(name, verdict, detail, fix(failure, self.clients.settings, queue))
+        return Check(name, verdict, detail, str(advise(failure)))
 
 
 _THING = {"mns": "queue", "oss": "bucket", "oms": "task"}

@@ -13,7 +13,6 @@ from worker.clouds.http import open_session
 from worker.clouds.mns import MnsClient
 from worker.errors import Blame, CallFailed, Failure
 from worker.events.event import Message
-from worker.observe.journal import hint
 from worker.operate.brought import Brought, brought
 from worker.operate.connect import Clients
 from worker.operate.doctor_task import counter
@@ -95,7 +94,7 @@ class Status:
     dead_letters: Mapping[str, int] | None
     task: TaskStatus | None
     workers: tuple[WorkerStatus, ...]
-    errors: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, Failure] = field(default_factory=dict)
     events: Brought | None = None
     is_log_source: bool | None = None
 
@@ -116,14 +115,14 @@ class StatusBoard:
 
     async def look(self) -> Status:
         """Read every part side by side. The first look watches the workers for a second, for their rates."""
-        errors: dict[str, str] = {}
+        errors: dict[str, Failure] = {}
         clients = self._clients
 
         async def part(name: str, read: Callable[[], Awaitable[T]]) -> T | None:
             try:
                 return await read()
             except CallFailed as failed:
-                errors[name] = f"{failed}. Next: {hint(failed.failure)}"
+                errors[name] = failed.failure
                 return None
 
         async with asyncio.TaskGroup() as group:

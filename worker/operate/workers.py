@@ -12,6 +12,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
+from worker.advice import Cause, cause_from
 from worker.clock import Clock
 from worker.clouds.http import one_line, proxy_of, routed
 
@@ -28,6 +29,7 @@ class Sample:
     error: str = ""
     is_ready: bool = False
     reasons: tuple[str, ...] = ()
+    causes: tuple[Cause, ...] = ()
     services: Mapping[str, str] = field(default_factory=dict)
     in_flight: int = 0
     keys_waiting: float = 0.0
@@ -99,6 +101,7 @@ def _sample(url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str,
         at,
         is_ready=ready["status"] == "ready",
         reasons=tuple(map(str, ready["reasons"])),
+        causes=_causes(ready),
         services={str(name): str(state) for name, state in ready["services"].items()},
         in_flight=int(ready["in_flight"]),
         keys_waiting=metrics.get("keys_waiting", 0.0),
@@ -110,6 +113,13 @@ def _sample(url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str,
         lag_sum_seconds=metrics.get("lag_seconds_sum:live", 0.0),
         lag_count=metrics.get("lag_seconds_count:live", 0.0),
     )
+
+
+def _causes(ready: Mapping[str, Any]) -> tuple[Cause, ...]:
+    """Read the causes; an older relay tells its reasons only."""
+    if "causes" not in ready:
+        return tuple(Cause(str(each)) for each in ready["reasons"])
+    return tuple(cause_from(each) for each in ready["causes"])
 
 
 def _metrics(text: str) -> dict[str, float]:

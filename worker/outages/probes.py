@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from worker.advice import LOG_IS_SOURCE, TASK_STOPPED, advise
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.observe.journal import Journal
@@ -24,9 +25,7 @@ class Probes:
         try:
             found = await queue.attributes()
         except CallFailed as failed:
-            self._may_be_denied(
-                failed, "mns:GetQueueAttributes", "its visibility is taken to be 30 s"
-            )
+            self._may_be_denied(failed, "its visibility is taken to be 30 s")
         else:
             hear(found)
 
@@ -45,21 +44,21 @@ class Probes:
             state = await sink.show()
         except CallFailed as failed:
             instead = "the first post decides, and events of other buckets cannot be told apart"
-            self._may_be_denied(failed, "oms:synctask:get", instead)
+            self._may_be_denied(failed, instead)
             return
         hear(state.source_bucket)
         if not state.is_synchronizing:
-            raise _of_task(f"the sync task is {state.status or 'in an unknown state'}")
+            raise _of_task(f"{TASK_STOPPED}{state.status or 'in an unknown state'}")
         if state.source_bucket == log_bucket:
             raise _of_task(
-                f"the sync task copies {log_bucket}, which is LOG_BUCKET: each record would be announced as "
-                "a change. Nothing is received; set LOG_BUCKET to another bucket"
+                f"{LOG_IS_SOURCE} ({log_bucket}): each record would be announced as a change. "
+                "Nothing is received"
             )
 
-    def _may_be_denied(self, failed: CallFailed, action: str, instead: str) -> None:
+    def _may_be_denied(self, failed: CallFailed, instead: str) -> None:
         if failed.failure.status != 403 or failed.failure.blame is Blame.CREDENTIALS:
             raise failed
-        self._log.warning(f"{failed}; {instead}. Grant {action} to this key", action="probe")
+        self._log.warning(f"{failed}; {instead}. Next: {advise(failed.failure)}", action="probe")
 
 
 def _of_task(why: str) -> CallFailed:

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import generate_latest
 
+from worker.advice import Cause, cause_of
 from worker.errors import Fatal
-from worker.observe.journal import hint
 from worker.observe.metrics import Metrics
 from worker.process.assembly import Assembled
 
@@ -38,22 +38,20 @@ class Health:
         elif self._working_since is None:
             self._working_since = self._now()
 
-    def reasons(self) -> list[str]:
-        """Return why the relay is not ready; an empty list means it is."""
-        reasons = (
-            ["stopping: what is in hand is being finished"]
-            if self._flow.receiver.is_stopping
-            else []
-        )
+    def causes(self) -> list[Cause]:
+        """Return why the relay is not ready, with the next steps; an empty list means it is."""
+        causes = []
+        if self._flow.receiver.is_stopping:
+            causes.append(Cause("stopping: what is in hand is being finished"))
         for breaker in self._breakers:
             if breaker.is_open:
-                failure = breaker.failure
-                reasons.append(
-                    f"{failure}; {hint(failure)}"
-                    if failure
-                    else f"{breaker.service}: not probed yet"
-                )
-        return reasons
+                unknown = Cause(f"{breaker.service}: not probed yet")
+                causes.append(cause_of(breaker.failure) if breaker.failure else unknown)
+        return causes
+
+    def reasons(self) -> list[str]:
+        """Return the causes in English, each in one line."""
+        return [str(each) for each in self.causes()]
 
     async def healthz(self, _: web.Request) -> web.Response:
         """Answer 200 as long as messages can move; 503 if something hangs that only a restart can free."""
@@ -80,14 +78,15 @@ class Health:
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Answer 200 if messages are being taken, else 503 with the reasons."""
-        reasons = self.reasons()
+        causes = self.causes()
         body = {
-            "status": "not ready" if reasons else "ready",
-            "reasons": reasons,
+            "status": "not ready" if causes else "ready",
+            "reasons": [str(each) for each in causes],
+            "causes": [each.as_object() for each in causes],
             "services": {breaker.service: str(breaker.state) for breaker in self._breakers},
             "in_flight": len(self._flow.leases.in_hand),
         }
-        return web.json_response(body, status=503 if reasons else 200)
+        return web.json_response(body, status=503 if causes else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer with the metrics in Prometheus text form."""

@@ -1,0 +1,262 @@
+"""What to do next after a failed call: decided here alone, worded by each face in its own language.
+
+`advise` takes a failure and gives the name of an advice with the values in its text. `TEXTS` are the English
+texts; the console has each in Chinese too. Facts: MNS "error responses" and "RAM authorization"; OSS error
+codes (403, 404, 0002-00000226) and "RAM policy"; API Gateway "AK/SK authentication" and error codes; OMS
+"permissions and actions" (oms_api_8003) and error codes (0053, 0054, 0072, 0201 to 0204, 1009, 1020, 1021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.errors import FROM_ELSEWHERE, Blame, Failure
+from worker.ledger.names import ROOT
+
+TEXTS: Mapping[str, str] = {
+    "passing": (
+        "no action needed if it passes: the relay asks again at most 30 s apart; a command can be run again"
+    ),
+    "network": "check the network between this machine and the endpoint, if it does not pass",
+    "stranger": (
+        "look for what answers in place of {vendor}: a proxy, a firewall, a log-in page, or a wrong endpoint"
+    ),
+    "clock": "set the clock: sudo chronyc makestep, and keep chronyd or systemd-timesyncd running",
+    "grant.ram": "grant {action} on {resource} to the RAM identity of this key",
+    "grant.iam": (
+        "grant {action} (a custom IAM policy) to the user of HW_AK, in the project of SYNC_URL"
+    ),
+    "alibaba.key": (
+        "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key of this account, or lacks its security token: "
+        "correct it, or enable the key in RAM"
+    ),
+    "alibaba.secret": "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret of this key: correct it",
+    "alibaba.token": "fetch fresh temporary credentials (ALIBABA_CLOUD_SECURITY_TOKEN)",
+    "alibaba.credentials": "check the Alibaba access key, its secret, its token and the machine's clock",
+    "alibaba.account": (
+        "the Alibaba account is disabled, mostly for an overdue bill: settle that in its console"
+    ),
+    "mns.no_queue": "create the queue {queue} at {endpoint}, or correct its name or MNS_ENDPOINT",
+    "mns.endpoint": (
+        "check that MNS_ENDPOINT is the MNS endpoint of the account that owns the queue {queue}"
+    ),
+    "oss.no_log_bucket": "create the bucket {bucket} in {region}, or correct LOG_BUCKET",
+    "oss.no_bucket": "correct the bucket's name: there is no {bucket} in {region}",
+    "oss.endpoint": (
+        "the bucket {bucket} is in another region: set OSS_ENDPOINT and OSS_REGION to the bucket's own"
+    ),
+    "oss.region": "OSS_REGION={region} is not the region of {bucket}: correct it",
+    "oss.settings": "check LOG_BUCKET, OSS_ENDPOINT and OSS_REGION",
+    "oms.locked": (
+        "Huawei has locked this key, as it does for 5 minutes after more than 5 refused calls in a row: stop "
+        "whatever else signs with a wrong secret, or correct HW_SK, and wait"
+    ),
+    "oms.key": "HW_AK names no enabled key, or its token is missing: correct HW_AK and HW_SK",
+    "oms.pair": (
+        "HW_AK and HW_SK are not a pair, or the key is disabled: correct them. More than 5 refused calls in "
+        "a row lock the key for 5 minutes, so the relay asks once in 5 minutes"
+    ),
+    "oms.account": (
+        "the Huawei account is restricted, frozen or not verified: settle that in its console, under billing "
+        "and real-name authentication"
+    ),
+    "oms.quota": "a quota of the Huawei account is used up: raise it in its console",
+    "oms.no_task": (
+        "copy SYNC_URL from the task's details in the OMS console: this one names no task of this key"
+    ),
+    "oms.start_task": "start the task in the OMS console (it asks for both clouds' keys again)",
+    "oms.log_is_source": "set LOG_BUCKET to another bucket than the one that the task copies",
+    "oms.destination": (
+        "OMS cannot reach the destination bucket: let it exist and the task's Huawei key write to it; "
+        "another key is given when the task is stopped and started again in the OMS console"
+    ),
+    "oms.settings": "check SYNC_URL, that the task is SYNCHRONIZING, and the state of the Huawei account",
+}
+
+# How the relay's own findings about a task begin: they come with a 200, and no code of OMS's.
+TASK_STOPPED = "the sync task is "
+LOG_IS_SOURCE = "the sync task copies LOG_BUCKET"
+_FINDINGS = {LOG_IS_SOURCE: "oms.log_is_source", TASK_STOPPED: "oms.start_task"}
+
+_ALIBABA_CREDENTIALS = {
+    "InvalidAccessKeyId": "alibaba.key",
+    "SignatureDoesNotMatch": "alibaba.secret",
+    "InvalidSecurityToken": "alibaba.token",
+    "SecurityTokenExpired": "alibaba.token",
+    "TimeExpired": "clock",
+    "InvalidDateHeader": "clock",
+    "RequestTimeTooSkewed": "clock",
+}
+_OMS_CODES = {
+    "OMS.0054": "oms.no_task",
+    "OMS.1009": "oms.no_task",
+    "OMS.0201": "oms.account",
+    "OMS.0202": "oms.account",
+    "OMS.0203": "oms.account",
+    "OMS.0204": "oms.account",
+    "OMS.1020": "oms.destination",
+    "OMS.1021": "oms.quota",
+}
+# "Query failed or no permission" and "no permission", with status 400.
+_OMS_DENIED = frozenset({"OMS.0053", "OMS.0072"})
+# By words of the answer, in the order in which they decide.
+_HUAWEI_CREDENTIALS = {
+    "failed to reach the limit": "oms.locked",
+    "this machine's clock is": "clock",
+    "signature expired": "clock",
+    "ak not exist": "oms.key",
+}
+# Batch calls go by the action of the single one.
+_ACTIONS = {
+    "BatchReceiveMessage": "mns:ReceiveMessage",
+    "BatchDeleteMessage": "mns:DeleteMessage",
+    "BatchPeekMessage": "mns:PeekMessage",
+    "HeadObject": "oss:GetObject",
+    "ListObjectsV2": "oss:ListObjects",
+    "CreateSyncEvents": "oms:synctask:createEvent",
+    "ShowSyncTask": "oms:synctask:get",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A key of `TEXTS` and the values in it; as a string, the English text without a final stop."""
+
+    name: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return TEXTS[self.name].format(**self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why something does not work, and what to do next; `advice` is None where nothing has to be done.
+
+    `next_step` is the English text, for readers that do not know the advice: they may be of another version.
+    """
+
+    what: str
+    advice: Advice | None = None
+    next_step: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.next_step}" if self.next_step else self.what
+
+    def as_object(self) -> dict[str, Any]:
+        """Return it as the JSON in which a relay tells it; `cause_from` reads it."""
+        advice = self.advice and {"name": self.advice.name, "values": dict(self.advice.values)}
+        return {"what": self.what, "advice": advice, "next": self.next_step}
+
+
+def cause_of(failure: Failure) -> Cause:
+    """Return the failure in words, with what to do next."""
+    advice = advise(failure)
+    return Cause(str(failure), advice, str(advice))
+
+
+def cause_from(found: Mapping[str, Any]) -> Cause:
+    """Read a cause from its JSON; raises LookupError, TypeError or ValueError where it is none."""
+    advice = found["advice"]
+    read = advice and Advice(
+        str(advice["name"]), {str(name): str(value) for name, value in advice["values"].items()}
+    )
+    return Cause(str(found["what"]), read or None, str(found["next"]))
+
+
+def advise(failure: Failure) -> Advice:
+    """Return what to look at, or to do, so that the same call works: the most precise that is known."""
+    if failure.blame is Blame.PASSING:
+        return _of_passing(failure)
+    match failure.service:
+        case "mns":
+            return _of_mns(failure)
+        case "oss":
+            return _of_oss(failure)
+        case _:
+            return _of_oms(failure)
+
+
+def action(service: str, operation: str) -> str:
+    """Return the action that a policy has to grant for an operation of `mns`, `oss` or `oms`.
+
+    Every action, and the call it is for, stands in deploy/policies/README.md.
+    """
+    return _ACTIONS.get(
+        operation, "oms:synctask:get" if service == "oms" else f"{service}:{operation}"
+    )
+
+
+def is_wrong_region(failure: Failure) -> bool:
+    """Whether OSS refused the call for the region that its signature names."""
+    is_argument = failure.service == "oss" and failure.code == "InvalidArgument"
+    return is_argument and "region" in failure.message.lower()
+
+
+def _of_passing(failure: Failure) -> Advice:
+    if failure.message.startswith(FROM_ELSEWHERE):
+        return Advice("stranger", {"vendor": failure.service.upper()})
+    return Advice("passing" if failure.status else "network")
+
+
+def _of_mns(failure: Failure) -> Advice:
+    queue = failure.resource
+    if failure.blame is Blame.CREDENTIALS:
+        return Advice(_ALIBABA_CREDENTIALS.get(failure.code, "alibaba.credentials"))
+    if failure.code == "QueueNotExist":
+        return Advice("mns.no_queue", {"queue": queue, "endpoint": failure.place})
+    if failure.code == "AccessDenied":
+        is_about_queue = failure.operation == "GetQueueAttributes"
+        return _grant(
+            failure, f"acs:mns:*:*:/queues/{queue}{'' if is_about_queue else '/messages'}"
+        )
+    return Advice("mns.endpoint", {"queue": queue})
+
+
+def _of_oss(failure: Failure) -> Advice:
+    if failure.blame is Blame.CREDENTIALS:
+        return Advice(_ALIBABA_CREDENTIALS.get(failure.code, "alibaba.credentials"))
+    bucket, _, name = failure.resource.partition("/")
+    is_of_log = name.startswith(f"{ROOT}/")
+    there = {"bucket": bucket, "region": failure.place}
+    # OSS says AccessDenied to the right key at the wrong endpoint, too.
+    if failure.code == "AccessDenied" and "specified endpoint" not in failure.message:
+        below = f"/{ROOT}/*" if is_of_log else "/*"
+        path = "" if failure.operation == "ListObjectsV2" else below
+        return _grant(failure, f"acs:oss:*:*:{bucket}{path}")
+    match failure.code:
+        case "AccessDenied":
+            return Advice("oss.endpoint", {"bucket": bucket})
+        case "NoSuchBucket":
+            return Advice("oss.no_log_bucket" if is_of_log else "oss.no_bucket", there)
+        case "UserDisable":
+            return Advice("alibaba.account")
+    return Advice("oss.region", there) if is_wrong_region(failure) else Advice("oss.settings")
+
+
+def _grant(failure: Failure, resource: str) -> Advice:
+    values = {"action": action(failure.service, failure.operation), "resource": resource}
+    return Advice("grant.ram", values)
+
+
+def _of_oms(failure: Failure) -> Advice:
+    # S3M is the former name of OMS; the numbers are the same.
+    code = failure.code.replace("S3M.", "OMS.", 1)
+    if failure.blame is Blame.SERVICE and code in _OMS_CODES:
+        return Advice(_OMS_CODES[code])
+    if failure.status == 403 or code in _OMS_DENIED:
+        return Advice("grant.iam", {"action": action("oms", failure.operation)})
+    return Advice(_named_of_oms(failure))
+
+
+def _named_of_oms(failure: Failure) -> str:
+    if failure.blame is Blame.CREDENTIALS:
+        named = (name for words, name in _HUAWEI_CREDENTIALS.items() if words in failure.message)
+        return next(named, "oms.pair")
+    for beginning, name in _FINDINGS.items():
+        if failure.message.startswith(beginning):
+            return name
+    is_unknown = failure.status == 404 or (failure.status == 400 and failure.blame is Blame.ITEM)
+    return "oms.no_task" if is_unknown else "oms.settings"
