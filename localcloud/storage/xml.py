@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from localcloud.service import Reply
 
-_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
+HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 
@@ -20,7 +20,7 @@ Encode = Callable[[str], str]
 
 def document(root: str, *children: str) -> str:
     """Return an XML document of a root element around finished children."""
-    return f"{_HEAD}<{root}>{''.join(children)}</{root}>"
+    return f"{HEAD}<{root}>{''.join(children)}</{root}>"
 
 
 def element(name: str, text: object) -> str:

@@ -77,7 +77,7 @@ async def test_what_is_prepared_compares_contents_unless_told_otherwise(
         (task,) = cloud.oms.tasks.values()
         cloud.oss.put("source", "a", b"v1")
         # As if the copy of v1 had taken until after v2 was written.
-        cloud.oms.clock.offset_seconds = 60.0
+        cloud.obs.clock.offset_seconds = 60.0
         cloud.oms.copier.accept(task, ["a"], 0.0)
         await cloud.oms.drained()
         cloud.oss.put("source", "a", b"v2")
@@ -166,10 +166,10 @@ async def test_a_cloud_can_be_stopped_and_started_with_its_contents(cloud: Local
 
 async def test_clocks_are_set_one_by_one(cloud: LocalCloud, ask: Ask) -> None:
     body = {"service": "mns", "offset_seconds": 3600}
-    assert await ask("POST", "/clock", body) == (200, {"mns": 3600, "oss": 0, "oms": 0})
+    assert await ask("POST", "/clock", body) == (200, {"mns": 3600, "oss": 0, "oms": 0, "obs": 0})
     assert cloud.mns.clock.now() - cloud.oss.clock.now() > 3599
     await ask("POST", "/clock", {"service": "*", "offset_seconds": -1})
-    assert (await ask("GET", "/state"))[1]["clocks"] == {"mns": -1, "oss": -1, "oms": -1}
+    assert (await ask("GET", "/state"))[1]["clocks"] == {"mns": -1, "oss": -1, "oms": -1, "obs": -1}
 
 
 async def test_faults_are_added_shown_and_lifted(cloud: LocalCloud, ask: Ask) -> None:
