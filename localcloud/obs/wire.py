@@ -103,7 +103,7 @@ def list_result(
 def _contents(stored: StoredObject, encode: Encode, milliseconds: bool) -> str:
     modified = iso_time(stored.modified_at)
     if milliseconds:
-        modified = f"{modified[:-4]}{int(stored.modified_at % 1 * 1000):03d}Z"
+        modified = f"{modified[:-4]}{int(stored.modified_at * 1000) % 1000:03d}Z"
     return nested(
         "Contents",
         element("Key", encode(stored.key)),
