@@ -25,4 +25,7 @@ class Source:
         return self._objects.get((bucket, key))
 
     def put(self, bucket: str, key: str, data: bytes, at: float, *, has_crc64: bool = True) -> None:
-        self._objects[bucket, key] = stored(key, data, at, has_crc64=has_crc64)
+        self.place(bucket, stored(key, data, at, has_crc64=has_crc64))
+
+    def place(self, bucket: str, placed: StoredObject) -> None:
+        self._objects[bucket, placed.key] = placed
