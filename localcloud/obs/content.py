@@ -51,6 +51,7 @@ def described(turn: Turn) -> Described:
     }
     storage_class = headers.get("x-obs-storage-class", STANDARD)
     if storage_class not in STORAGE_CLASSES:
+        # Assumption: the code.
         raise ObsError(400, "InvalidStorageClass", "The storage class you specified is not valid")
     return Described(headers.get("Content-Type", DEFAULT_CONTENT_TYPE), meta, storage_class)
 

@@ -8,10 +8,11 @@ error code and a reason. Not known: the separator, the suffix of skipped ones, h
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
+from itertools import count
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -59,6 +60,7 @@ class Outcome(NamedTuple):
 
 class _Pending(NamedTuple):
     due: float
+    number: int
     task: SyncTask
     kind: ResultList
     rows: str
@@ -70,7 +72,8 @@ class ResultLists:
     def __init__(self, copying: Copying, put: Put) -> None:
         self._copying = copying
         self._put = put
-        self._pending: deque[_Pending] = deque()
+        self._pending: list[_Pending] = []
+        self._numbers = count(1)
         self._last_ms = 0
 
     @property
@@ -86,14 +89,15 @@ class ResultLists:
         for kind in ResultList:
             rows = "".join(self._rows(kind, outcomes, now))
             if rows:
-                self._pending.append(_Pending(now + after, task, kind, rows))
+                pending = _Pending(now + after, next(self._numbers), task, kind, rows)
+                heapq.heappush(self._pending, pending)
         self.write_due(now)
 
     def write_due(self, now: float) -> None:
         """Write the lists that are due."""
         while self._pending and self._pending[0].due <= now:
-            _, task, kind, rows = self._pending.popleft()
-            self._put(task.dst_bucket, self._name(task, kind, now), rows.encode())
+            due = heapq.heappop(self._pending)
+            self._put(due.task.dst_bucket, self._name(due.task, due.kind, now), due.rows.encode())
 
     def _rows(self, kind: ResultList, outcomes: Iterable[Outcome], now: float) -> Iterable[str]:
         shown = datetime.fromtimestamp(now, REGION_ZONE).strftime("%Y-%m-%d %H:%M:%S")

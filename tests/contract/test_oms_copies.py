@@ -265,6 +265,15 @@ async def test_lists_come_late(copies: Copies) -> None:
     assert rows == [f"{SHOWN}\ta\t1"], "the time is that of the copy"
 
 
+async def test_a_list_that_is_due_does_not_wait_for_one_that_is_late(copies: Copies) -> None:
+    copies.oms.copying.lists_after_seconds = 300.0
+    copies.put("a")
+    await copies.copy("a")
+    copies.oms.copying.lists_after_seconds = 0.0
+    await copies.copy("a")
+    assert (copies.files("success"), len(copies.files("skip"))) == ({}, 1)
+
+
 async def test_lists_never_come(copies: Copies) -> None:
     copies.oms.copying.lists_after_seconds = None
     copies.put("a")
