@@ -1,4 +1,4 @@
-"""The local cloud: MNS, OSS and OMS on loopback, close enough to the real ones to prove a relay.
+"""The local cloud: MNS, OSS, OMS and OBS on loopback, close enough to the real ones to prove a relay.
 
 Every signature is verified as the real services verify it, OMS really copies objects, and faults,
 latency and clocks are set through an admin API. Where the real service's behaviour is not known,

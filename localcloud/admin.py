@@ -6,6 +6,8 @@ POST   /faults                    {"service": "oms", "action": "status", "status
 DELETE /faults                    lift all faults
 POST   /clock                     {"service": "mns", "offset_seconds": 3600}
 POST   /switches                  {"short_batches": true}, or any other switch of MNS
+POST   /switches/oms              {"lose_share": 0.01, "copy_seconds": 5}: how copies and their lists go
+POST   /switches/obs              {"crc64_header": ""}, or any other switch of OBS
 POST   /keys                      {"cloud": "alibaba", "denied": ["mns:DeleteMessage"]}, or {"secret": "..."}
 POST   /queues/<name>/messages    the body is stored as it is, as one message
 PUT    /queues/<name>/dead-letter {"target": "dead", "max_receive_count": 3}
@@ -14,6 +16,8 @@ PUT    /objects/<bucket>/<key>    store an object in OSS and announce it
 GET    /objects/<bucket>/<key>    read an object from OSS
 DELETE /objects/<bucket>/<key>    remove an object from OSS, with no event
 GET    /copies/<bucket>/<key>     read what OMS copied
+PUT    /copies/<bucket>/<key>     store an object in OBS, as somebody else than OMS would
+DELETE /copies/<bucket>/<key>     remove an object from OBS
 """
 
 from __future__ import annotations
@@ -24,15 +28,17 @@ from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import unquote
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from localcloud.admin_input import (
     BEHAVIOUR,
     CLOCK,
+    COPYING,
     DEAD_LETTER,
     FAULT,
     FAULT_ACCEPTED,
     KEY,
+    OBS_BEHAVIOUR,
     SWITCHES,
     TASK,
     BadRequestError,
@@ -44,10 +50,13 @@ from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.identity import Identities
 from localcloud.mns import MnsError, MnsService
-from localcloud.oms import Buckets, OmsService, Status
+from localcloud.obs import ObsService
+from localcloud.obs.errors import ObsError
+from localcloud.oms import OmsService, Status
 from localcloud.oss import OssService
 from localcloud.oss.errors import OssError
 from localcloud.service import Call, Reply, Service
+from localcloud.storage.bucket import Bucket
 
 HELP = str(__doc__)
 
@@ -65,7 +74,7 @@ class AdminService(Service):
         mns: MnsService,
         oss: OssService,
         oms: OmsService,
-        obs: Buckets,
+        obs: ObsService,
         keys: dict[str, Identities],
     ) -> None:
         super().__init__(clock, Faults(random.Random(0)))  # noqa: S311  decides nothing
@@ -90,6 +99,8 @@ class AdminService(Service):
             "GET objects": self._get_object,
             "DELETE objects": self._delete_object,
             "GET copies": self._get_copy,
+            "PUT copies": self._put_copy,
+            "DELETE copies": self._delete_copy,
         }
 
     def operation(self, call: Call) -> str:
@@ -112,10 +123,8 @@ class AdminService(Service):
         return {
             "queues": {name: asdict(queue.counts(now_ms)) for name, queue in queues.items()},
             "buckets": {name: len(bucket) for name, bucket in self._oss.buckets.items()},
-            "copies": {
-                task.dst_bucket: len(self._obs.keys(task.dst_bucket))
-                for task in self._oms.tasks.values()
-            },
+            "copies": {name: _copies(bucket) for name, bucket in self._obs.buckets.items()},
+            "late_copies": self._oms.copier.late,
             "tasks": {
                 task_id: task.details(self._oms.clock.now())
                 for task_id, task in self._oms.tasks.items()
@@ -126,7 +135,7 @@ class AdminService(Service):
         }
 
     def _services(self) -> tuple[Service, ...]:
-        return (self._mns, self._oss, self._oms)
+        return (self._mns, self._oss, self._oms, self._obs)
 
     def _add_fault(self, call: Call, _rest: list[str]) -> Reply:
         fault = read(FAULT, call, FAULT_ACCEPTED)
@@ -138,7 +147,7 @@ class AdminService(Service):
         return Reply(204)
 
     def _set_clock(self, call: Call, _rest: list[str]) -> Reply:
-        accepted = {"service": ["mns", "oss", "oms", "*"], "offset_seconds": "a number"}
+        accepted = {"service": ["mns", "oss", "oms", "obs", "*"], "offset_seconds": "a number"}
         setting = read(CLOCK, call, accepted)
         for service in self._services():
             if setting.service in {"*", service.name}:
@@ -167,16 +176,26 @@ class AdminService(Service):
             raise BadRequestError(error.message, accepted, error.status) from error
         return answer({"message_id": message_id}, 201)
 
-    def _set_switches(self, call: Call, _rest: list[str]) -> Reply:
-        behaviour = self._mns.behaviour
+    def _set_switches(self, call: Call, rest: list[str]) -> Reply:
+        switched: dict[str, tuple[Any, TypeAdapter[Any]]] = {
+            "mns": (self._mns.behaviour, BEHAVIOUR),
+            "oms": (self._oms.copying, COPYING),
+            "obs": (self._obs.behaviour, OBS_BEHAVIOUR),
+        }
+        name = "/".join(rest) or "mns"
+        if name not in switched:
+            raise BadRequestError(
+                "no such switches", {"path": [f"/switches/{n}" for n in switched]}, 404
+            )
+        behaviour, adapter = switched[name]
         accepted = asdict(behaviour)
         wanted = read(SWITCHES, call, accepted)
         try:
-            checked = BEHAVIOUR.validate_python(accepted | wanted)
+            checked = adapter.validate_python(accepted | wanted)
         except ValidationError as error:
             raise BadRequestError(problems(error), accepted) from error
-        for name in wanted:
-            setattr(behaviour, name, getattr(checked, name))
+        for each in wanted:
+            setattr(behaviour, each, getattr(checked, each))
         return answer(asdict(behaviour))
 
     def _set_dead_letter(self, call: Call, rest: list[str]) -> Reply:
@@ -229,13 +248,36 @@ class AdminService(Service):
         copied = self._obs.read(rest[0], rest[1]) if len(rest) == 2 else None
         if copied is None:
             raise BadRequestError("no such copy", "GET /copies/<bucket>/<key>", 404)
-        return Reply(200, copied.data, {"Content-Type": copied.content_type})
+        return Reply(200, copied.data, {"Content-Type": copied.described.content_type})
+
+    def _put_copy(self, call: Call, rest: list[str]) -> Reply:
+        bucket, key = self._destination(rest)
+        try:
+            stored = self._obs.write(bucket, key, call.body)
+        except ObsError as error:
+            raise BadRequestError(str(error), "a key of 1 to 1024 bytes") from error
+        return answer({"key": stored.key, "etag": stored.etag, "size": stored.size}, 201)
+
+    def _delete_copy(self, _call: Call, rest: list[str]) -> Reply:
+        self._obs.remove(*self._destination(rest))
+        return Reply(204)
+
+    def _destination(self, rest: list[str]) -> tuple[str, str]:
+        if len(rest) != 2 or rest[0] not in self._obs.buckets:
+            accepted = {"path": "/copies/<bucket>/<key>", "buckets": list(self._obs.buckets)}
+            raise BadRequestError("no such bucket", accepted, 404)
+        return rest[0], rest[1]
 
     def _place(self, rest: list[str]) -> tuple[str, str]:
         if len(rest) != 2 or rest[0] not in self._oss.buckets:
             accepted = {"path": "/objects/<bucket>/<key>", "buckets": list(self._oss.buckets)}
             raise BadRequestError("no such bucket", accepted, 404)
         return rest[0], rest[1]
+
+
+def _copies(bucket: Bucket) -> int:
+    """Count what was copied, without the lists of results."""
+    return sum(not key.startswith("oms/") for key in bucket.keys())  # noqa: SIM118  a bucket is no dict
 
 
 def _calls(service: Service) -> dict[str, dict[str, int]]:

@@ -11,7 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from localcloud.faults import Action, Fault
 from localcloud.mns import Behaviour, DeadLetterPolicy
-from localcloud.oms import Status
+from localcloud.obs import ObsBehaviour
+from localcloud.oms import Copying, Status
 from localcloud.service import Call, Reply
 
 _STRICT = ConfigDict(extra="forbid")
@@ -32,7 +33,7 @@ class BadRequestError(Exception):
 class ClockSetting:
     """The body of POST /clock; `*` sets all clocks."""
 
-    service: Literal["mns", "oss", "oms", "*"]
+    service: Literal["mns", "oss", "oms", "obs", "*"]
     offset_seconds: float
 
 
@@ -58,12 +59,15 @@ TASK = TypeAdapter(TaskSetting)
 KEY = TypeAdapter(KeySetting)
 SWITCHES = TypeAdapter(dict[str, Any])
 BEHAVIOUR = TypeAdapter(Behaviour)
+COPYING = TypeAdapter(Copying)
+OBS_BEHAVIOUR = TypeAdapter(ObsBehaviour)
 DEAD_LETTER = TypeAdapter(DeadLetterPolicy)
 FAULT_ACCEPTED = {
     "fields": [field.name for field in fields(Fault)],
     "action": [action.value for action in Action],
-    "service": "mns, oss, oms, or a shell pattern",
-    "name": "of a custom fault: mns duplicate, reorder; oss lose_event, duplicate_event; oms copy_fails",
+    "service": "mns, oss, oms, obs, or a shell pattern",
+    "name": "of a custom fault: mns duplicate, reorder; oss lose_event, duplicate_event;"
+    " oms copy_fails, copy_lost; obs delete_fails",
     "operation": "a vendor's operation name such as BatchReceiveMessage, or a shell pattern",
 }
 

@@ -1,4 +1,4 @@
-"""The three services, wired as the real ones are: OSS announces to MNS, OMS copies from OSS."""
+"""The four services, wired as the real ones are: OSS announces to MNS, OMS copies from OSS to OBS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.identity import ALIBABA, HUAWEI, Identities
 from localcloud.mns import Attributes, DeadLetterPolicy, MnsError, MnsService
-from localcloud.oms import Buckets, Consistency, OmsService, SourceObject
+from localcloud.obs import ObsService
+from localcloud.oms import Consistency, OmsService
 from localcloud.oss import EventRule, Form, KeyForm, OssService
 
 TASK_ID = "5f0e8c6a-1d1b-4b8e-9a55-7d6f2c3b4a10"
@@ -29,6 +30,7 @@ class Ports:
     oss: int = 0
     oms: int = 0
     admin: int = 0
+    obs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,10 @@ class Prepared:
 
 
 class LocalCloud:
-    """MNS, OSS and OMS in this process: `async with LocalCloud() as cloud: ...`.
+    """MNS, OSS, OMS and OBS in this process: `async with LocalCloud() as cloud: ...`.
 
     Each service has a clock of its own (`cloud.mns.clock.offset_seconds = 3600`) over one `source`
-    of time; `faults` strike all three. `obs` holds what OMS copied. Same seed, same behaviour.
+    of time; `faults` strike all of them. `obs` holds what OMS copied. Same seed, same behaviour.
     `events_announced` counts the messages that OSS put into queues, `events_lost` those it could not.
     """
 
@@ -56,19 +58,14 @@ class LocalCloud:
         self.faults = Faults(self._branch())
         self.alibaba = Identities(ALIBABA)
         self.huawei = Identities(HUAWEI)
-        self.obs = Buckets()
         self.events_announced = 0
         self.events_lost = 0
         self.prepared: Prepared | None = None
         self.mns = MnsService(Clock(source), self.faults, self.alibaba, self._branch())
         self.oss = OssService(Clock(source), self.faults, self.alibaba, self._announce)
+        self.obs = ObsService(Clock(source), self.faults, self.huawei)
         self.oms = OmsService(
-            Clock(source),
-            self.faults,
-            self.huawei,
-            read_source=self._read_source,
-            write_destination=self.obs.write,
-            read_destination=self.obs.read,
+            Clock(source), self.faults, self.huawei, self.oss.read, self.obs, seed
         )
         self.admin = AdminService(
             Clock(source),
@@ -93,12 +90,13 @@ class LocalCloud:
         await self.stop()
 
     async def start(self, ports: Ports | None = None) -> None:
-        """Listen with all four services, or with none: a port in use raises OSError."""
+        """Listen with all five ports, or with none: a port in use raises OSError."""
         wanted = ports or Ports()
         try:
             await self.mns.start(wanted.mns)
             await self.oss.start(wanted.oss)
             await self.oms.start(wanted.oms)
+            await self.obs.start(wanted.obs)
             await self.admin.start(wanted.admin)
         except BaseException:
             await self.stop()
@@ -110,6 +108,7 @@ class LocalCloud:
         await self.mns.stop()
         await self.oss.stop()
         await self.oms.stop()
+        await self.obs.stop()
 
     def prepare(
         self,
@@ -139,6 +138,7 @@ class LocalCloud:
         self.mns.create_queue(queue, attributes, policy)
         self.oss.create_bucket(source_bucket)
         self.oss.create_bucket(log_bucket)
+        self.obs.create_bucket(destination_bucket)
         self.oss.rules.append(EventRule(source_bucket, queue, form=form, key_form=key_form))
         self.oms.create_task(
             task_id,
@@ -152,8 +152,11 @@ class LocalCloud:
         )
         return self.prepared
 
-    def settings(self) -> dict[str, str]:
-        """Return the environment of a relay for what was prepared last; start the cloud first."""
+    def settings(self, *, with_destination: bool = False) -> dict[str, str]:
+        """Return the environment of a relay for what was prepared last; start the cloud first.
+
+        With `with_destination` the relay is told where OBS is, to look what arrived.
+        """
         if self.prepared is None:
             raise RuntimeError("nothing is prepared: call prepare() before settings()")
         prepared = self.prepared
@@ -171,6 +174,8 @@ class LocalCloud:
         }
         if prepared.dead_letter_queue is not None:
             named["MNS_DEAD_LETTER_QUEUE"] = prepared.dead_letter_queue
+        if with_destination:
+            named["OBS_ENDPOINT"] = self.obs.url
         return named
 
     def _branch(self) -> random.Random:
@@ -185,9 +190,3 @@ class LocalCloud:
             self.events_lost += 1
         else:
             self.events_announced += 1
-
-    def _read_source(self, bucket: str, key: str) -> SourceObject | None:
-        stored = self.oss.read(bucket, key)
-        if stored is None:
-            return None
-        return SourceObject(stored.data, stored.modified_at, stored.described.content_type)

@@ -1,4 +1,4 @@
-"""What the three services share: raw requests in, plain replies out, faults in between."""
+"""What the services share: raw requests in, plain replies out, faults in between."""
 
 from __future__ import annotations
 

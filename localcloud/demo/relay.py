@@ -22,7 +22,9 @@ BETWEEN_SIGNALS_SECONDS = 0.2
 LOG_LINES_SHOWN = 5
 PROJECT = Path(__file__).resolve().parents[2]
 # Settings of a real relay must not find their way into this one.
-_NOT_INHERITED = re.compile(r"(RELAY|ALIBABA_CLOUD|MNS|OSS|HW|HUAWEICLOUD)_|(LOG_BUCKET|SYNC_URL)")
+_NOT_INHERITED = re.compile(
+    r"(RELAY|ALIBABA_CLOUD|MNS|OSS|OBS|HW|HUAWEICLOUD)_|(LOG_BUCKET|SYNC_URL)"
+)
 _SAMPLE = re.compile(r"^(oms_relay_\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 

@@ -19,7 +19,8 @@ from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.identity import Identities
 from localcloud.oms import errors, parameters
-from localcloud.oms.copier import Copier, Read, Write
+from localcloud.oms.copier import Copier, Destination, Read
+from localcloud.oms.copying import Copying
 from localcloud.oms.errors import RefusedError
 from localcloud.oms.routes import ACTIONS, UNKNOWN, Route, route
 from localcloud.oms.signature import Gateway
@@ -47,10 +48,10 @@ class OmsService(Service):
     """Serves the eight synchronization-task APIs and copies the keys it accepts.
 
     Switches, all free to change while it runs: `keys_per_call_max` (10 as the pages' prose says,
-    or 100 as their constraint says), `delay_seconds` from acceptance to copy, `copy_seconds` that
-    the copies of one call take by the service's clock, `plus_is_space`, `reject` (shell patterns of
-    keys refused for good), `rate_limit`, `stopped_refusal` (status, code and message that a stopped
-    task answers to keys), `tasks_max`, and those of `gateway`.
+    or 100 as their constraint says), `delay_seconds` from acceptance to copy, `plus_is_space`,
+    `reject` (shell patterns of keys refused for good), `rate_limit`, `stopped_refusal` (status, code
+    and message that a stopped task answers to keys), `tasks_max`, those of `gateway`, and those of
+    `copying`: how the copies go, which of them fail, come late or are lost, and their lists.
     `posts` holds the newest accepted calls, `posts_accepted` counts all of them.
     """
 
@@ -62,12 +63,12 @@ class OmsService(Service):
         faults: Faults,
         identities: Identities,
         read_source: Read,
-        write_destination: Write,
-        read_destination: Read,
+        destination: Destination,
+        seed: int = 0,
     ) -> None:
         super().__init__(clock, faults)
         self.gateway = Gateway(clock, identities)
-        self.copier = Copier(clock, faults, read_source, write_destination, read_destination)
+        self.copier = Copier(clock, faults, read_source, destination, seed)
         self.tasks: dict[str, SyncTask] = {}
         self.posts: deque[AcceptedPost] = deque(maxlen=CALLS_KEPT)
         self.posts_accepted = 0
@@ -101,6 +102,11 @@ class OmsService(Service):
         )
         self.tasks[task_id] = task
         return task
+
+    @property
+    def copying(self) -> Copying:
+        """The switches of the copies."""
+        return self.copier.copying
 
     @property
     def copy_seconds(self) -> float:

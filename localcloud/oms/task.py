@@ -12,6 +12,8 @@ from datetime import datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from localcloud.storage.stored import StoredObject
+
 # Assumption: months begin at the region's midnight, and list files show its time.
 REGION_ZONE = timezone(timedelta(hours=8))
 FIVE_MINUTES_SECONDS = 300
@@ -35,15 +37,6 @@ class Statistic(StrEnum):
     FAILURE = "FAILURE"
     SKIP = "SKIP"
     SIZE = "SIZE"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceObject:
-    """An object as OMS reads and writes it; `last_modified` is seconds since the epoch."""
-
-    data: bytes
-    last_modified: float
-    content_type: str
 
 
 class Overwrite(StrEnum):
@@ -72,22 +65,22 @@ class Consistency(StrEnum):
         return "no_check" if self is Consistency.TRANSMISSION else self.value
 
 
-def must_copy(task: SyncTask, source: SourceObject, destination: SourceObject | None) -> bool:
+def must_copy(task: SyncTask, source: StoredObject, destination: StoredObject | None) -> bool:
     """Whether OMS copies: always where nothing is there yet, else as the task's rule says.
 
     By the default rule an overwrite of equal size that looks older than the copy is skipped. CRC64
-    compares contents: both sides have a checksum here, so the default never stands in for it.
+    compares contents; where either side has no checksum, the default rule stands in for it.
     """
     if destination is None or task.object_overwrite_mode is Overwrite.FULL:
         return True
     if task.object_overwrite_mode is Overwrite.NO_OVERWRITE:
         return False
-    if task.compares_contents:
-        return source.data != destination.data
-    if len(source.data) != len(destination.data):
+    if source.size != destination.size:
         return True
+    if task.compares_contents and None not in {source.crc64, destination.crc64}:
+        return source.crc64 != destination.crc64
     # Assumption: an equal time counts as not newer.
-    return source.last_modified > destination.last_modified
+    return source.modified_at > destination.modified_at
 
 
 Tally = dict[Statistic, int]

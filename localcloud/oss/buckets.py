@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 
-from localcloud.oss.bucket import Bucket, check_bucket_name
 from localcloud.oss.errors import OssError, invalid_argument
-from localcloud.oss.listing import Page, Wanted, page_of
+from localcloud.oss.naming import check_bucket_name
 from localcloud.oss.turn import Outcome, Turn
-from localcloud.oss.wire import bucket_info, encoder, list_result, xml_reply
+from localcloud.oss.wire import bucket_info, list_result
 from localcloud.service import Reply
+from localcloud.storage.bucket import Bucket
+from localcloud.storage.listing import Page, Wanted, page_of
+from localcloud.storage.xml import encoder, xml_reply
 
 KEYS_MAX = 1000
 KEYS_DEFAULT = 100

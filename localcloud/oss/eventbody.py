@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from localcloud.oss.turn import Change
-from localcloud.oss.wire import ACCOUNT_ID, element, iso_time
+from localcloud.oss.wire import ACCOUNT_ID
+from localcloud.storage.xml import element, iso_time
 
 SOURCE_ADDRESS = "127.0.0.1"
 _NAMESPACE = "http://mns.aliyuncs.com/doc/v1/"

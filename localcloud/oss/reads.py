@@ -6,10 +6,11 @@ import re
 from email.utils import formatdate
 from urllib.parse import quote
 
+from localcloud.oss.content import crc64_header
 from localcloud.oss.errors import OssError
-from localcloud.oss.stored import Kind, StoredObject
 from localcloud.oss.turn import Change, Outcome, Turn
 from localcloud.service import Reply
+from localcloud.storage.stored import Kind, StoredObject
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
 
@@ -48,6 +49,7 @@ def get_object_meta(turn: Turn) -> Outcome:
     headers = {
         "ETag": f'"{stored.etag}"',
         "Last-Modified": formatdate(stored.modified_at, usegmt=True),
+        **crc64_header(stored),
     }
     # A GET may not promise a body that never comes.
     if turn.request.method == "HEAD":
@@ -83,6 +85,7 @@ def _described(stored: StoredObject) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "x-oss-object-type": stored.kind,
         "x-oss-storage-class": stored.described.storage_class,
+        **crc64_header(stored),
     }
     if stored.kind is Kind.APPENDABLE:
         headers["x-oss-next-append-position"] = str(stored.size)

@@ -13,15 +13,17 @@ from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.identity import Identities
 from localcloud.oss import buckets, reads, uploads, writes
-from localcloud.oss.bucket import Bucket, check_bucket_name, check_key
+from localcloud.oss.content import etag_of
 from localcloud.oss.errors import OssError, not_implemented
 from localcloud.oss.events import Announcement, EventRule, messages
+from localcloud.oss.naming import check_bucket_name, check_key
 from localcloud.oss.request import UNKNOWN, Request
 from localcloud.oss.signature import verify
-from localcloud.oss.stored import PLAIN, Described, StoredObject, etag_of
 from localcloud.oss.turn import Change, Outcome, Turn
 from localcloud.oss.wire import error_reply
 from localcloud.service import Call, Reply, Service
+from localcloud.storage.bucket import Bucket
+from localcloud.storage.stored import PLAIN, Described, StoredObject
 
 Handler = Callable[[Turn], Outcome]
 
@@ -85,21 +87,38 @@ class OssService(Service):
         check_bucket_name(name)
         return self.buckets.setdefault(name, Bucket(name, region, self.clock.now()))
 
-    def put(self, bucket: str, key: str, data: bytes, described: Described = PLAIN) -> StoredObject:
-        """Store and announce an object in-process, as if a client had put it."""
-        return self.put_many(bucket, {key: data}, described)[0]
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes,
+        described: Described = PLAIN,
+        *,
+        has_crc64: bool = True,
+    ) -> StoredObject:
+        """Store and announce an object in-process, as if a client had put it.
+
+        Without `has_crc64` it is like one of long ago: no answer tells a checksum of it.
+        """
+        return self.put_many(bucket, {key: data}, described, has_crc64=has_crc64)[0]
 
     def put_many(
-        self, bucket: str, items: Mapping[str, bytes], described: Described = PLAIN
+        self,
+        bucket: str,
+        items: Mapping[str, bytes],
+        described: Described = PLAIN,
+        *,
+        has_crc64: bool = True,
     ) -> list[StoredObject]:
         """Store objects in-process as one call, so that their events may share messages."""
         at = self.clock.now()
         found = self.buckets[bucket]
+        keeps = has_crc64 and found.keeps_crc64
         written: list[StoredObject] = []
         changes: list[Change] = []
         for key, data in items.items():
             check_key(key)
-            stored = StoredObject(key, data, etag_of(data), at, described)
+            stored = StoredObject(key, data, etag_of(data), at, described, has_crc64=keeps)
             changes.append(Change.of("ObjectCreated:PutObject", stored, found.put(stored)))
             written.append(stored)
         self._announce("PutObject", bucket, tuple(changes), self._request_id(at), at)

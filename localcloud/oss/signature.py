@@ -20,7 +20,7 @@ from localcloud.identity import Identities, Identity
 from localcloud.oss.canonical import UNSIGNED, canonical_request, signing_key, string_to_sign_v1
 from localcloud.oss.errors import OssError, access_denied, invalid_argument
 from localcloud.oss.request import Request
-from localcloud.oss.wire import iso_time
+from localcloud.storage.xml import iso_time
 
 SKEW_SECONDS_MAX = 900
 V4 = "OSS4-HMAC-SHA256"

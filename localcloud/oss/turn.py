@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localcloud.identity import Identity
-from localcloud.oss.bucket import Bucket
 from localcloud.oss.errors import access_denied, no_such_bucket, no_such_key
 from localcloud.oss.request import Request
-from localcloud.oss.stored import StoredObject
 from localcloud.service import Reply
+from localcloud.storage.bucket import Bucket
+from localcloud.storage.stored import StoredObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 
+from localcloud.oss.content import CRC64, crc64_header, etag_of
 from localcloud.oss.errors import no_such_upload
-from localcloud.oss.multipart import Part, Upload, assemble, check_part_number
-from localcloud.oss.stored import Kind, StoredObject, etag_of
+from localcloud.oss.multipart import assemble, check_part_number
 from localcloud.oss.turn import Change, Outcome, Turn
-from localcloud.oss.wire import document, element, encoder, iso_time, parsed, xml_reply
+from localcloud.oss.wire import parsed_body
 from localcloud.oss.writes import check_writable, copy_source, described
 from localcloud.service import Reply
+from localcloud.storage.crc64 import crc64
+from localcloud.storage.multipart import Part, Upload
+from localcloud.storage.stored import Kind, StoredObject
+from localcloud.storage.xml import document, element, encoder, iso_time, xml_reply
 
 _COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)", re.ASCII)
 
@@ -34,16 +38,18 @@ def initiate(turn: Turn) -> Outcome:
 def upload_part(turn: Turn) -> Outcome:
     """Take one part, replacing any of the same number."""
     part, change = _take(turn, turn.request.body, "ObjectCreated:UploadPart")
-    return Outcome(Reply(200, b"", {"ETag": f'"{part.etag}"'}), (change,))
+    headers = {"ETag": f'"{part.etag}"', CRC64: str(crc64(part.data))}
+    return Outcome(Reply(200, b"", headers), (change,))
 
 
 def upload_part_copy(turn: Turn) -> Outcome:
     """Take one part out of an object that exists."""
-    data = copy_source(turn).data
+    source = copy_source(turn)
+    data = source.data
     span = _COPY_RANGE.fullmatch(turn.header("x-oss-copy-source-range"))
     if span is not None:
         data = data[int(span.group(1)) : int(span.group(2)) + 1]
-    part, change = _take(turn, data, "ObjectCreated:UploadPartCopy")
+    part, change = _take(turn, data, "ObjectCreated:UploadPartCopy", has_crc64=source.has_crc64)
     body = document(
         "CopyPartResult",
         element("LastModified", iso_time(turn.now)),
@@ -58,8 +64,14 @@ def complete(turn: Turn) -> Outcome:
     """Turn the named parts into the object; the upload ends."""
     upload = _upload(turn)
     check_writable(turn)
-    data, etag = assemble(upload, _named_parts(turn.request.body))
-    stored = StoredObject(turn.key, data, etag, turn.now, upload.described, Kind.MULTIPART)
+    parts, etag = assemble(upload, _named_parts(turn.request.body))
+    data = b"".join(part.data for part in parts)
+    # Source: the object has a checksum only if each of its parts has one.
+    has_crc64 = turn.bucket.keeps_crc64 and all(part.has_crc64 for part in parts)
+    about = upload.described
+    stored = StoredObject(
+        turn.key, data, etag, turn.now, about, Kind.MULTIPART, has_crc64=has_crc64
+    )
     replaced = turn.bucket.put(stored)
     del turn.bucket.uploads[upload.upload_id]
     encode = encoder(turn.request.query.get("encoding-type", ""))
@@ -71,7 +83,7 @@ def complete(turn: Turn) -> Outcome:
         element("ETag", f'"{etag}"'),
     )
     reply = xml_reply(body)
-    reply.headers["ETag"] = f'"{etag}"'
+    reply.headers |= {"ETag": f'"{etag}"'} | crc64_header(stored)
     return Outcome(reply, (Change.of("ObjectCreated:CompleteMultipartUpload", stored, replaced),))
 
 
@@ -90,10 +102,10 @@ def _upload(turn: Turn) -> Upload:
     return upload
 
 
-def _take(turn: Turn, data: bytes, event: str) -> tuple[Part, Change]:
+def _take(turn: Turn, data: bytes, event: str, *, has_crc64: bool = True) -> tuple[Part, Change]:
     number = check_part_number(turn.request.query.get("partNumber", ""))
     upload = _upload(turn)
-    part = Part(data, etag_of(data))
+    part = Part(data, etag_of(data), has_crc64)
     upload.parts[number] = part
     # Assumption: the event tells size and ETag of the part.
     return part, Change(event, turn.key, len(data), part.etag, len(data))
@@ -102,5 +114,5 @@ def _take(turn: Turn, data: bytes, event: str) -> tuple[Part, Change]:
 def _named_parts(body: bytes) -> list[tuple[int, str]]:
     return [
         (check_part_number(node.findtext("PartNumber", "")), node.findtext("ETag", ""))
-        for node in parsed(body).iterfind("Part")
+        for node in parsed_body(body).iterfind("Part")
     ]

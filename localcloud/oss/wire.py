@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 import base64
-import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
-from urllib.parse import quote
+from collections.abc import Iterable, Mapping
 
-from localcloud.oss.bucket import Bucket
 from localcloud.oss.errors import OssError, malformed_xml
-from localcloud.oss.listing import Page
-from localcloud.oss.stored import StoredObject
 from localcloud.service import Reply
+from localcloud.storage.bucket import Bucket
+from localcloud.storage.listing import Page
+from localcloud.storage.stored import StoredObject
+from localcloud.storage.xml import Encode, document, element, encoder, iso_time, nested, parsed
 
 ACCOUNT_ID = "1000000000000001"
-_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
-_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"})
-_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
-
-Encode = Callable[[str], str]
-
-
-def document(root: str, *children: str) -> str:
-    """Return an XML document of a root element around finished children."""
-    return f"{_HEAD}<{root}>{''.join(children)}</{root}>"
-
-
-def element(name: str, text: object) -> str:
-    """Return one element around escaped text.
-
-    Assumption: characters that XML 1.0 cannot carry arrive as U+FFFD; in listings only
-    `encoding-type=url` saves them, which is what it is for.
-    """
-    safe = _NOT_XML.sub("\ufffd", str(text)).translate(_ESCAPES)
-    return f"<{name}>{safe}</{name}>"
-
-
-def nested(name: str, *children: str) -> str:
-    """Return one element around finished children."""
-    return f"<{name}>{''.join(children)}</{name}>"
-
-
-def encoder(encoding_type: str) -> Encode:
-    """Return how keys stand in an answer: as they are, or URL-encoded under `encoding-type=url`."""
-    return _quoted if encoding_type == "url" else str
-
-
-def iso_time(seconds: float) -> str:
-    """Return a time as listings and events show it; always whole seconds."""
-    return _iso_time(int(seconds))
 
 
 def error_reply(error: OssError, *, request_id: str, host: str, is_head: bool) -> Reply:
@@ -71,19 +33,12 @@ def error_reply(error: OssError, *, request_id: str, host: str, is_head: bool) -
     return Reply(error.status, body, headers)
 
 
-def parsed(body: bytes) -> ET.Element:
-    """Return the root of an XML body, or the refusal of one that is malformed or has a DOCTYPE."""
-    if b"<!DOCTYPE" in body:
+def parsed_body(body: bytes) -> ET.Element:
+    """Return the root of an XML body, or the refusal of one that is malformed."""
+    root = parsed(body)
+    if root is None:
         raise malformed_xml()
-    try:
-        return ET.fromstring(body)
-    except ET.ParseError:
-        raise malformed_xml() from None
-
-
-def xml_reply(body: str) -> Reply:
-    """Return a 200 with an XML body."""
-    return Reply(200, body, {"Content-Type": "application/xml"})
+    return root
 
 
 def list_result(
@@ -141,12 +96,3 @@ def _contents(stored: StoredObject, encode: Encode, with_owner: bool) -> str:
 
 def _owner() -> str:
     return nested("Owner", element("ID", ACCOUNT_ID), element("DisplayName", ACCOUNT_ID))
-
-
-@lru_cache(maxsize=64)
-def _iso_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="", errors="surrogateescape")

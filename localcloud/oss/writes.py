@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import unquote
 
-from localcloud.oss.bucket import check_key
+from localcloud.oss.content import crc64_header, etag_of
 from localcloud.oss.errors import OssError, invalid_argument, malformed_xml, no_such_key
-from localcloud.oss.stored import DEFAULT_CONTENT_TYPE, Described, Kind, StoredObject, etag_of
+from localcloud.oss.naming import check_key
 from localcloud.oss.turn import Change, Outcome, Turn
-from localcloud.oss.wire import delete_result, document, element, iso_time, parsed, xml_reply
+from localcloud.oss.wire import delete_result, parsed_body
 from localcloud.service import Reply
+from localcloud.storage.stored import DEFAULT_CONTENT_TYPE, Described, Kind, StoredObject
+from localcloud.storage.xml import document, element, iso_time, xml_reply
 
 DELETES_MAX = 1000
 _META = "x-oss-meta-"
@@ -20,10 +22,12 @@ def put_object(turn: Turn) -> Outcome:
     """Store an object, replacing any of that name."""
     check_writable(turn)
     data = turn.request.body
-    stored = StoredObject(turn.key, data, etag_of(data), turn.now, described(turn))
+    keeps = turn.bucket.keeps_crc64
+    stored = StoredObject(turn.key, data, etag_of(data), turn.now, described(turn), has_crc64=keeps)
     replaced = turn.bucket.put(stored)
     change = Change.of("ObjectCreated:PutObject", stored, replaced)
-    return Outcome(Reply(200, b"", {"ETag": f'"{stored.etag}"'}), (change,))
+    headers = {"ETag": f'"{stored.etag}"'} | crc64_header(stored)
+    return Outcome(Reply(200, b"", headers), (change,))
 
 
 def copy_object(turn: Turn) -> Outcome:
@@ -37,7 +41,11 @@ def copy_object(turn: Turn) -> Outcome:
     onto_itself = source_name(turn) == (turn.bucket.name, turn.key)
     keep = not onto_itself and turn.header("x-oss-metadata-directive").upper() != "REPLACE"
     about = source.described if keep else described(turn)
-    stored = StoredObject(turn.key, source.data, source.etag, turn.now, about, source.kind)
+    # Assumption: a copy has a checksum if its source has one.
+    has_crc64 = source.has_crc64 and turn.bucket.keeps_crc64
+    stored = StoredObject(
+        turn.key, source.data, source.etag, turn.now, about, source.kind, has_crc64=has_crc64
+    )
     replaced = turn.bucket.put(stored)
     change = Change.of(_copy_event(turn, onto_itself=onto_itself), stored, replaced)
     body = document(
@@ -46,7 +54,7 @@ def copy_object(turn: Turn) -> Outcome:
         element("LastModified", iso_time(turn.now)),
     )
     reply = xml_reply(body)
-    reply.headers["ETag"] = f'"{stored.etag}"'
+    reply.headers |= {"ETag": f'"{stored.etag}"'} | crc64_header(stored)
     return Outcome(reply, (change,))
 
 
@@ -66,9 +74,13 @@ def append_object(turn: Turn) -> Outcome:
         raise OssError(409, "PositionNotEqualToLength", message, "0026-00000016", headers=where)
     data = (old.data if old is not None else b"") + turn.request.body
     about = old.described if old is not None else described(turn)
-    stored = StoredObject(turn.key, data, etag_of(data), turn.now, about, Kind.APPENDABLE)
+    has_crc64 = turn.bucket.keeps_crc64 and (old is None or old.has_crc64)
+    stored = StoredObject(
+        turn.key, data, etag_of(data), turn.now, about, Kind.APPENDABLE, has_crc64=has_crc64
+    )
     turn.bucket.put(stored)
     headers = {"ETag": f'"{stored.etag}"', "x-oss-next-append-position": str(stored.size)}
+    headers |= crc64_header(stored)
     change = Change.of("ObjectCreated:AppendObject", stored, old)
     return Outcome(Reply(200, b"", headers), (replace(change, position=length),))
 
@@ -80,7 +92,10 @@ def put_symlink(turn: Turn) -> Outcome:
     check_key(target)
     # Assumption: the ETag of a link is the MD5 of its target's name.
     etag = etag_of(target.encode())
-    stored = StoredObject(turn.key, b"", etag, turn.now, described(turn), Kind.SYMLINK, target)
+    about = described(turn)
+    stored = StoredObject(
+        turn.key, b"", etag, turn.now, about, Kind.SYMLINK, target, has_crc64=False
+    )
     replaced = turn.bucket.put(stored)
     change = Change.of("ObjectCreated:PutSymlink", stored, replaced)
     return Outcome(Reply(200, b"", {"ETag": f'"{etag}"'}), (change,))
@@ -170,7 +185,7 @@ def removal(name: str, gone: StoredObject) -> Change:
 
 
 def _keys_to_delete(body: bytes) -> tuple[list[str], bool]:
-    root = parsed(body)
+    root = parsed_body(body)
     keys = [node.text or "" for node in root.iterfind("Object/Key")]
     if not 1 <= len(keys) <= DELETES_MAX:
         raise malformed_xml()

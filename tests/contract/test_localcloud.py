@@ -1,4 +1,4 @@
-"""The three services as one cloud: wired to each other, and steered through the admin API."""
+"""The four services as one cloud: wired to each other, and steered through the admin API."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_what_is_prepared_compares_contents_unless_told_otherwise(
         (task,) = cloud.oms.tasks.values()
         cloud.oss.put("source", "a", b"v1")
         # As if the copy of v1 had taken until after v2 was written.
-        cloud.oms.clock.offset_seconds = 60.0
+        cloud.obs.clock.offset_seconds = 60.0
         cloud.oms.copier.accept(task, ["a"], 0.0)
         await cloud.oms.drained()
         cloud.oss.put("source", "a", b"v2")
@@ -166,10 +166,10 @@ async def test_a_cloud_can_be_stopped_and_started_with_its_contents(cloud: Local
 
 async def test_clocks_are_set_one_by_one(cloud: LocalCloud, ask: Ask) -> None:
     body = {"service": "mns", "offset_seconds": 3600}
-    assert await ask("POST", "/clock", body) == (200, {"mns": 3600, "oss": 0, "oms": 0})
+    assert await ask("POST", "/clock", body) == (200, {"mns": 3600, "oss": 0, "oms": 0, "obs": 0})
     assert cloud.mns.clock.now() - cloud.oss.clock.now() > 3599
     await ask("POST", "/clock", {"service": "*", "offset_seconds": -1})
-    assert (await ask("GET", "/state"))[1]["clocks"] == {"mns": -1, "oss": -1, "oms": -1}
+    assert (await ask("GET", "/state"))[1]["clocks"] == {"mns": -1, "oss": -1, "oms": -1, "obs": -1}
 
 
 async def test_faults_are_added_shown_and_lifted(cloud: LocalCloud, ask: Ask) -> None:
@@ -203,6 +203,35 @@ async def test_switches_are_set_one_by_one(cloud: LocalCloud, ask: Ask) -> None:
     status, told = await ask("POST", "/switches", {"short_batches": True, "in_flight_max": 9})
     assert (status, told["short_batches"], told["long_polls_max"]) == (200, True, 100)
     assert cloud.mns.behaviour.in_flight_max == 9
+
+
+async def test_copies_are_troubled_from_outside(cloud: LocalCloud, ask: Ask) -> None:
+    wanted = {"lose_share": 0.5, "lists_after_seconds": None, "list_separator": ","}
+    status, told = await ask("POST", "/switches/oms", wanted)
+    assert (status, told["lose_share"], told["fail_share"]) == (200, 0.5, 0.0)
+    copying = cloud.oms.copying
+    assert (copying.lose_share, copying.lists_after_seconds) == (0.5, None)
+    await ask("POST", "/switches/oms", {"copy_seconds": 5})
+    assert (cloud.oms.copier.copy_seconds, copying.lose_share) == (5, 0.5)
+
+
+async def test_obs_is_switched_from_outside(cloud: LocalCloud, ask: Ask) -> None:
+    status, told = await ask("POST", "/switches/obs", {"crc64_header": ""})
+    assert (status, told["crc64_header"], told["takes_path_style"]) == (200, "", True)
+    assert cloud.obs.behaviour.crc64_header == ""
+
+
+async def test_copies_are_planted_and_removed(cloud: LocalCloud, ask: Ask) -> None:
+    assert (await ask("PUT", "/copies/destination/dir/%C3%A4%20b/", b"data"))[0] == 201
+    assert await ask("GET", "/copies/destination/dir/%C3%A4%20b/") == (200, b"data")
+    assert (await ask("GET", "/state"))[1]["copies"] == {"destination": 1}
+    assert await ask("DELETE", "/copies/destination/dir/%C3%A4%20b/") == (204, b"")
+    assert cloud.obs.keys("destination") == []
+
+
+async def test_the_relay_is_told_of_the_destination_on_request(cloud: LocalCloud) -> None:
+    assert "OBS_ENDPOINT" not in cloud.settings()
+    assert cloud.settings(with_destination=True)["OBS_ENDPOINT"] == cloud.obs.url
 
 
 async def test_a_dead_letter_policy_is_set_from_outside(cloud: LocalCloud, ask: Ask) -> None:
@@ -284,6 +313,14 @@ def test_a_batch_call_is_denied_under_either_name(denied: str) -> None:
         ("POST", "/switches", {"long_polls_max": -1}, 400, "0 or more"),
         ("POST", "/switches", {"in_flight_max": 0}, 400, "no throttle"),
         ("POST", "/switches", b"[]", 400, "short_batches"),
+        ("POST", "/switches/sqs", {}, 404, "/switches/obs"),
+        ("POST", "/switches/oms", {"lose_share": 2}, 400, "between 0 and 1"),
+        ("POST", "/switches/oms", {"lost_share": 0.5}, 400, "lose_share"),
+        ("POST", "/switches/obs", {"crc64_header": "x"}, 400, "x-obs-hash-crc64ecma"),
+        ("PUT", "/copies/nowhere/a", b"x", 404, "destination"),
+        ("PUT", "/copies/destination", b"x", 404, "/copies/<bucket>/<key>"),
+        ("PUT", "/copies/destination/" + "n" * 1025, b"x", 400, "1024"),
+        ("DELETE", "/copies/nowhere/a", None, 404, "destination"),
         ("PUT", "/queues/oss-events", {}, 404, "/queues/<name>/dead-letter"),
         ("PUT", "/queues/oss-events/dead-letter", {"target": "x"}, 400, "max_receive_count"),
         (

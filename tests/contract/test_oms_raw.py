@@ -16,10 +16,13 @@ import pytest
 from yarl import URL
 
 from doubles.clock import until
+from doubles.source import Source
 from localcloud.clock import Clock
 from localcloud.faults import Action, Fault, Faults
 from localcloud.identity import HUAWEI, Identities, Identity
-from localcloud.oms import Buckets, OmsService, RateLimit, SourceObject, Statistic
+from localcloud.obs import ObsService
+from localcloud.oms import OmsService, RateLimit, Statistic
+from localcloud.storage.stored import StoredObject
 from worker.clouds.oms_signature import HuaweiCredentials, sign
 
 PROJECT = "0123456789abcdef0123456789abcdef"
@@ -41,33 +44,18 @@ class Answer:
         return parsed
 
 
-class Watched(Buckets):
-    """Buckets that count their reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reads = 0
-
-    def read(self, bucket: str, key: str) -> SourceObject | None:
-        self.reads += 1
-        return super().read(bucket, key)
-
-
 class Cloud:
     """One OMS at a fixed instant, its buckets, and a session."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.session = session
         self.clock = Clock(lambda: NOW)
-        self.source, self.destination = Watched(), Buckets()
         self.identities = Identities(HUAWEI)
+        self.faults = Faults(random.Random(1))
+        self.source = Source()
+        self.destination = ObsService(self.clock, self.faults, self.identities)
         self.oms = OmsService(
-            self.clock,
-            Faults(random.Random(1)),
-            self.identities,
-            self.source.read,
-            self.destination.write,
-            self.destination.read,
+            self.clock, self.faults, self.identities, self.source.read, self.destination
         )
         self.oms.delay_seconds = 0.0
         self.task = self.oms.create_task(TASK, PROJECT, "src", "dst")
@@ -94,7 +82,7 @@ class Cloud:
         return await self.call("POST", self.oms.events_url(TASK), body, credentials)
 
     def put(self, key: str, data: bytes, at: float = NOW) -> None:
-        self.source.write("src", key, SourceObject(data, at, "text/plain"))
+        self.source.put("src", key, data, at)
 
     def lists(self, kind: str) -> list[str]:
         found = []
@@ -380,9 +368,10 @@ async def test_a_missing_object_is_listed_in_the_destination(cloud: Cloud) -> No
     await cloud.post(quote("目录/gone 1", safe=""), "gone-2")
     await cloud.oms.drained()
     (listed,) = cloud.lists("failed")
+    at, gone = "2026-01-02 11:04:05", "NoSuchKey\tThe specified key does not exist."
     assert listed.splitlines() == [
-        "2026-01-02 11:04:05\t%E7%9B%AE%E5%BD%95%2Fgone%201\t目录/gone 1\tNoSuchKey",
-        "2026-01-02 11:04:05\tgone-2\tgone-2\tNoSuchKey",
+        f"{at}\t%E7%9B%AE%E5%BD%95%2Fgone%201\t目录/gone 1\t{gone}",
+        f"{at}\tgone-2\tgone-2\t{gone}",
     ]
     assert cloud.task.monthly(Statistic.FAILURE, NOW) == 2
 
@@ -398,7 +387,7 @@ async def test_an_unchanged_object_is_skipped_and_listed(cloud: Cloud) -> None:
     await cloud.oms.drained()
     copy = cloud.destination.read("dst", "a")
     assert copy is not None
-    assert (copy.data, copy.content_type, copy.last_modified) == (b"321", "text/plain", NOW)
+    assert (copy.data, copy.described.content_type, copy.modified_at) == (b"321", "text/plain", NOW)
 
 
 async def test_the_object_is_read_when_it_is_copied_not_when_it_is_announced(cloud: Cloud) -> None:
@@ -464,7 +453,7 @@ async def test_accepted_keys_survive_a_restart(cloud: Cloud) -> None:
     await cloud.oms.copier.stop()
     cloud.oms.copier.start()
     await cloud.oms.drained()
-    assert cloud.destination.keys("dst") == ["a", "b", "c"]
+    assert [key for key in cloud.destination.keys("dst") if "/" not in key] == ["a", "b", "c"]
     assert cloud.task.monthly(Statistic.SUCCESS, NOW) == 3
 
 
@@ -486,7 +475,7 @@ async def test_a_copy_can_be_made_to_fail(cloud: Cloud) -> None:
     cloud.oms.faults.add(Fault("oms", "CopyObject", Action.CUSTOM, name="copy_fails", times=1))
     await cloud.post("a")
     await cloud.oms.drained()
-    assert cloud.lists("failed")[0].endswith("\tRequestTimeout\n")
+    assert cloud.lists("failed")[0].endswith("\tRequestTimeout\tThe copy failed.\n")
     await cloud.post("a")
     await cloud.oms.drained()
     assert cloud.destination.read("dst", "a") is not None
@@ -502,12 +491,10 @@ async def test_too_many_waiting_copies_are_an_overload(cloud: Cloud) -> None:
 
 
 async def test_a_copier_that_breaks_says_so(cloud: Cloud) -> None:
-    def broken(bucket: str, key: str) -> SourceObject | None:
+    def broken(bucket: str, key: str) -> StoredObject | None:
         raise LookupError(f"{bucket}/{key}")
 
-    service = OmsService(
-        cloud.clock, cloud.oms.faults, cloud.identities, broken, cloud.destination.write, broken
-    )
+    service = OmsService(cloud.clock, cloud.faults, cloud.identities, broken, cloud.destination)
     service.copier.start()
     assert service.copier.accept(cloud.task, ["k"], 0.0)
     with pytest.raises(LookupError, match="src/k"):

@@ -26,18 +26,12 @@ from huaweicloudsdkoms.v2 import (
     SyncObjectReq,
 )
 
+from doubles.source import Source
 from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.identity import HUAWEI, Identities, Identity
-from localcloud.oms import (
-    Buckets,
-    OmsService,
-    Overwrite,
-    RateLimit,
-    SourceObject,
-    Status,
-    overload,
-)
+from localcloud.obs import ObsService
+from localcloud.oms import OmsService, Overwrite, RateLimit, Status, overload
 
 PROJECT = "0123456789abcdef0123456789abcdef"
 TASK = "31e9b7e6-6ffb-452f-9842-6ce354d99d75"
@@ -49,21 +43,18 @@ class Cloud:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.source, self.destination = Buckets(), Buckets()
         self.identities = Identities(HUAWEI)
+        faults = Faults(random.Random(1))
+        self.source = Source()
+        self.destination = ObsService(self.clock, faults, self.identities)
         self.oms = OmsService(
-            self.clock,
-            Faults(random.Random(1)),
-            self.identities,
-            self.source.read,
-            self.destination.write,
-            self.destination.read,
+            self.clock, faults, self.identities, self.source.read, self.destination
         )
         self.oms.delay_seconds = 0.0
         self.oms.create_task(TASK, PROJECT, "src", "dst")
 
     def put(self, key: str, data: bytes) -> None:
-        self.source.write("src", key, SourceObject(data, self.clock.now(), "text/plain"))
+        self.source.put("src", key, data, self.clock.now())
 
     async def call(
         self,

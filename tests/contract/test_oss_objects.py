@@ -18,6 +18,7 @@ from localcloud.clock import Clock
 from localcloud.faults import Action, Fault, Faults
 from localcloud.identity import ALIBABA, Identities, Identity
 from localcloud.oss import EventRule, OssService
+from localcloud.storage.crc64 import crc64
 
 REGION = "cn-hangzhou"
 ODD_KEYS = [
@@ -473,3 +474,99 @@ async def test_downloads_are_announced_with_what_was_read(
     (event,) = published.events
     told = event["oss"]["object"]
     assert (told["readFrom"], told["readTo"], told["size"]) == (2, 5, 10)
+
+
+def crc64_of(answer: Any) -> str | None:
+    found: str | None = answer.headers.get("x-oss-hash-crc64ecma")
+    return found
+
+
+async def test_every_answer_about_a_content_tells_its_checksum(bucket: Any) -> None:
+    # The SDK checks the checksum of what it sends and of what it reads by itself.
+    data = random.Random(2).randbytes(3_000)
+    told = str(crc64(data))
+
+    def calls() -> list[str | None]:
+        answers = [
+            bucket.put_object("a", data),
+            bucket.head_object("a"),
+            bucket.get_object_meta("a"),
+            bucket.get_object("a", byte_range=(1, 9)),
+            bucket.copy_object("source", "a", "b"),
+            bucket.head_object("b"),
+        ]
+        return [crc64_of(answer.resp) for answer in answers]
+
+    assert await asyncio.to_thread(calls) == [told] * 6
+    assert await asyncio.to_thread(lambda: bucket.get_object("a").read()) == data
+
+
+async def test_an_upload_in_parts_has_the_checksum_of_the_whole(bucket: Any) -> None:
+    first, last = random.Random(3).randbytes(102_400), b"last"
+
+    def upload(*, copied: bool) -> str | None:
+        begun = bucket.init_multipart_upload("a").upload_id
+        parts = [bucket.upload_part("a", begun, 1, first)]
+        if copied:
+            bucket.put_object("old", last)
+            parts.append(bucket.upload_part_copy("source", "old", None, "a", begun, 2))
+        else:
+            parts.append(bucket.upload_part("a", begun, 2, last))
+        named = [PartInfo(number, part.etag) for number, part in enumerate(parts, 1)]
+        return crc64_of(bucket.complete_multipart_upload("a", begun, named).resp)
+
+    assert await asyncio.to_thread(upload, copied=False) == str(crc64(first + last))
+    assert await asyncio.to_thread(upload, copied=True) == str(crc64(first + last))
+
+
+async def test_an_appended_object_has_the_checksum_of_all_of_it(bucket: Any) -> None:
+    def append() -> list[str | None]:
+        first = bucket.append_object("a", 0, b"12345", init_crc=0)
+        second = bucket.append_object("a", 5, b"6789", init_crc=first.crc)
+        return [crc64_of(each.resp) for each in (first, second, bucket.head_object("a"))]
+
+    assert await asyncio.to_thread(append) == [
+        "6748440630437108969",
+        "11051210869376104954",
+        "11051210869376104954",
+    ]
+
+
+async def test_objects_of_long_ago_tell_no_checksum(oss: OssService, bucket: Any) -> None:
+    oss.buckets["source"].keeps_crc64 = False
+    await asyncio.to_thread(bucket.put_object, "a", b"1")
+    oss.buckets["source"].keeps_crc64 = True
+    oss.put("source", "b", b"2", has_crc64=False)
+    oss.put("source", "c", b"3")
+
+    def told(key: str) -> list[str | None]:
+        answers = [bucket.head_object(key), bucket.get_object(key), bucket.get_object_meta(key)]
+        return [crc64_of(each.resp) for each in answers]
+
+    assert await asyncio.to_thread(told, "a") == [None] * 3
+    assert await asyncio.to_thread(told, "b") == [None] * 3
+    assert None not in await asyncio.to_thread(told, "c")
+    await asyncio.to_thread(bucket.copy_object, "source", "a", "d")
+    assert await asyncio.to_thread(told, "d") == [None] * 3
+
+
+async def test_an_upload_with_a_part_that_has_no_checksum_has_none(
+    oss: OssService, bucket: Any
+) -> None:
+    oss.put("source", "old", b"1", has_crc64=False)
+
+    def upload() -> str | None:
+        begun = bucket.init_multipart_upload("a").upload_id
+        part = bucket.upload_part_copy("source", "old", None, "a", begun, 1)
+        named = [PartInfo(1, part.etag)]
+        return crc64_of(bucket.complete_multipart_upload("a", begun, named).resp)
+
+    assert await asyncio.to_thread(upload) is None
+
+
+async def test_a_symlink_has_no_checksum_of_its_own(bucket: Any) -> None:
+    await asyncio.to_thread(bucket.put_object, "a", b"123456789")
+    linked = await asyncio.to_thread(bucket.put_symlink, "a", "link")
+    assert crc64_of(linked.resp) is None
+    followed = await asyncio.to_thread(bucket.head_object, "link")
+    assert crc64_of(followed.resp) == "11051210869376104954"

@@ -58,8 +58,17 @@ def test_it_can_start_empty() -> None:
             "MNS_ENDPOINT",
             "OSS_ENDPOINT",
             "OMS_ENDPOINT",
+            "LOCALCLOUD_OBS",
             "LOCALCLOUD_ADMIN",
         }
+
+
+def test_it_names_the_destination_as_a_setting_where_it_is_asked_to() -> None:
+    with running("--json", "--with-destination") as process:
+        told = json.loads(first_line(process))
+    assert told["OBS_ENDPOINT"] == told["LOCALCLOUD_OBS"]
+    with running("--json") as process:
+        assert "OBS_ENDPOINT" not in json.loads(first_line(process))
 
 
 def test_a_port_in_use_is_told_in_a_sentence() -> None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud.oms import Consistency, Overwrite, SourceObject, Statistic, Status, SyncTask
+from doubles.source import stored
+from localcloud.oms import Consistency, Overwrite, Statistic, Status, SyncTask
 from localcloud.oms.task import FIVE_MINUTES_SECONDS, MONTHS_KEPT, SLOTS_KEPT, must_copy
+from localcloud.storage.stored import StoredObject
 
 NOW = 1_767_323_045.0
 DAY = 24 * 3600
@@ -18,8 +20,8 @@ def task(**more: Any) -> SyncTask:
     return SyncTask("t", "p", "src", "dst", created_at=NOW, **more)
 
 
-def of(size: int, at: float, byte: bytes = b"x") -> SourceObject:
-    return SourceObject(byte * size, at, "text/plain")
+def of(size: int, at: float, byte: bytes = b"x", *, has_crc64: bool = True) -> StoredObject:
+    return stored("k", byte * size, at, has_crc64=has_crc64)
 
 
 @pytest.mark.parametrize("check", [Consistency.SIZE_LAST_MODIFIED, Consistency.TRANSMISSION])
@@ -42,6 +44,14 @@ def test_with_crc64_only_equal_contents_are_left_alone(rule: dict[str, Any]) -> 
     assert must_copy(one, of(1, 0), None)
     assert must_copy(one, of(1, 7, b"y"), of(1, 8))
     assert not must_copy(one, of(1, 9), of(1, 8))
+
+
+@pytest.mark.parametrize(("here", "there"), [(False, True), (True, False), (False, False)])
+def test_where_a_checksum_is_missing_size_and_time_decide(here: bool, there: bool) -> None:
+    one = task(consistency_check=Consistency.CRC64)
+    assert not must_copy(one, of(1, 7, b"y", has_crc64=here), of(1, 8, has_crc64=there))
+    assert must_copy(one, of(1, 9, has_crc64=here), of(1, 8, has_crc64=there))
+    assert must_copy(one, of(2, 7, has_crc64=here), of(1, 8, has_crc64=there))
 
 
 @pytest.mark.parametrize("check", Consistency)

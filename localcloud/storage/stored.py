@@ -6,12 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+
+from localcloud.storage.crc64 import crc64
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 class Kind(StrEnum):
-    """How an object came to be, as `x-oss-object-type` tells it."""
+    """How an object came to be, as OSS tells it in `x-oss-object-type`."""
 
     NORMAL = "Normal"
     MULTIPART = "Multipart"
@@ -31,9 +34,12 @@ class Described:
 PLAIN = Described()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredObject:
-    """One object as it stands. `etag` is upper-case hex without quotes."""
+    """One object as it stands. `etag` is hex without quotes, in the case of its service.
+
+    Objects of long ago have no checksum, nor have some copies: `has_crc64` says so.
+    """
 
     key: str
     data: bytes
@@ -42,13 +48,20 @@ class StoredObject:
     described: Described = PLAIN
     kind: Kind = Kind.NORMAL
     symlink_target: str = ""
+    upload_id: str = ""
+    has_crc64: bool = True
 
     @property
     def size(self) -> int:
         """Bytes of content."""
         return len(self.data)
 
+    @cached_property
+    def crc64(self) -> int | None:
+        """The CRC-64/XZ of the content, worked out when it is first asked for; None if none is kept."""
+        return crc64(self.data) if self.has_crc64 else None
 
-def etag_of(data: bytes) -> str:
-    """Return the ETag OSS gives to content written in one piece."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest().upper()
+
+def md5_of(data: bytes) -> str:
+    """Return the MD5 in lower-case hex."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -1,0 +1,6 @@
+"""Huawei OBS on loopback: the destination, with its own signature, objects, listings and uploads."""
+
+from localcloud.obs.behaviour import ObsBehaviour
+from localcloud.obs.service import ObsService
+
+__all__ = ["ObsBehaviour", "ObsService"]
