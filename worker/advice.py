@@ -38,7 +38,10 @@ TEXTS: Mapping[str, str] = {
     "alibaba.account": (
         "the Alibaba account is disabled, mostly for an overdue bill: settle that in its console"
     ),
-    "mns.no_queue": "create the queue {queue} at {endpoint}, or correct its name or MNS_ENDPOINT",
+    "mns.no_queue": (
+        "create the queue {queue} at {endpoint}, or correct its name (MNS_QUEUE or MNS_DEAD_LETTER_QUEUE) "
+        "or MNS_ENDPOINT"
+    ),
     "mns.endpoint": (
         "check that MNS_ENDPOINT is the MNS endpoint of the account that owns the queue {queue}"
     ),

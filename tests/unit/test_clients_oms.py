@@ -13,9 +13,9 @@ from doubles.clock import EPOCH, QuickClock
 from doubles.web import Vendor, talked, vendor
 from worker.advice import advise
 from worker.clouds.http import Answer, open_session
-from worker.clouds.oms import OmsClient, classify
+from worker.clouds.oms import OmsClient, classify, is_acceptance
 from worker.clouds.oms_signature import HuaweiCredentials, sign
-from worker.errors import Blame, CallFailed, Outcome
+from worker.errors import FROM_ELSEWHERE, Blame, CallFailed, Outcome
 from worker.settings import SyncTask
 
 CREDENTIALS = HuaweiCredentials("AK", "SK", "")
@@ -78,6 +78,20 @@ async def test_accepted_is_any_answer_of_success(oms: tuple[Vendor, OmsClient]) 
     assert await sink.post(["a"]) == ""
 
 
+@pytest.mark.parametrize("status", [203, 205, 206, 208, 226, 299])
+def test_a_success_that_answers_another_question_is_no_acceptance(status: int) -> None:
+    assert is_acceptance(answer(200))
+    assert not is_acceptance(answer(status))
+
+
+@pytest.mark.parametrize("status", [400, 413, 421, 451])
+@pytest.mark.parametrize("code", ["WAF.001", 1, "LEGAL", "OMS", "OMS.1 or so", ""])
+def test_a_code_that_is_not_of_oms_is_no_verdict_on_a_key(status: int, code: object) -> None:
+    failure = classify("CreateSyncEvents", answer(status, {"error_code": code}), EPOCH)
+    assert (failure.blame, failure.outcome) == (Blame.PASSING, Outcome.UNKNOWN)
+    assert failure.message.startswith(FROM_ELSEWHERE)
+
+
 async def test_a_refused_post_carries_its_failure(oms: tuple[Vendor, OmsClient]) -> None:
     script, sink = oms
     script.answer(400, '{"error_code":"OMS.0064","error_msg":"bad key"}')
@@ -91,6 +105,12 @@ STRANGERS = [
     ("", {"Content_Type": "application/xml; charset=utf-8"}),
     ("", {"Location": "https://portal.example/"}),
     ("", {"X_Squid_Error": "ERR_ACCESS_DENIED 0"}),
+    ("", {"Refresh": "0; url=https://portal.example/"}),
+    ("", {"Age": "100", "X_Cache": "HIT"}),
+    ("", {"Content_Range": "bytes */0"}),
+    ("", {"Content_Type": "image/gif"}),
+    ("", {"Content_Type": "text/javascript"}),
+    (" " * 1000, {}),
     ('{"error_code":"APIGW.0308","error_msg":"throttled"}', {}),
     ('{"blocked":true}', {"Content_Type": "application/json"}),
     ("[]", {}),

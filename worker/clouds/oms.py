@@ -37,8 +37,23 @@ SKEW_SECONDS_MAX = 900
 _WINDOW = re.compile(r"over ratelimit,limit:\d+,time:(\d{1,6}) (second|minute|hour)")
 _WINDOW_UNIT_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0}
 
-# A redirect, a log-in, a proxy that speaks for itself.
-_OF_STRANGERS = ("location", "www-authenticate", "proxy-authenticate", "x-squid-error")
+# A redirect, a log-in, a part, a cache or a proxy that speaks for itself: no answer to a POST of ours.
+_OF_STRANGERS = (
+    "location",
+    "refresh",
+    "content-range",
+    "age",
+    "x-cache",
+    "www-authenticate",
+    "proxy-authenticate",
+    "x-squid-error",
+)
+# CreateSyncEvents documents 200. The others mean that a call was done, or will be; 203 comes from a proxy,
+# and 205, 206, 208 and 226 answer other questions than ours.
+_ACCEPTING = frozenset({200, 201, 202, 204})
+_EMPTY_BYTES_MAX = 64
+# S3M is the former name of OMS, APIGW the gateway before it.
+_CODE_OF_OMS = re.compile(r"(OMS|S3M|APIGW)\.\d+")
 
 # OMS error codes: all of them come with status 400, these whatever the keys are.
 _NEVER_THE_KEYS = {
@@ -121,13 +136,26 @@ def is_acceptance(answer: Answer) -> bool:
     OMS API reference, CreateSyncEvents: the answer has no body. What a proxy, a firewall or a portal says
     with a 200 must not count: the change would be lost.
     """
-    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    is_strange = kind.endswith(("html", "xml")) or any(
+    kinds = [
+        value.partition(";")[0].strip().lower()
+        for name, value in answer.headers.items()
+        if name.lower() == "content-type"
+    ]
+    is_strange = any(map(_is_strange_kind, kinds)) or any(
         name in answer.headers for name in _OF_STRANGERS
     )
+    if answer.status not in _ACCEPTING or len(answer.body) > _EMPTY_BYTES_MAX:
+        return False
     body = answer.body.strip(b" \t\r\n")
     is_empty = not body or (body[:1] == b"{" and not body[1:-1].strip() and body[-1:] == b"}")
     return is_empty and not is_strange
+
+
+def _is_strange_kind(kind: str) -> bool:
+    """Whether a body of this type is for people or browsers."""
+    return kind.endswith(("html", "xml", "script", "css")) or kind.startswith(
+        ("image/", "audio/", "video/", "font/")
+    )
 
 
 def classify(operation: str, answer: Answer, now: float) -> Failure:
@@ -138,8 +166,8 @@ def classify(operation: str, answer: Answer, now: float) -> Failure:
     )
     text = str(details.get("error_msg") or details.get("errorMsg") or details.get("message") or "")
     blame = _blame(answer.status, code)
-    if blame is Blame.ITEM and not code:
-        # Whatever refuses a key names a code; a firewall or a proxy does not.
+    if blame is Blame.ITEM and not _CODE_OF_OMS.fullmatch(code):
+        # What refuses a key names a code of OMS or its gateway; a firewall or a proxy does not.
         return from_elsewhere("oms", "OMS", operation, answer)
     return Failure(
         service="oms",
