@@ -10,7 +10,7 @@ import yaml
 from harness.dockerfile import ROOT
 from harness.documents import DOCUMENTS, anchors, blocks, links
 
-LANGUAGES = {"sh", "yaml", "mermaid"}
+LANGUAGES = {"sh", "yaml", "text"}
 
 
 def named(path: Path) -> str:
