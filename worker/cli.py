@@ -1,4 +1,4 @@
-"""The commands: `python -m worker run` and those that operators use beside it."""
+"""The commands: `oms-relay run` and those that operators use beside it."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def run() -> None:
     it and leaves at once.
 
     Examples:
-        python -m worker run
+        oms-relay run
 
-        RELAY_LOG_FORMAT=json RELAY_POLLERS=8 python -m worker run
+        RELAY_LOG_FORMAT=json RELAY_POLLERS=8 oms-relay run
 
     """
     settings = load_settings()
