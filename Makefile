@@ -30,6 +30,10 @@ setup: $(STAMP) ## make .venv and install everything, pinned by hash
 demo: $(STAMP) ## the whole job against the local cloud, with live progress and a final account
 	@$(BIN)/python -m localcloud demo
 
+.PHONY: play
+play: $(STAMP) ## a relay, its console and a local cloud that stay until Ctrl-C, with faults by key
+	@$(BIN)/python -m localcloud play $(ARGS)
+
 .PHONY: read
 read: $(STAMP)
 	$(BIN)/ruff check .
