@@ -78,3 +78,19 @@ def test_no_text_leans_on_a_document_that_is_not_here() -> None:
         if not any((place / name).exists() for place in (file.parent, ROOT, ROOT / "docs"))
     ]
     assert missing == []
+
+
+def test_the_page_about_tests_knows_every_clock_and_every_model_of_a_vendor() -> None:
+    kinds = re.compile(
+        r"^class (\w*Clock|VirtualLoop|(?:Model)?(?:Queue|Store|Sink)(?:Model)?)\b", re.MULTILINE
+    )
+    shared = [
+        each
+        for each in PROGRAMS
+        if each.is_relative_to(ROOT / "tests") and not each.name.startswith("test_")
+    ]
+    files = [*shared, ROOT / "worker" / "clock.py", ROOT / "localcloud" / "clock.py"]
+    found = {name for file in files for name in kinds.findall(file.read_text())}
+    assert len(found) > 10
+    told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "testing.md").read_text()))
+    assert found - told == set()
