@@ -30,6 +30,16 @@ setup: $(STAMP) ## make .venv and install everything, pinned by hash
 demo: $(STAMP) ## the whole job against the local cloud, with live progress and a final account
 	@$(BIN)/python -m localcloud demo
 
+.PHONY: play
+play: $(STAMP) ## a relay, its console and a local cloud that stay until Ctrl-C, with faults by key
+	@$(BIN)/python -m localcloud play $(ARGS)
+
+.PHONY: man
+man: $(STAMP) ## the manual page, from the help of the commands: build/oms-relay.1
+	@mkdir -p build
+	@PYTHONPATH=. $(BIN)/python deploy/man/page.py > build/oms-relay.1
+	@echo "build/oms-relay.1: read it with man -l build/oms-relay.1"
+
 .PHONY: read
 read: $(STAMP)
 	$(BIN)/ruff check .

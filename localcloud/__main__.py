@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from localcloud.cloud import LocalCloud, Ports
-from localcloud.demo import command
+from localcloud.demo import command as demo
+from localcloud.play import command as play
 
 PORT_MAX = 65_535
 EXAMPLES = """
@@ -33,6 +34,8 @@ Examples:
   curl 127.0.0.1:9000/state                 look inside (the admin API)
 
   python -m localcloud demo                 the whole job, start to end
+
+  python -m localcloud play                 the same, until Ctrl-C, with a console and faults by key
 """
 
 app = typer.Typer(add_completion=False)
@@ -73,7 +76,8 @@ def serve(
         raise typer.Exit(1) from error
 
 
-app.command(help=command.HELP)(command.demo)
+app.command(help=demo.HELP)(demo.demo)
+app.command(help=play.HELP)(play.play)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -79,6 +79,10 @@ class Faults:
         """Put a rule in force behind those already there."""
         self._rules.append(fault)
 
+    def lift(self, fault: Fault) -> None:
+        """Take a rule out of force; one that is not in force any more is passed over."""
+        self._rules = [rule for rule in self._rules if rule is not fault]
+
     def clear(self) -> None:
         """Lift every rule."""
         self._rules.clear()

@@ -1,4 +1,4 @@
-"""The commands: `python -m worker run` and those that operators use beside it."""
+"""The commands: `oms-relay run` and those that operators use beside it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ commands = typer.Typer(
     help="Relay Alibaba OSS change events from an MNS queue to a Huawei OMS synchronization task.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -63,9 +62,9 @@ def run() -> None:
     it and leaves at once.
 
     Examples:
-        python -m worker run
+        oms-relay run
 
-        RELAY_LOG_FORMAT=json RELAY_POLLERS=8 python -m worker run
+        RELAY_LOG_FORMAT=json RELAY_POLLERS=8 oms-relay run
 
     """
     settings = load_settings()
@@ -95,7 +94,7 @@ def main() -> None:
     """Run a command; what the user has to mend is said in plain words, without a stack trace."""
     try:
         try:
-            commands()
+            commands(prog_name="oms-relay")
         finally:
             # Here, where it can be said that it failed, and not while the interpreter ends.
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The relay as a process of its own: started, watched, killed and stopped from here, never imported."""
+"""The relay and its console as processes: started, watched, killed and ended from here, never imported."""
 
 from __future__ import annotations
 
@@ -29,28 +29,37 @@ _SAMPLE = re.compile(r"^(oms_relay_\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
 class RelayFailedError(Exception):
-    """The relay did not do as it was told; the text says what it did and where its log is."""
+    """A program did not do as it was told; the text says what it did and what it last logged."""
 
 
-class RelayProcess:
-    """`python -m worker run` with the given settings, in `folder`, where its log is kept.
+class Program:
+    """`python -m worker` with some words and settings, in `folder`, where its log is kept.
 
-    As a context it starts the relay, and ends it for certain.
+    As a context it starts the program, and ends it for certain. It is up once it answers 200 at
+    `path` of `url`.
     """
 
-    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
-        self.log = folder / "relay.log"
-        self.kills = 0
+    def __init__(
+        self,
+        *words: str,
+        name: str,
+        port: int,
+        path: str,
+        settings: Mapping[str, str],
+        folder: Path,
+    ) -> None:
+        self.log = folder / f"{name}.log"
+        self.url = f"http://127.0.0.1:{port}"
+        self._words = words
+        self._name = name
+        self._path = path
         self._folder = folder
-        self._port = _free_port()
         kept = {name: value for name, value in os.environ.items() if not _NOT_INHERITED.match(name)}
-        path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
+        python = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
         self._environment = {
             **kept,
             **settings,
-            "PYTHONPATH": path,
-            "RELAY_ADMIN_PORT": str(self._port),
-            "RELAY_SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+            "PYTHONPATH": python,
             "RELAY_LOG_FORMAT": "json",
         }
         self._process: asyncio.subprocess.Process | None = None
@@ -78,7 +87,7 @@ class RelayProcess:
         # The folder is the working directory, so that no .env of the user's is read.
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "worker", "run"),
+                *(sys.executable, "-m", "worker", *self._words),
                 cwd=self._folder,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -87,7 +96,7 @@ class RelayProcess:
             )
         try:
             async with asyncio.timeout(READY_SECONDS_MAX):
-                while (await self._get("/readyz"))[0] != 200:
+                while (await self.get(self._path))[0] != 200:
                     self.check()
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
@@ -99,12 +108,66 @@ class RelayProcess:
         if code is not None:
             raise self._failed(f"ended by itself with exit code {code}")
 
+    async def get(self, path: str) -> tuple[int, str]:
+        """Return status and text of a page; status 0 if it does not answer just now."""
+        if self._session is None:
+            raise RuntimeError(f"the {self._name} is not started: use it as a context")
+        try:
+            async with self._session.get(f"{self.url}{path}") as answer:
+                return answer.status, await answer.text()
+        except (aiohttp.ClientError, TimeoutError):
+            return 0, ""
+
+    async def _end(self) -> None:
+        """Leave no process behind: SIGTERM twice makes it leave at once, SIGKILL makes sure."""
+        process, session = self._process, self._session
+        try:
+            if session is not None:
+                await session.close()
+            if process is not None and process.returncode is None:
+                await _leave(process)
+        finally:
+            if process is not None and process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    def _running(self) -> asyncio.subprocess.Process:
+        self.check()
+        if self._process is None:
+            raise RuntimeError(f"the {self._name} is not started: use it as a context")
+        return self._process
+
+    def _failed(self, what: str) -> RelayFailedError:
+        lines = self.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES_SHOWN:]
+        last = "\n".join(f"    {line[:300]}" for line in lines) or "    (it logged nothing)"
+        return RelayFailedError(f"The {self._name} {what}. The last it said:\n{last}")
+
+
+class RelayProcess(Program):
+    """`python -m worker run`."""
+
+    def __init__(self, settings: Mapping[str, str], folder: Path) -> None:
+        port = free_port()
+        own = {
+            "RELAY_ADMIN_PORT": str(port),
+            "RELAY_SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+        }
+        super().__init__(
+            "run",
+            name="relay",
+            port=port,
+            path="/readyz",
+            settings={**settings, **own},
+            folder=folder,
+        )
+        self.kills = 0
+
     async def metrics(self) -> dict[str, float]:
         """Return its counters and gauges by sample, such as `oms_relay_keys_merged_total`.
 
         Empty if it does not answer just now.
         """
-        status, text = await self._get("/metrics")
+        status, text = await self.get("/metrics")
         return samples(text) if status == 200 else {}
 
     async def kill_and_restart(self) -> None:
@@ -125,39 +188,6 @@ class RelayProcess:
         except TimeoutError as error:
             raise self._failed(f"did not stop within {STOP_SECONDS_MAX:.0f} s") from error
 
-    async def _end(self) -> None:
-        """Leave no process behind: SIGTERM twice makes it leave at once, SIGKILL makes sure."""
-        process, session = self._process, self._session
-        try:
-            if session is not None:
-                await session.close()
-            if process is not None and process.returncode is None:
-                await _leave(process)
-        finally:
-            if process is not None and process.returncode is None:
-                process.kill()
-                await process.wait()
-
-    def _running(self) -> asyncio.subprocess.Process:
-        self.check()
-        if self._process is None:
-            raise RuntimeError("the relay is not started: use it as a context")
-        return self._process
-
-    async def _get(self, path: str) -> tuple[int, str]:
-        if self._session is None:
-            raise RuntimeError("the relay is not started: use it as a context")
-        try:
-            async with self._session.get(f"http://127.0.0.1:{self._port}{path}") as answer:
-                return answer.status, await answer.text()
-        except (aiohttp.ClientError, TimeoutError):
-            return 0, ""
-
-    def _failed(self, what: str) -> RelayFailedError:
-        lines = self.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES_SHOWN:]
-        last = "\n".join(f"    {line[:300]}" for line in lines) or "    (it logged nothing)"
-        return RelayFailedError(f"The relay {what}. The last it said:\n{last}")
-
 
 def samples(text: str) -> dict[str, float]:
     """Return the relay's samples out of a page of metrics."""
@@ -177,7 +207,8 @@ async def _leave(process: asyncio.subprocess.Process) -> None:
         return
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port on which nobody listens just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

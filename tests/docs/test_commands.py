@@ -22,6 +22,7 @@ NEEDS = {
     "a cluster": "kubectl",
     "a container engine": "docker",
     "root": "sudo|sudoedit|systemctl",
+    "the address of this repository": "git clone",
 }
 # What each command prints here, at least in part. The targets of make are only shown to exist, or tests
 # would run tests: `test` is what runs this, `demo` is tests/process/test_demo.py, `proof` and `soak` are

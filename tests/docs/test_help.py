@@ -173,7 +173,7 @@ async def test_examples_that_go_on_serve_until_they_are_stopped(
 async def test_the_local_cloud_serves_as_its_help_shows(tmp_path: Path) -> None:
     port = str(free_port())
     shown = [each for name, each in examples(COMMANDS["localcloud"], "") if not name]
-    *serving, look, demo = [each.replace("9000", port) for each in shown]
+    *serving, look, demo, play = [each.replace("9000", port) for each in shown]
     async with AsyncExitStack() as stack:
         for each in serving:
             words = shlex.split(each)
@@ -188,10 +188,12 @@ async def test_the_local_cloud_serves_as_its_help_shows(tmp_path: Path) -> None:
         state = json.loads(await answered(f"http://{look.split()[1]}"))
     assert state["queues"]["oss-events"] == {"active": 0, "inactive": 0, "delayed": 0}
     assert demo == "python -m localcloud demo"
+    assert play == "python -m localcloud play"
 
 
-def test_the_examples_of_the_demo_are_understood() -> None:
-    """They take long: tests/process/test_demo.py runs the demo itself."""
-    shown = [each for name, each in examples(COMMANDS["localcloud"], "") if "demo" in each]
-    assert len(shown) == 5
-    assert [refusal(each) for each in shown] == [None] * 5
+@pytest.mark.parametrize(("command", "number"), [("demo", 5), ("play", 4)])
+def test_the_examples_of_what_takes_long_are_understood(command: str, number: int) -> None:
+    """tests/process/test_demo.py and test_play.py run them."""
+    shown = [each for _, each in examples(COMMANDS["localcloud"], "") if command in each]
+    assert len(shown) == number
+    assert [refusal(each) for each in shown] == [None] * number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,17 @@ import yaml
 
 from harness.dockerfile import ROOT
 from harness.documents import DOCUMENTS, anchors, blocks, links
+from harness.wheel import belonging
 
-LANGUAGES = {"sh", "yaml", "mermaid"}
+LANGUAGES = {"sh", "yaml", "text"}
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+PROGRAMS = sorted(
+    ROOT / name
+    for name in belonging()
+    if name.endswith(".py") and not name.startswith("tests/docs/")
+)
+# A document that a text names, as a path from its own folder or from the root.
+NAMED = re.compile(r"(?<![\w/.*-])([\w/.-]*\w\.md)\b")
 
 
 def named(path: Path) -> str:
@@ -51,3 +61,36 @@ def test_every_block_says_its_language(document: Path) -> None:
         assert block.language in LANGUAGES, block.place
         if block.language == "yaml":
             assert yaml.safe_load(block.text), block.place
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_page_says_first_for_whom_it_is_and_what_for(page: Path) -> None:
+    _, opening, _ = page.read_text().split("\n\n", 2)
+    assert re.match(r"For (people who|the person|operators)\b", opening)
+    assert len(re.findall(r"[.?!](?=\s|$)", opening)) in {1, 2}, opening
+
+
+def test_no_text_leans_on_a_document_that_is_not_here() -> None:
+    missing = [
+        (named(file), name)
+        for file in [*DOCUMENTS, *PROGRAMS]
+        for name in NAMED.findall(file.read_text(errors="ignore"))
+        if not any((place / name).exists() for place in (file.parent, ROOT, ROOT / "docs"))
+    ]
+    assert missing == []
+
+
+def test_the_page_about_tests_knows_every_clock_and_every_model_of_a_vendor() -> None:
+    kinds = re.compile(
+        r"^class (\w*Clock|VirtualLoop|(?:Model)?(?:Queue|Store|Sink)(?:Model)?)\b", re.MULTILINE
+    )
+    shared = [
+        each
+        for each in PROGRAMS
+        if each.is_relative_to(ROOT / "tests") and not each.name.startswith("test_")
+    ]
+    files = [*shared, ROOT / "worker" / "clock.py", ROOT / "localcloud" / "clock.py"]
+    found = {name for file in files for name in kinds.findall(file.read_text())}
+    assert len(found) > 10
+    told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "testing.md").read_text()))
+    assert found - told == set()

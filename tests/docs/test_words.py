@@ -21,6 +21,8 @@ TEXTS = sorted(
     if name.startswith(("worker/", "localcloud/", "deploy/")) and not name.endswith(".md")
 )
 TOLD = re.compile(r"oms-relay ((?:(?:dead|records) [a-z]+)|doctor|status|console|run)\b")
+# Metrics and alerts have names of their own: `oms_relay_lag_seconds`, `OmsRelayAbsent`.
+OTHER_NAMES = re.compile(r"OMS[ _-]relay|oms relay|oms_relay(?!_)|Oms-?[Rr]elay(?![A-Z])")
 COMMANDS_MD = [ROOT / "docs" / name for name in ("cli.md", "console.md", "runbook.md")]
 
 
@@ -86,3 +88,9 @@ def test_mistakes_in_parts_and_in_targets_are_seen() -> None:
     assert grammar.refusal_of_part("doctor --pst KEY")
     assert grammar.refusal_of_make("make dmo")
     assert grammar.refusal_of_make("make proof WORLD=1")
+
+
+def test_the_program_has_one_name() -> None:
+    files = [*DOCUMENTS, *TEXTS]
+    found = {named(each): OTHER_NAMES.findall(each.read_text(errors="ignore")) for each in files}
+    assert {name: each for name, each in found.items() if each} == {}

@@ -27,6 +27,23 @@ class QuickClock:
         await asyncio.sleep(0)
 
 
+class EndOfTestError(Exception):
+    """What would go on for ever has slept as often as the test is about."""
+
+
+class EndingClock(QuickClock):
+    """A quick clock that ends the test at a given sleep, by raising `EndOfTestError`."""
+
+    def __init__(self, sleeps: int) -> None:
+        super().__init__()
+        self._sleeps = sleeps
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        if len(self.slept) >= self._sleeps:
+            raise EndOfTestError
+
+
 class HandClock:
     """Time moves only when the test says so, and wakes those whose sleep is over."""
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -180,3 +181,9 @@ async def supervising(
             yield supervisor
         finally:
             await supervisor.end()
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and not yet seen end."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]

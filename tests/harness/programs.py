@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,9 +36,9 @@ async def running(
 
 
 @asynccontextmanager
-async def local_cloud(python: Path, folder: Path) -> AsyncIterator[dict[str, str]]:
-    """Run the local cloud with some Python; yields the settings that it prints."""
-    async with running(python, "-m", "localcloud", "--json", folder=folder) as cloud:
+async def local_cloud(folder: Path) -> AsyncIterator[dict[str, str]]:
+    """Run the local cloud of the checkout; yields the settings that it prints."""
+    async with running(Path(sys.executable), "-m", "localcloud", "--json", folder=folder) as cloud:
         assert cloud.stdout is not None
         yield json.loads(await cloud.stdout.readline())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import children_of
 from localcloud.cloud import LocalCloud
 from localcloud.demo.relay import RelayFailedError, RelayProcess
 
@@ -72,11 +73,6 @@ def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def children_of(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in listed.split()]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to see the children")

@@ -179,7 +179,7 @@ def spellings(event: Event, *, is_url_encoded: bool) -> tuple[str, ...]:
 
 
 def body_of(events: Sequence[Event], at: float, *, is_url_encoded: bool) -> str:
-    """Return the Base64 body of a message from a rule with a queue endpoint (mns.md 4.3)."""
+    """Return the Base64 body of a message from a rule with a queue endpoint."""
     told = [_told(event, at, is_url_encoded=is_url_encoded) for event in events]
     return base64.b64encode(json.dumps({"events": told}, ensure_ascii=False).encode()).decode()
 

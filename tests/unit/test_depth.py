@@ -9,7 +9,7 @@ import pytest
 
 from doubles.build import Heard, failure
 from doubles.build import message as build_message
-from doubles.clock import EPOCH, QuickClock
+from doubles.clock import EPOCH, EndingClock, EndOfTestError, QuickClock
 from doubles.vendors import ModelQueue
 from worker.errors import Blame, CallFailed
 from worker.events.event import Message
@@ -30,23 +30,6 @@ DENIED = CallFailed(
         code="AccessDenied",
     )
 )
-
-
-class EndOfTestError(Exception):
-    """The sampler has slept as often as the test is about."""
-
-
-class ShortClock(QuickClock):
-    """Ends the test at a given sleep."""
-
-    def __init__(self, sleeps: int) -> None:
-        super().__init__()
-        self._sleeps = sleeps
-
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds)
-        if len(self.slept) >= self._sleeps:
-            raise EndOfTestError
 
 
 @dataclass
@@ -168,7 +151,7 @@ async def test_counters_of_0_are_no_figure_where_nobody_may_look() -> None:
 async def test_a_denied_peek_costs_only_the_age_and_is_told_once() -> None:
     heard = Heard()
     with pytest.raises(EndOfTestError):
-        await depth(Queue([FOUND], DENIED), heard, ShortClock(3)).run()
+        await depth(Queue([FOUND], DENIED), heard, EndingClock(3)).run()
     assert shown(heard, "active") == 700
     assert math.isnan(heard.count("queue_oldest_seconds"))
     assert len(heard.lines) == 1
@@ -178,11 +161,11 @@ async def test_a_denied_peek_costs_only_the_age_and_is_told_once() -> None:
 async def test_a_failure_hides_the_figures_until_they_are_fresh() -> None:
     heard = Heard()
     with pytest.raises(EndOfTestError):
-        await depth(Queue([FOUND, PASSING]), heard, ShortClock(2)).run()
+        await depth(Queue([FOUND, PASSING]), heard, EndingClock(2)).run()
     assert shown(heard, "active") is None
     assert math.isnan(heard.count("queue_retention_seconds"))
     with pytest.raises(EndOfTestError):
-        await depth(Queue([PASSING, FOUND]), heard, ShortClock(2)).run()
+        await depth(Queue([PASSING, FOUND]), heard, EndingClock(2)).run()
     assert shown(heard, "active") == 700
 
 
@@ -190,20 +173,20 @@ async def test_one_kind_of_failure_is_logged_once_and_again_after_a_success() ->
     heard = Heard()
     answers: list[QueueAttributes | Exception] = [PASSING, PASSING, FOUND, PASSING]
     with pytest.raises(EndOfTestError):
-        await depth(Queue(answers), heard, ShortClock(4)).run()
+        await depth(Queue(answers), heard, EndingClock(4)).run()
     assert [line["action"] for line in heard.lines] == ["depth", "depth"]
 
 
 async def test_not_even_a_fault_of_its_own_ends_it() -> None:
     heard = Heard()
     with pytest.raises(EndOfTestError):
-        await depth(Queue([ZeroDivisionError("oops"), FOUND]), heard, ShortClock(2)).run()
+        await depth(Queue([ZeroDivisionError("oops"), FOUND]), heard, EndingClock(2)).run()
     assert shown(heard, "active") == 700
     assert "oops" in heard.lines[0]["why"]
 
 
 async def test_samples_are_half_a_minute_apart_give_or_take() -> None:
-    clock = ShortClock(50)
+    clock = EndingClock(50)
     with pytest.raises(EndOfTestError):
         await depth(Queue([FOUND]), Heard(), clock).run()
     low, high = SAMPLE_SECONDS * (1 - JITTER), SAMPLE_SECONDS * (1 + JITTER)
@@ -215,7 +198,7 @@ async def test_nothing_is_asked_while_mns_does_not_work() -> None:
     heard, queue = Heard(), Queue([FOUND])
     sampler = Depth(
         queue,
-        ShortClock(3),
+        EndingClock(3),
         random.Random(1),
         heard.journal,
         *seen_by(leases(heard)),

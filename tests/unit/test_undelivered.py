@@ -5,26 +5,13 @@ import json
 import pytest
 
 from doubles.build import Heard, failure, service
-from doubles.clock import QuickClock
+from doubles.clock import EndingClock, EndOfTestError, QuickClock
 from doubles.vendors import ModelQueue, ModelStore
 from worker.errors import Blame
 from worker.events.event import Message
 from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import PAUSE_SECONDS, PAUSE_SECONDS_AFTER_FAILURE, Undelivered
 from worker.flow.record import Records
-
-
-class EndOfTestError(Exception):
-    """The drain has slept as often as the test is about."""
-
-
-class CountedClock(QuickClock):
-    sleeps_max = 3
-
-    async def sleep(self, seconds: float) -> None:
-        await super().sleep(seconds)
-        if len(self.slept) == self.sleeps_max:
-            raise EndOfTestError
 
 
 class WaitingQueue(ModelQueue):
@@ -34,14 +21,14 @@ class WaitingQueue(ModelQueue):
 
     async def receive(self, wait_seconds: int) -> list[Message]:
         found = await super().receive(wait_seconds)
-        assert isinstance(self.clock, CountedClock)
+        assert isinstance(self.clock, EndingClock)
         self.clock.now += 0.0 if found else self.poll_seconds
         return found
 
 
 class Bench:
     def __init__(self) -> None:
-        self.clock = CountedClock()
+        self.clock = EndingClock(3)
         self.heard = Heard()
         self.queue = WaitingQueue(self.clock, visibility_seconds=3600)
         self.store = ModelStore()

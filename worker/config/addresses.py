@@ -60,7 +60,7 @@ class SyncTask:
 
     @classmethod
     def parse(cls, text: str) -> SyncTask:
-        """Read the request URL as the OMS console shows it (oms.md 1.1), or raise ValueError."""
+        """Read the request URL as the OMS console shows it, or raise ValueError."""
         parts = _split(text.strip())
         path = _SYNC_PATH.fullmatch(parts.path)
         if path is None:

@@ -1,4 +1,4 @@
-"""The operators' web page: `python -m worker console`.
+"""The operators' web page: `oms-relay console`.
 
     options     where it listens, which workers it watches, what it allows
     app         routes, the server's life

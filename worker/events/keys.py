@@ -1,6 +1,6 @@
 """How the key in an event is read, and how it is written for OMS.
 
-Whether OSS URL-encodes the keys of its events is unknown (mns.md 4.7). Most keys read the same
+Whether OSS URL-encodes the keys of its events is not said in its guide. Most keys read the same
 either way; for the others a look at the source bucket tells the object from its namesake.
 """
 
@@ -42,7 +42,7 @@ def readings(key: str, encoding: KeyEncoding) -> tuple[str, ...]:
 def quote_for_oms(key: str) -> str:
     """Encode a key once for the events API: all but `A-Za-z0-9-_.~`, with `%20` and never `+`.
 
-    This form means the same name to every decoder that OMS may use (oms.md 1.3).
+    This form means the same name to every decoder that OMS may use.
     """
     if _PLAIN.fullmatch(key):
         return key.replace("/", "%2F")
