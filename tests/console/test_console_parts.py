@@ -12,13 +12,13 @@ from harness.ops import put_letter
 from harness.site import site
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
-from worker.console import survey as survey_module
+from worker.console import grouping_job as grouping_job_module
 from worker.console import words
 from worker.console.charts import HEIGHT, WIDTH, chart, nice, window
 from worker.console.filters import BadFilter, Filter
+from worker.console.grouping_job import GROUPINGS_MAX, RUNNING_MAX
 from worker.console.guard import host_of
 from worker.console.sessions import ADDRESSES_MAX, ATTEMPTS_MAX, SESSIONS_MAX, Sessions
-from worker.console.survey import RUNNING_MAX, SURVEYS_MAX
 from worker.console.watch import Depth, oms_rates
 from worker.ledger.letter import Place
 
@@ -119,27 +119,27 @@ def test_wrong_tokens_are_forgiven_after_a_minute_and_remembered_for_few() -> No
     assert len(attempts._failed) == ADDRESSES_MAX
 
 
-async def test_surveys_are_few_and_fresh_ones_are_not_repeated(cloud: LocalCloud) -> None:
+async def test_grouping_jobs_are_few_and_fresh_ones_are_not_repeated(cloud: LocalCloud) -> None:
     cloud.prepare()
     put_letter(cloud, 1)
     async with site(cloud) as console:
-        surveys = console.here.surveys
-        first = await surveys.of(Filter())
-        assert await surveys.of(Filter()) is first
-        assert await surveys.of(Filter(), is_new=True) is not first
-        surveys.forget()
-        for number in range(SURVEYS_MAX + 5):
-            await surveys.of(Filter(key=str(number)))
-        assert len(surveys._known) == SURVEYS_MAX
-        assert len(surveys._tasks) <= SURVEYS_MAX
+        groupings = console.here.groupings
+        first = await groupings.of(Filter())
+        assert await groupings.of(Filter()) is first
+        assert await groupings.of(Filter(), is_new=True) is not first
+        groupings.forget()
+        for number in range(GROUPINGS_MAX + 5):
+            await groupings.of(Filter(key=str(number)))
+        assert len(groupings._known) == GROUPINGS_MAX
+        assert len(groupings._tasks) <= GROUPINGS_MAX
 
 
-async def test_a_long_survey_shows_how_far_it_has_come_and_yields_to_newer_ones(
+async def test_a_long_grouping_shows_how_far_it_has_come_and_yields_to_newer_ones(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.prepare()
     put_letter(cloud, 1)
-    monkeypatch.setattr(survey_module, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(grouping_job_module, "PATIENCE_SECONDS", 0.05)
     cloud.faults.add(Fault("oss", "GetObject", Action.LATENCY, seconds=30))
     async with site(cloud) as console:
         page = await console.get("/letters")
@@ -147,7 +147,7 @@ async def test_a_long_survey_shows_how_far_it_has_come_and_yields_to_newer_ones(
         assert 'data-progress="/api/letters?"' in page.html
         for number in range(4):
             await console.get(f"/letters?key={number}")
-        running = [task for task in console.here.surveys._tasks.values() if not task.done()]
+        running = [task for task in console.here.groupings._tasks.values() if not task.done()]
         assert len(running) == RUNNING_MAX
 
 

@@ -419,10 +419,10 @@ def test_rates_are_read(text: str, per_second: float) -> None:
 
 
 def test_times_are_read() -> None:
-    assert frame.moment("2026-09-22T10:00:00Z") == frame.moment("2026-09-22 12:00+02:00")
-    assert frame.moment("2026-09-22") == frame.moment("2026-09-22T00:00Z")
-    assert frame.moment("1d") == pytest.approx(frame.moment("24h"), abs=10)
-    assert frame.moment("60m") == pytest.approx(frame.moment("3600s"), abs=10)
+    assert frame.time_option("2026-09-22T10:00:00Z") == frame.time_option("2026-09-22 12:00+02:00")
+    assert frame.time_option("2026-09-22") == frame.time_option("2026-09-22T00:00Z")
+    assert frame.time_option("1d") == pytest.approx(frame.time_option("24h"), abs=10)
+    assert frame.time_option("60m") == pytest.approx(frame.time_option("3600s"), abs=10)
 
 
 @pytest.mark.parametrize(

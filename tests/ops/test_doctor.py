@@ -15,11 +15,11 @@ from localcloud.identity import ALIBABA, HUAWEI, Identity
 from localcloud.mns import Attributes
 from localcloud.oms.task import Consistency, Overwrite, Statistic
 from worker.clock import SystemClock
-from worker.operate.doctor import Wish, examine
+from worker.operate.check import Check, CheckStatus
+from worker.operate.doctor import DoctorOptions, examine
 from worker.operate.doctor_task import Task, task_checks
-from worker.operate.examiner import Examiner
 from worker.operate.network import Network
-from worker.operate.verdict import Check, Verdict
+from worker.operate.service_prober import ServiceProber
 from worker.settings import load_settings
 
 ALLOWED = {
@@ -30,23 +30,23 @@ ALLOWED = {
 
 
 async def examined(
-    cloud: LocalCloud, wish: Wish | None = None, settings: dict[str, str] | None = None
+    cloud: LocalCloud, options: DoctorOptions | None = None, settings: dict[str, str] | None = None
 ) -> dict[str, Check]:
     async with connected(cloud, settings=settings) as clients:
-        checks = [each async for each in examine(clients, Network(SystemClock()), wish)]
+        checks = [each async for each in examine(clients, Network(SystemClock()), options)]
     assert len({check.name for check in checks}) == len(checks)
-    assert all(check.fix for check in checks if check.verdict is Verdict.FAILURE)
+    assert all(check.fix for check in checks if check.verdict is CheckStatus.FAILURE)
     return {check.name: check for check in checks}
 
 
-def ill(checks: dict[str, Check]) -> dict[str, Verdict]:
+def ill(checks: dict[str, Check]) -> dict[str, CheckStatus]:
     """What is neither ok nor skipped."""
-    fine = (Verdict.OK, Verdict.SKIPPED)
+    fine = (CheckStatus.OK, CheckStatus.SKIPPED)
     return {name: check.verdict for name, check in checks.items() if check.verdict not in fine}
 
 
 def skipped(checks: dict[str, Check]) -> set[str]:
-    return {name for name, check in checks.items() if check.verdict is Verdict.SKIPPED}
+    return {name for name, check in checks.items() if check.verdict is CheckStatus.SKIPPED}
 
 
 def refused(cloud: LocalCloud, service: str) -> int:
@@ -89,22 +89,22 @@ async def test_it_says_where_the_alibaba_key_comes_from(
 async def test_a_wrong_alibaba_secret_is_sent_once_and_never_again(cloud: LocalCloud) -> None:
     cloud.prepare(dead_letter_queue="dead")
     checks = await examined(cloud, settings={"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "wrong"})
-    assert ill(checks) == {"mns.queue": Verdict.FAILURE}
+    assert ill(checks) == {"mns.queue": CheckStatus.FAILURE}
     assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret" in checks["mns.queue"].fix
     assert refused(cloud, "mns") + refused(cloud, "oss") == 1
     assert calls(cloud, "mns") + calls(cloud, "oss") == 1
     assert "refused this key" in checks["oss.write"].detail
-    assert checks["oms.task"].verdict is Verdict.OK
+    assert checks["oms.task"].verdict is CheckStatus.OK
 
 
 async def test_a_wrong_huawei_secret_is_sent_once_and_never_again(cloud: LocalCloud) -> None:
     cloud.prepare()
-    checks = await examined(cloud, Wish(key="a"), settings={"HW_SK": "wrong"})
-    assert ill(checks) == {"oms.task": Verdict.FAILURE}
+    checks = await examined(cloud, DoctorOptions(key="a"), settings={"HW_SK": "wrong"})
+    assert ill(checks) == {"oms.task": CheckStatus.FAILURE}
     assert "HW_AK and HW_SK" in checks["oms.task"].fix
     assert (refused(cloud, "oms"), calls(cloud, "oms")) == (1, 1)
     assert "oms.post" in skipped(checks)
-    assert checks["oss.delete"].verdict is Verdict.OK
+    assert checks["oss.delete"].verdict is CheckStatus.OK
 
 
 async def test_an_unknown_access_key_is_named(cloud: LocalCloud) -> None:
@@ -121,49 +121,49 @@ async def test_an_unknown_access_key_is_named(cloud: LocalCloud) -> None:
         (
             "mns:GetQueueAttributes",
             "mns.queue",
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             "grant mns:GetQueueAttributes on acs:mns:*:*:/queues/oss-events to",
         ),
         (
             "mns:PeekMessage",
             "mns.peek",
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             "grant mns:PeekMessage on acs:mns:*:*:/queues/oss-events/messages to",
         ),
-        ("mns:ReceiveMessage", "mns.receive", Verdict.FAILURE, "grant mns:ReceiveMessage on"),
-        ("mns:DeleteMessage", "mns.delete", Verdict.FAILURE, "grant mns:DeleteMessage on"),
+        ("mns:ReceiveMessage", "mns.receive", CheckStatus.FAILURE, "grant mns:ReceiveMessage on"),
+        ("mns:DeleteMessage", "mns.delete", CheckStatus.FAILURE, "grant mns:DeleteMessage on"),
         (
             "mns:ChangeMessageVisibility",
             "mns.renew",
-            Verdict.FAILURE,
+            CheckStatus.FAILURE,
             "grant mns:ChangeMessageVisibility on",
         ),
         (
             "oss:PutObject",
             "oss.write",
-            Verdict.FAILURE,
+            CheckStatus.FAILURE,
             "grant oss:PutObject on acs:oss:*:*:relay-log/oms_source_record/* to",
         ),
-        ("oss:GetObject", "oss.read", Verdict.WARNING, "grant oss:GetObject on"),
+        ("oss:GetObject", "oss.read", CheckStatus.WARNING, "grant oss:GetObject on"),
         (
             "oss:ListObjects",
             "oss.list",
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             "oss:ListObjects on acs:oss:*:*:relay-log to",
         ),
-        ("oss:DeleteObject", "oss.delete", Verdict.WARNING, "grant oss:DeleteObject on"),
+        ("oss:DeleteObject", "oss.delete", CheckStatus.WARNING, "grant oss:DeleteObject on"),
     ],
 )
 async def test_a_missing_right_is_named(
-    cloud: LocalCloud, action: str, name: str, verdict: Verdict, fix: str
+    cloud: LocalCloud, action: str, name: str, verdict: CheckStatus, fix: str
 ) -> None:
     cloud.prepare()
     rights = tuple(ALLOWED - {action})
     cloud.alibaba.add(Identity(ALIBABA.access_key, ALIBABA.secret, allowed=rights))
-    checks = await examined(cloud, Wish(may_receive=True))
+    checks = await examined(cloud, DoctorOptions(may_receive=True))
     found = ill(checks)
     if action == "oss:GetObject":
-        assert found.pop("oss.source") is Verdict.WARNING
+        assert found.pop("oss.source") is CheckStatus.WARNING
         assert "oss:GetObject on acs:oss:*:*:source/*" in checks["oss.source"].fix
     assert found == {name: verdict}
     assert fix in checks[name].fix
@@ -174,11 +174,11 @@ async def test_a_missing_right_at_oms_is_named(cloud: LocalCloud) -> None:
     only = ("oms:synctask:createEvent",)
     cloud.huawei.add(Identity(HUAWEI.access_key, HUAWEI.secret, allowed=only))
     checks = await examined(cloud)
-    assert ill(checks) == {"oms.task": Verdict.FAILURE}
+    assert ill(checks) == {"oms.task": CheckStatus.FAILURE}
     assert "grant oms:synctask:get" in checks["oms.task"].fix
     cloud.huawei.add(Identity(HUAWEI.access_key, HUAWEI.secret, allowed=("oms:synctask:get",)))
-    checks = await examined(cloud, Wish(key="a"))
-    assert ill(checks) == {"oms.post": Verdict.FAILURE}
+    checks = await examined(cloud, DoctorOptions(key="a"))
+    assert ill(checks) == {"oms.post": CheckStatus.FAILURE}
     assert "grant oms:synctask:createEvent" in checks["oms.post"].fix
 
 
@@ -196,16 +196,18 @@ async def test_what_does_not_exist_is_named_and_asked_once(
 ) -> None:
     cloud.prepare()
     checks = await examined(cloud, settings=settings)
-    assert checks[name].verdict is Verdict.FAILURE
+    assert checks[name].verdict is CheckStatus.FAILURE
     assert fix in checks[name].fix
-    assert [each for each, verdict in ill(checks).items() if verdict is Verdict.FAILURE] == [name]
+    assert [each for each, verdict in ill(checks).items() if verdict is CheckStatus.FAILURE] == [
+        name
+    ]
 
 
 async def test_an_unknown_task_sends_to_the_console(cloud: LocalCloud) -> None:
     cloud.prepare()
     url = cloud.settings()["SYNC_URL"].replace("5f0e8c6a", "00000000")
-    checks = await examined(cloud, Wish(key="a"), settings={"SYNC_URL": url})
-    assert ill(checks) == {"oms.task": Verdict.FAILURE}
+    checks = await examined(cloud, DoctorOptions(key="a"), settings={"SYNC_URL": url})
+    assert ill(checks) == {"oms.task": CheckStatus.FAILURE}
     assert "copy SYNC_URL" in checks["oms.task"].fix
     assert "oms.post" in skipped(checks)
 
@@ -214,7 +216,7 @@ async def test_a_stopped_task_has_to_be_started(cloud: LocalCloud) -> None:
     cloud.prepare()
     next(iter(cloud.oms.tasks.values())).stop()
     checks = await examined(cloud)
-    assert ill(checks) == {"oms.task": Verdict.FAILURE}
+    assert ill(checks) == {"oms.task": CheckStatus.FAILURE}
     assert "STOPPED" in checks["oms.task"].detail
     assert "start the task" in checks["oms.task"].fix
 
@@ -227,7 +229,7 @@ async def test_a_clock_that_is_off_is_told_before_any_key_is_refused(
     cloud.prepare()
     {"mns": cloud.mns, "oss": cloud.oss, "oms": cloud.oms}[service].clock.offset_seconds = seconds
     checks = await examined(cloud)
-    assert ill(checks) == {f"{service}.clock": Verdict.FAILURE}
+    assert ill(checks) == {f"{service}.clock": CheckStatus.FAILURE}
     assert "sudo chronyc makestep" in checks[f"{service}.clock"].fix
     assert ("behind" if seconds > 0 else "ahead of") in checks[f"{service}.clock"].detail
     assert calls(cloud, service) == 0
@@ -236,19 +238,19 @@ async def test_a_clock_that_is_off_is_told_before_any_key_is_refused(
 async def test_a_clock_that_drifts_is_a_warning(cloud: LocalCloud) -> None:
     cloud.prepare()
     cloud.oms.clock.offset_seconds = 120
-    assert ill(await examined(cloud)) == {"oms.clock": Verdict.WARNING}
+    assert ill(await examined(cloud)) == {"oms.clock": CheckStatus.WARNING}
 
 
 async def test_a_missing_date_is_a_warning(cloud: LocalCloud) -> None:
     cloud.prepare()
     cloud.faults.add(Fault("oms", "Unknown", Action.STATUS, 200, headers={"Date": "soon"}))
-    assert ill(await examined(cloud)) == {"oms.clock": Verdict.WARNING}
+    assert ill(await examined(cloud)) == {"oms.clock": CheckStatus.WARNING}
 
 
 async def test_the_log_bucket_must_not_be_the_source_bucket(cloud: LocalCloud) -> None:
     cloud.prepare()
     checks = await examined(cloud, settings={"LOG_BUCKET": "source"})
-    assert ill(checks) == {"oms.log_bucket": Verdict.FAILURE}
+    assert ill(checks) == {"oms.log_bucket": CheckStatus.FAILURE}
     assert "set LOG_BUCKET to another bucket" in checks["oms.log_bucket"].fix
     assert "announce itself" in checks["oss.write"].detail
     assert (calls(cloud, "oss"), bodies(cloud)) == (0, [])
@@ -259,10 +261,10 @@ async def test_another_region_and_another_cloud_are_told(cloud: LocalCloud) -> N
     task = next(iter(cloud.oms.tasks.values()))
     task.src_region = "cn-shanghai"
     checks = await examined(cloud)
-    assert ill(checks) == {"oms.region": Verdict.WARNING}
+    assert ill(checks) == {"oms.region": CheckStatus.WARNING}
     assert "the log bucket is in cn-hangzhou" in checks["oms.region"].detail
     task.src_cloud_type = "Tencent"
-    assert ill(await examined(cloud)) == {"oms.source": Verdict.FAILURE}
+    assert ill(await examined(cloud)) == {"oms.source": CheckStatus.FAILURE}
 
 
 @pytest.mark.parametrize(
@@ -271,23 +273,23 @@ async def test_another_region_and_another_cloud_are_told(cloud: LocalCloud) -> N
         (
             Overwrite.SIZE_LAST_MODIFIED,
             Consistency.SIZE_LAST_MODIFIED,
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             "skips an overwrite of equal size",
         ),
         (
             Overwrite.SIZE_LAST_MODIFIED,
             Consistency.TRANSMISSION,
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             "skips an overwrite of equal size",
         ),
-        (Overwrite.SIZE_LAST_MODIFIED, Consistency.CRC64, Verdict.OK, "overwrites are copied"),
-        (Overwrite.CRC64, Consistency.SIZE_LAST_MODIFIED, Verdict.OK, "overwrites are copied"),
-        (Overwrite.FULL, Consistency.SIZE_LAST_MODIFIED, Verdict.OK, "overwrites are copied"),
-        (Overwrite.NO_OVERWRITE, Consistency.CRC64, Verdict.FAILURE, "never overwrites"),
+        (Overwrite.SIZE_LAST_MODIFIED, Consistency.CRC64, CheckStatus.OK, "overwrites are copied"),
+        (Overwrite.CRC64, Consistency.SIZE_LAST_MODIFIED, CheckStatus.OK, "overwrites are copied"),
+        (Overwrite.FULL, Consistency.SIZE_LAST_MODIFIED, CheckStatus.OK, "overwrites are copied"),
+        (Overwrite.NO_OVERWRITE, Consistency.CRC64, CheckStatus.FAILURE, "never overwrites"),
     ],
 )
 async def test_what_the_task_does_with_overwrites_is_judged(
-    cloud: LocalCloud, mode: Overwrite, check: Consistency, verdict: Verdict, told: str
+    cloud: LocalCloud, mode: Overwrite, check: Consistency, verdict: CheckStatus, told: str
 ) -> None:
     cloud.prepare(consistency_check=check)
     next(iter(cloud.oms.tasks.values())).object_overwrite_mode = mode
@@ -295,7 +297,7 @@ async def test_what_the_task_does_with_overwrites_is_judged(
     found = checks["oms.overwrites"]
     assert (found.verdict, ill(checks).keys() - {"oms.overwrites"}) == (verdict, set())
     assert told in found.detail
-    assert ("consistency check CRC64" in found.fix) is (verdict is not Verdict.OK)
+    assert ("consistency check CRC64" in found.fix) is (verdict is not CheckStatus.OK)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +316,7 @@ async def test_a_task_that_does_not_tell_how_it_overwrites_is_no_green_line(
     cloud.prepare()
     show(cloud, src_bucket="source", src_region="cn-hangzhou", **details)
     checks = await examined(cloud)
-    assert ill(checks) == {"oms.overwrites": Verdict.WARNING}
+    assert ill(checks) == {"oms.overwrites": CheckStatus.WARNING}
     assert checks["oms.overwrites"].detail.startswith("unknown: ")
 
 
@@ -324,7 +326,7 @@ async def test_what_the_task_does_not_tell_is_unknown(cloud: LocalCloud) -> None
     show(cloud, object_overwrite_mode="FULL_OVERWRITE")
     checks = await examined(cloud)
     for name in ("mns.events", "oms.log_bucket", "oms.region"):
-        assert checks[name].verdict is Verdict.SKIPPED
+        assert checks[name].verdict is CheckStatus.SKIPPED
         assert checks[name].detail.startswith("unknown: the task does not tell")
 
 
@@ -340,11 +342,11 @@ async def test_events_of_other_buckets_are_told_with_their_names(cloud: LocalClo
     cloud.prepare()
     cloud.oss.put("source", "a", b"a")
     checks = await examined(cloud)
-    assert checks["mns.events"].verdict is Verdict.OK
+    assert checks["mns.events"].verdict is CheckStatus.OK
     for body in (oss_event("other", "a", "b"), oss_event("third", "a"), "hello"):
         cloud.mns.publish("oss-events", body)
     checks = await examined(cloud)
-    assert ill(checks) == {"mns.events": Verdict.WARNING}
+    assert ill(checks) == {"mns.events": CheckStatus.WARNING}
     told = "2 of 4 peeked bring events of other, third; the task copies source"
     assert checks["mns.events"].detail == told
     assert "narrow the event rule" in checks["mns.events"].fix
@@ -356,7 +358,7 @@ async def test_without_a_peek_the_buckets_are_unknown(cloud: LocalCloud) -> None
     cloud.mns.publish("oss-events", oss_event("other", "a"))
     cloud.alibaba.add(replace(ALIBABA, denied=("mns:PeekMessage",)))
     checks = await examined(cloud)
-    assert checks["mns.events"].verdict is Verdict.SKIPPED
+    assert checks["mns.events"].verdict is CheckStatus.SKIPPED
     assert checks["mns.events"].detail == "unknown: the queue could not be peeked at"
 
 
@@ -373,20 +375,32 @@ async def test_counters_that_read_0_while_messages_wait_are_unknown(cloud: Local
 @pytest.mark.parametrize(
     ("endpoint", "verdict", "told"),
     [
-        ("https://1.mns.cn-hangzhou.aliyuncs.com", Verdict.OK, "source, queue and log bucket are"),
-        ("https://cn-hangzhou.mns.aliyuncs.com", Verdict.OK, "source, queue and log bucket are"),
-        ("https://cn-shanghai.mns.aliyuncs.com", Verdict.WARNING, "the queue is in cn-shanghai"),
-        ("https://queue.example", Verdict.OK, "does not tell the queue's region"),
+        (
+            "https://1.mns.cn-hangzhou.aliyuncs.com",
+            CheckStatus.OK,
+            "source, queue and log bucket are",
+        ),
+        (
+            "https://cn-hangzhou.mns.aliyuncs.com",
+            CheckStatus.OK,
+            "source, queue and log bucket are",
+        ),
+        (
+            "https://cn-shanghai.mns.aliyuncs.com",
+            CheckStatus.WARNING,
+            "the queue is in cn-shanghai",
+        ),
+        ("https://queue.example", CheckStatus.OK, "does not tell the queue's region"),
     ],
 )
 async def test_the_region_of_the_queue_is_read_from_either_form_of_its_host(
-    cloud: LocalCloud, endpoint: str, verdict: Verdict, told: str
+    cloud: LocalCloud, endpoint: str, verdict: CheckStatus, told: str
 ) -> None:
     cloud.prepare()
     found = load_settings(cloud.settings() | {"MNS_ENDPOINT": endpoint}, dotenv=None)
     async with connected(cloud) as clients:
-        examiner = Examiner(replace(clients, settings=found))
-        checks = {each.name: each async for each in task_checks(examiner, Task())}
+        prober = ServiceProber(replace(clients, settings=found))
+        checks = {each.name: each async for each in task_checks(prober, Task())}
     assert checks["oms.region"].verdict is verdict
     assert told in checks["oms.region"].detail
 
@@ -395,7 +409,7 @@ async def test_failures_of_the_month_are_told(cloud: LocalCloud) -> None:
     cloud.prepare()
     next(iter(cloud.oms.tasks.values())).count(Statistic.FAILURE, 3, cloud.oms.clock.now())
     checks = await examined(cloud)
-    assert ill(checks) == {"oms.month": Verdict.WARNING}
+    assert ill(checks) == {"oms.month": CheckStatus.WARNING}
     assert "3 failed" in checks["oms.month"].detail
 
 
@@ -412,7 +426,7 @@ async def test_a_queue_that_is_set_up_badly_is_a_warning(
 ) -> None:
     cloud.prepare(attributes=attributes)
     checks = await examined(cloud)
-    assert ill(checks) == {"mns.queue": Verdict.WARNING}
+    assert ill(checks) == {"mns.queue": CheckStatus.WARNING}
     assert fix in checks["mns.queue"].fix
 
 
@@ -426,8 +440,8 @@ async def test_a_waiting_message_is_received_on_request_only_and_given_back(
     assert skipped(checks) == {"mns.receive", "mns.events", "oms.post"}
     assert checks["mns.events"].detail == "unknown: no visible message can be read"
     assert calls(cloud, "mns", "BatchReceiveMessage") == 0
-    checks = await examined(cloud, Wish(may_receive=True))
-    assert checks["mns.receive"].verdict is Verdict.OK
+    checks = await examined(cloud, DoctorOptions(may_receive=True))
+    assert checks["mns.receive"].verdict is CheckStatus.OK
     assert "given back" in checks["mns.receive"].detail
     cloud.mns.clock.offset_seconds = 1.1
     assert bodies(cloud) == ["hello"]
@@ -442,8 +456,8 @@ async def test_where_nobody_may_peek_no_message_is_claimed_to_wait(cloud: LocalC
 
 async def test_a_key_is_posted_on_request_only(cloud: LocalCloud) -> None:
     cloud.prepare()
-    checks = await examined(cloud, Wish(key="猫/😀\x01.jpg"))
-    assert checks["oms.post"].verdict is Verdict.OK
+    checks = await examined(cloud, DoctorOptions(key="猫/😀\x01.jpg"))
+    assert checks["oms.post"].verdict is CheckStatus.OK
     assert [list(post.keys) for post in cloud.oms.posts] == [["猫/😀\x01.jpg"]]
 
 
@@ -459,12 +473,12 @@ async def test_a_port_that_nobody_serves_is_told_and_the_others_are_checked(
             url += "/v2/p/sync-tasks/t/events"
         checks = await examined(cloud, settings={name: url})
     service = "oms" if name == "SYNC_URL" else name[:3].lower()
-    assert ill(checks) == {f"{service}.network": Verdict.FAILURE}
+    assert ill(checks) == {f"{service}.network": CheckStatus.FAILURE}
     assert "open outgoing TCP" in checks[f"{service}.network"].fix
     others = {"mns.queue", "oss.write", "oms.task"} - {
         each for each in checks if each.startswith(f"{service}.")
     }
-    assert all(checks[each].verdict is Verdict.OK for each in others)
+    assert all(checks[each].verdict is CheckStatus.OK for each in others)
 
 
 async def test_a_name_that_does_not_resolve_is_told(
@@ -477,7 +491,7 @@ async def test_a_name_that_does_not_resolve_is_told(
 
     monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", getaddrinfo)
     checks = await examined(cloud)
-    assert ill(checks) == {f"{each}.network": Verdict.FAILURE for each in ("mns", "oss", "oms")}
+    assert ill(checks) == {f"{each}.network": CheckStatus.FAILURE for each in ("mns", "oss", "oms")}
     assert "cannot be resolved" in checks["oss.network"].detail
     assert "DNS" in checks["oss.network"].fix
 
@@ -487,7 +501,7 @@ async def test_a_call_without_an_answer_is_not_repeated(cloud: LocalCloud, actio
     cloud.prepare()
     cloud.faults.add(Fault("oss", "PutObject", action))
     checks = await examined(cloud)
-    assert ill(checks) == {"oss.write": Verdict.FAILURE}
+    assert ill(checks) == {"oss.write": CheckStatus.FAILURE}
     assert {"oss.read", "oss.list", "oss.delete"} <= skipped(checks)
 
 

@@ -8,7 +8,7 @@ import pytest
 from harness.ops import DIED_AT, connected, message_id, put_letter, put_object
 from localcloud.cloud import LocalCloud
 from worker.ledger.letter import Letter, Place, fingerprint, kind
-from worker.operate.letters import GROUPS_MAX, Letters, Wanted
+from worker.operate.letters import GROUPS_MAX, LetterFilter, Letters
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _prepared(cloud: LocalCloud) -> None:
     cloud.prepare()
 
 
-async def ids(letters: Letters, wanted: Wanted, place: Place = Place.DEAD) -> list[int]:
+async def ids(letters: Letters, wanted: LetterFilter, place: Place = Place.DEAD) -> list[int]:
     return [int(letter.ref.message_id, 16) async for letter in letters.read(wanted, place)]
 
 
@@ -47,15 +47,15 @@ async def test_every_filter_leaves_out_what_is_not_wanted(cloud: LocalCloud) -> 
     async with connected(cloud) as clients:
         letters = Letters(clients)
         group = fingerprint("max-deliveries", "no answer")
-        assert await ids(letters, Wanted()) == [4, 1, 2, 3, 5]
-        assert await ids(letters, Wanted(cause="rejected")) == [1, 2, 3, 5]
-        assert await ids(letters, Wanted(group=group)) == [4]
-        assert await ids(letters, Wanted(key_prefix="other/猫")) == [5]
-        assert await ids(letters, Wanted(since=noon)) == [4, 3, 5]
-        assert await ids(letters, Wanted(until=noon)) == [1, 2]
-        assert await ids(letters, Wanted(since=noon - 86_400, until=noon)) == [2]
-        assert await ids(letters, Wanted(cause="no-such-cause")) == []
-        assert await ids(letters, Wanted(ids=(message_id(3), message_id(4)))) == [4, 3]
+        assert await ids(letters, LetterFilter()) == [4, 1, 2, 3, 5]
+        assert await ids(letters, LetterFilter(cause="rejected")) == [1, 2, 3, 5]
+        assert await ids(letters, LetterFilter(group=group)) == [4]
+        assert await ids(letters, LetterFilter(key_prefix="other/猫")) == [5]
+        assert await ids(letters, LetterFilter(since=noon)) == [4, 3, 5]
+        assert await ids(letters, LetterFilter(until=noon)) == [1, 2]
+        assert await ids(letters, LetterFilter(since=noon - 86_400, until=noon)) == [2]
+        assert await ids(letters, LetterFilter(cause="no-such-cause")) == []
+        assert await ids(letters, LetterFilter(ids=(message_id(3), message_id(4)))) == [4, 3]
 
 
 async def test_thousands_of_letters_are_read_page_by_page(cloud: LocalCloud) -> None:
@@ -63,7 +63,7 @@ async def test_thousands_of_letters_are_read_page_by_page(cloud: LocalCloud) -> 
         put_letter(cloud, number)
     async with connected(cloud) as clients:
         letters = Letters(clients)
-        assert await ids(letters, Wanted()) == list(range(2_300))
+        assert await ids(letters, LetterFilter()) == list(range(2_300))
         assert await letters.counts() == {"rejected": 2_300}
         assert await letters.counts(count_max=500) == {"rejected": 500}
     # Three pages of 1,000 names for the reading and three for the first count, one for the second.

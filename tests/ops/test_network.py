@@ -17,9 +17,9 @@ from harness.relay import free_port
 from localcloud.cloud import LocalCloud
 from worker.clock import SystemClock
 from worker.config.proxies import find_proxies
+from worker.operate.check import Check, CheckStatus
 from worker.operate.doctor import examine
 from worker.operate.network import Network, Unreachable
-from worker.operate.verdict import Check, Verdict
 
 
 @asynccontextmanager
@@ -86,7 +86,7 @@ async def test_a_certificate_that_ends_soon_is_a_warning(cloud: LocalCloud, tmp_
     file = certificate(tmp_path, days=5)
     async with serving(file, answer()) as url:
         checks = await checked(cloud, url, trusting(file))
-    assert checks["mns.network"].verdict is Verdict.WARNING
+    assert checks["mns.network"].verdict is CheckStatus.WARNING
     assert "good for 5 days" in checks["mns.network"].detail
     assert "renew" in checks["mns.network"].fix
 
@@ -106,10 +106,10 @@ async def test_a_certificate_that_is_not_trusted_is_a_failure(
     network = Network(SystemClock()) if why == "self-signed" else trusting(file)
     async with serving(file, answer()) as url:
         checks = await checked(cloud, url, network)
-    assert checks["mns.network"].verdict is Verdict.FAILURE
+    assert checks["mns.network"].verdict is CheckStatus.FAILURE
     assert why in checks["mns.network"].detail
     assert "trust store" in checks["mns.network"].fix
-    assert checks["mns.delete"].verdict is Verdict.SKIPPED
+    assert checks["mns.delete"].verdict is CheckStatus.SKIPPED
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_an_endpoint_without_a_date_is_reached_all_the_same(
 async def test_plain_http_where_tls_is_expected_is_a_failure(cloud: LocalCloud) -> None:
     url = cloud.mns.url.replace("http://127.0.0.1", "https://localhost")
     checks = await checked(cloud, url, Network(SystemClock()))
-    assert checks["mns.network"].verdict is Verdict.FAILURE
+    assert checks["mns.network"].verdict is CheckStatus.FAILURE
     assert "the port does not speak TLS" in checks["mns.network"].detail
     assert checks["mns.network"].fix == "check scheme and port of MNS_ENDPOINT"
 
@@ -138,7 +138,7 @@ async def test_tls_where_plain_http_is_expected_is_a_failure(
     async with serving(certificate(tmp_path, days=90), answer()) as url:
         plain = url.replace("https://", "http://")
         checks = await checked(cloud, plain, Network(SystemClock()))
-    assert checks["mns.network"].verdict is Verdict.FAILURE
+    assert checks["mns.network"].verdict is CheckStatus.FAILURE
     assert "speaks TLS only, and MNS_ENDPOINT says http" in checks["mns.network"].detail
     assert checks["mns.network"].fix == "check scheme and port of MNS_ENDPOINT"
 

@@ -18,7 +18,7 @@ from worker.clouds.credentials import REFRESH_SECONDS
 from worker.errors import Blame, CallFailed
 from worker.ledger.letter import Place
 from worker.operate.connect import Clients
-from worker.operate.letters import EVERY, Letters, Wanted
+from worker.operate.letters import EVERY, LetterFilter, Letters
 from worker.operate.records import RecordsOf
 from worker.operate.redrive import NO_LIMITS, Limits, Move, Moves, Outcome
 
@@ -48,7 +48,7 @@ class PacedClock:
 
 
 async def redrive(
-    clients: Clients, wanted: Wanted = EVERY, limits: Limits = NO_LIMITS
+    clients: Clients, wanted: LetterFilter = EVERY, limits: Limits = NO_LIMITS
 ) -> list[Move]:
     return [move async for move in Moves(clients).redrive(wanted, limits)]
 
@@ -151,7 +151,7 @@ async def test_only_what_is_wanted_is_sent(cloud: LocalCloud) -> None:
     put_letter(cloud, 2, cause="undecodable")
     put_letter(cloud, 3, keys=[{"key": "videos/3", "error": "no"}])
     async with connected(cloud) as clients:
-        await redrive(clients, Wanted(cause="rejected", key_prefix="photos/"))
+        await redrive(clients, LetterFilter(cause="rejected", key_prefix="photos/"))
     assert bodies(cloud) == ["body 1"]
     assert len(names(cloud, "dead_letter")) == 2
 

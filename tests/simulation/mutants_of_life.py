@@ -83,7 +83,7 @@ def deletes_forgotten(stack: ExitStack) -> None:
         if int(held.message.message_id[1:]) % 7:
             delete(self, held, end, why)
         else:
-            self._leases.let_go(held)
+            self._leases.forget(held)
 
     _patch(stack, Deleter, "delete", every_other)
 

@@ -94,7 +94,7 @@ async def test_it_is_not_healthy_with_a_message_that_hangs(bench: Bench) -> None
     (kept,) = bench.assembled.flow.leases.hold([message()])
     bench.clock.now = STUCK_SECONDS + 1
     assert "a message has been in hand for 1801 s" in (await bench.get("/healthz"))[1]
-    bench.assembled.flow.leases.let_go(kept)
+    bench.assembled.flow.leases.forget(kept)
     bench.assembled.flow.receiver.alive_at = bench.clock.now
     assert (await bench.get("/healthz"))[0] == 200
 

@@ -192,9 +192,9 @@ async def test_a_lease_that_was_lost_cannot_be_released(bench: Bench) -> None:
 async def test_a_message_that_is_gone_already_is_not_counted_again(bench: Bench) -> None:
     await bench.take()
     (held,) = bench.leases.in_hand.values()
-    assert bench.leases.let_go(held)
+    assert bench.leases.forget(held)
     await bench.leases.release(held, 1, "why")
-    assert not bench.leases.let_go(held)
+    assert not bench.leases.forget(held)
     assert bench.heard.lines == []
 
 
@@ -218,7 +218,7 @@ async def test_a_slow_renewal_counts_from_the_call_as_mns_counts_it(bench: Bench
 async def test_a_message_that_leaves_is_renewed_no_more(bench: Bench) -> None:
     await bench.take(2)
     held, other = bench.leases.in_hand.values()
-    await bench.leases.settled_handles([held])
+    await bench.leases.freeze_handles([held])
     async with bench.keeping():
         await bench.pass_time(16)
     assert bench.renewals() == [other.message.receipt_handle]
@@ -226,9 +226,9 @@ async def test_a_message_that_leaves_is_renewed_no_more(bench: Bench) -> None:
 
 async def test_letting_go_of_an_older_holding_keeps_the_newer_one(bench: Bench) -> None:
     (older,) = bench.leases.hold([message(handle="1")])
-    bench.leases.let_go(older)
+    bench.leases.forget(older)
     (newer,) = bench.leases.hold([message(handle="2")])
-    bench.leases.let_go(older)
+    bench.leases.forget(older)
     assert list(bench.leases.in_hand.values()) == [newer]
 
 
@@ -270,7 +270,7 @@ async def test_a_slow_spell_costs_room_until_renewals_are_long_past(bench: Bench
     async with bench.keeping():
         await bench.pass_time(90)
         for held in tuple(bench.leases.in_hand.values()):
-            bench.leases.let_go(held)
+            bench.leases.forget(held)
         assert not bench.leases.has_room(100)
         await bench.pass_time(24)
         assert not bench.leases.has_room(100), "what was taken just now is not due for so long"
@@ -283,13 +283,13 @@ async def test_a_slow_spell_costs_room_until_renewals_are_long_past(bench: Bench
 
 async def test_those_who_wait_for_room_hear_of_every_departure(bench: Bench) -> None:
     await bench.take(2)
-    emptied = asyncio.create_task(bench.leases.emptied())
+    emptied = asyncio.create_task(bench.leases.wait_empty())
     for held in tuple(bench.leases.in_hand.values()):
         changed = asyncio.create_task(bench.leases.changed())
         await settle()
         assert not changed.done()
         assert not emptied.done()
-        bench.leases.let_go(held)
+        bench.leases.forget(held)
         await changed
     await emptied
     promise = asyncio.create_task(bench.leases.changed())

@@ -143,9 +143,9 @@ class LeaseMachine(RuleBasedStateMachine):
 
     async def _delete(self, held: Held) -> None:
         """Delete as the last verb does: under the handle that is known when no renewal runs."""
-        await self.leases.settled_handles([held])
+        await self.leases.freeze_handles([held])
         assert held.receipt_handle == self.newest[held.message.message_id]
-        self.leases.let_go(held)
+        self.leases.forget(held)
 
     @invariant()
     def the_known_handle_is_the_newest(self) -> None:

@@ -69,7 +69,7 @@ async def test_without_room_it_waits_until_a_message_leaves() -> None:
     await settle()
     assert len(bench.queue.called("receive")) == 1
     for held in list(bench.leases.in_hand.values())[:12]:
-        bench.leases.let_go(held)
+        bench.leases.forget(held)
     assert len(await waiting) == 16
     assert len(bench.leases.in_hand) == 20
 
@@ -115,7 +115,7 @@ async def test_on_trial_one_batch_passes_and_the_next_waits_for_it(bench: Bench)
         await settle()
         assert len(bench.queue.called("receive")) == 1
         for held in batch:
-            bench.leases.let_go(held)
+            bench.leases.forget(held)
         assert len(await waiting) == 16
 
 
@@ -223,7 +223,7 @@ async def test_a_short_poll_does_not_wait_for_room() -> None:
 
 
 async def test_each_poll_that_brings_much_lets_one_more_poll_through(bench: Bench) -> None:
-    waiting = [asyncio.create_task(bench.receiver.plenty()) for _ in range(3)]
+    waiting = [asyncio.create_task(bench.receiver.backlog_permit()) for _ in range(3)]
     for brought, through in ((7, 0), (8, 1), (16, 2)):
         bench.queue.send(*["body"] * brought)
         await bench.receiver.receive()
@@ -239,13 +239,13 @@ async def test_while_nobody_waits_only_one_poll_is_remembered_to_have_brought_mu
     bench.queue.send(*["body"] * 64)
     for _ in range(4):
         await bench.receiver.receive()
-    await bench.receiver.plenty()
-    waiting = asyncio.create_task(bench.receiver.plenty())
+    await bench.receiver.backlog_permit()
+    waiting = asyncio.create_task(bench.receiver.backlog_permit())
     await settle()
     assert not waiting.done()
     bench.receiver.stop()
     await waiting
-    await bench.receiver.plenty()
+    await bench.receiver.backlog_permit()
 
 
 async def test_beside_what_a_trial_left_in_hand_one_poll_leaves_in_each_trial(

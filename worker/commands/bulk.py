@@ -13,13 +13,13 @@ from worker.commands.terminal import Rows, console, progress
 from worker.errors import CallFailed
 from worker.ledger.letter import Place
 from worker.operate.connect import Clients
-from worker.operate.letters import Group, Letters, Wanted
+from worker.operate.letters import Group, LetterFilter, Letters
 from worker.operate.redrive import Limits, Move, Moves, Outcome
 
 TROUBLES_SHOWN = 10
 FINISHING = "Finishing what is in hand; Ctrl-C again leaves at once."
 
-Start: TypeAlias = Callable[[Moves, Wanted, Limits], AsyncIterator[Move]]
+Start: TypeAlias = Callable[[Moves, LetterFilter, Limits], AsyncIterator[Move]]
 
 
 class Job:
@@ -32,7 +32,7 @@ class Job:
         self._failed = ""
         self._is_stopped = False
 
-    def run(self, wanted: Wanted, limits: Limits, *, is_sure: bool, as_json: bool) -> None:
+    def run(self, wanted: LetterFilter, limits: Limits, *, is_sure: bool, as_json: bool) -> None:
         """Ask, move and tell; raises `typer.Exit` unless all went well."""
         total = None
         if not is_sure and not limits.is_dry_run:
@@ -56,7 +56,7 @@ class Job:
         if self._counts[Outcome.KEPT] or self._counts[Outcome.SENT]:
             raise typer.Exit(frame.EXIT_FAILED)
 
-    def _ask(self, wanted: Wanted, limits: Limits) -> int:
+    def _ask(self, wanted: LetterFilter, limits: Limits) -> int:
         frame.require_somebody(f"dead {self._verb}")
         groups = frame.run(lambda clients: Letters(clients).groups(wanted, self._place))
         count = sum(each.count for each in groups)
@@ -71,7 +71,7 @@ class Job:
     async def _move(
         self,
         clients: Clients,
-        wanted: Wanted,
+        wanted: LetterFilter,
         limits: Limits,
         total: int | None,
         *,

@@ -14,10 +14,10 @@ from rich.text import Text
 from worker.commands import frame, terminal
 from worker.commands.terminal import STYLES, console, shown
 from worker.errors import Fatal
+from worker.operate.check import Check, CheckStatus
 from worker.operate.connect import Clients
-from worker.operate.doctor import Wish, examine
+from worker.operate.doctor import DoctorOptions, examine
 from worker.operate.network import Network
-from worker.operate.verdict import Check, Verdict
 from worker.settings import load_settings
 
 COLUMN_WIDTHS = (7, 23)
@@ -57,7 +57,9 @@ def doctor(
     async def print_checks(clients: Clients) -> None:
         out = console()
         async for check in examine(
-            clients, Network(clients.clock, proxies=clients.settings.proxies), Wish(post, receive)
+            clients,
+            Network(clients.clock, proxies=clients.settings.proxies),
+            DoctorOptions(post, receive),
         ):
             found.append(check)
             if not as_json:
@@ -65,18 +67,18 @@ def doctor(
 
     frame.run(print_checks)
     _print_object(found) if as_json else _print_counts(found)
-    if any(check.verdict is Verdict.FAILURE for check in found):
+    if any(check.verdict is CheckStatus.FAILURE for check in found):
         raise typer.Exit(frame.EXIT_FAILED)
 
 
 def _print_counts(found: list[Check]) -> None:
     counts = Counter(check.verdict for check in found)
-    told = ", ".join(_counted(each, counts[each]) for each in Verdict if counts[each])
+    told = ", ".join(_counted(each, counts[each]) for each in CheckStatus if counts[each])
     console().print(f"\n{told}.")
 
 
-def _counted(verdict: Verdict, count: int) -> str:
-    is_noun = verdict in (Verdict.WARNING, Verdict.FAILURE)
+def _counted(verdict: CheckStatus, count: int) -> str:
+    is_noun = verdict in (CheckStatus.WARNING, CheckStatus.FAILURE)
     return f"{count} {verdict}{'s' if is_noun and count > 1 else ''}"
 
 
@@ -86,7 +88,7 @@ def _require_settings() -> None:
     except Fatal as error:
         problems = getattr(error, "problems", (str(error),))
         _print_object(
-            [Check("settings", Verdict.FAILURE, each, "docs/settings.md") for each in problems]
+            [Check("settings", CheckStatus.FAILURE, each, "docs/settings.md") for each in problems]
         )
         raise typer.Exit(frame.EXIT_TO_MEND) from None
 
@@ -104,5 +106,5 @@ def _print(check: Check, out: Console) -> None:
 
 
 def _print_object(checks: list[Check]) -> None:
-    counts = {str(each): sum(check.verdict is each for check in checks) for each in Verdict}
+    counts = {str(each): sum(check.verdict is each for check in checks) for each in CheckStatus}
     terminal.line({"checks": [asdict(check) for check in checks], "counts": counts})

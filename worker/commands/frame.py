@@ -20,8 +20,7 @@ from worker.clock import SystemClock
 from worker.errors import CallFailed, Fatal, RelayError
 from worker.observe import logs
 from worker.operate.connect import Clients, connect
-from worker.operate.parse_time import UNIT_SECONDS
-from worker.operate.parse_time import moment as moment_before
+from worker.operate.parse_time import UNIT_SECONDS, parse_time
 from worker.settings import Settings, load_settings
 
 T = TypeVar("T")
@@ -111,10 +110,10 @@ async def _connected(
                 loop.remove_signal_handler(number)
 
 
-def moment(text: str) -> float:
+def time_option(text: str) -> float:
     """Read `90s`, `15m`, `24h`, `7d` (so long ago) or an ISO 8601 time (UTC unless it says otherwise)."""
     try:
-        return moment_before(text, SystemClock.wall())
+        return parse_time(text, SystemClock.wall())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

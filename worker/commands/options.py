@@ -8,7 +8,7 @@ import typer
 
 from worker.commands import frame
 from worker.ledger.letter import Cause
-from worker.operate.letters import Wanted
+from worker.operate.letters import LetterFilter
 
 CauseOption = Annotated[Cause | None, typer.Option("--cause", help="Only letters of this cause.")]
 GroupOption = Annotated[
@@ -19,7 +19,7 @@ SinceOption = Annotated[
     float | None,
     typer.Option(
         "--since",
-        parser=frame.moment,
+        parser=frame.time_option,
         metavar="AGE|TIME",
         help="Only from then on: 15m, 24h, 7d, or an ISO 8601 time.",
     ),
@@ -28,7 +28,7 @@ UntilOption = Annotated[
     float | None,
     typer.Option(
         "--until",
-        parser=frame.moment,
+        parser=frame.time_option,
         metavar="AGE|TIME",
         help="Only up to then.",
     ),
@@ -62,10 +62,10 @@ def wanted_from(
     since: float | None,
     until: float | None,
     ids: tuple[str, ...] = (),
-) -> Wanted:
+) -> LetterFilter:
     """Return what the options ask for. Raises `typer.BadParameter` for text that no key can hold."""
     check_text(key)
-    return Wanted(str(cause or ""), group.lower(), key, since, until, ids)
+    return LetterFilter(str(cause or ""), group.lower(), key, since, until, ids)
 
 
 def check_text(key: str) -> None:

@@ -27,7 +27,7 @@ from worker.errors import CallFailed
 from worker.events.decode import is_bucket
 from worker.operate.announce import Announced, Announcer
 from worker.operate.connect import Clients
-from worker.operate.parse_time import moment
+from worker.operate.parse_time import parse_time
 from worker.operate.preconditions import Circumstances, circumstances
 from worker.operate.reconcile import Reconciliation, Scope, State
 
@@ -86,7 +86,7 @@ def reconcile(
     check_text(key)
     if not is_bucket(bucket):
         raise typer.BadParameter(f"{bucket!a} is no bucket name", param_hint="BUCKET")
-    if frame.moment(until) - frame.moment(since) < 1.0:
+    if frame.time_option(until) - frame.time_option(since) < 1.0:
         raise typer.BadParameter(f"--since {since} leaves nothing before --until {until}")
     is_sending = send and not dry_run
     if is_sending and not yes:
@@ -103,7 +103,7 @@ def reconcile(
 
     async def compare(clients: Clients) -> None:
         around = await circumstances(clients, bucket)
-        scope = Scope(bucket, moment(since, around.now), moment(until, around.now), key)
+        scope = Scope(bucket, parse_time(since, around.now), parse_time(until, around.now), key)
         report.begin(scope, around)
         async with aclosing(Reconciliation(clients, scope).findings()) as found:
             announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)

@@ -6,7 +6,7 @@
     guard       who may ask: Host, Origin, session, CSRF token, read-only
     sessions    signing in with the token; nothing else is kept on the server
     watch       looks at workers, queue and task again and again; charts draws what was seen
-    survey      groups dead letters in the background, for there may be millions
+    grouping_job groups dead letters in the background, for there may be millions
     browse      dead letters page by page
     operations  redrive, archive, unarchive: one at a time, watched, stopped; audit keeps what was done
     words       every text, in English and Chinese

@@ -15,11 +15,11 @@ from worker.console import letter_pages, operation_pages, pages
 from worker.console.audit import Audit
 from worker.console.context import CONTEXT, PAGE_SECONDS_MAX, Context
 from worker.console.frame import Frame
+from worker.console.grouping_job import GroupingJobs
 from worker.console.guard import Guard
 from worker.console.operations import Operations
 from worker.console.options import Options
 from worker.console.sessions import Sessions
-from worker.console.survey import Surveys
 from worker.console.watch import Watch
 from worker.errors import Fatal
 from worker.operate.connect import Clients, brief
@@ -47,7 +47,7 @@ def make(clients: Clients, options: Options) -> Context:
     """Put everything together; nothing is sent and nothing runs yet."""
     patient, hurried = clients, brief(clients, 2)
     sessions = Sessions(options.token, clients.clock)
-    audit, surveys = Audit(patient), Surveys(patient)
+    audit, groupings = Audit(patient), GroupingJobs(patient)
     return Context(
         options=options,
         clients=hurried,
@@ -56,8 +56,8 @@ def make(clients: Clients, options: Options) -> Context:
         sessions=sessions,
         audit=audit,
         watch=Watch(clients, options.workers),
-        surveys=surveys,
-        operations=Operations(patient, audit, surveys.forget),
+        groupings=groupings,
+        operations=Operations(patient, audit, groupings.forget),
         letters=Letters(hurried),
     )
 
@@ -87,7 +87,7 @@ async def serving(here: Context) -> AsyncIterator[str]:
         yield f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}/"
     finally:
         await here.operations.close()
-        await here.surveys.close()
+        await here.groupings.close()
         await runner.cleanup()
 
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from worker.clock import Clock
 from worker.ledger.letter import Letter, Place, Ref
-from worker.operate.letters import Letters, Wanted
+from worker.operate.letters import LetterFilter, Letters
 
 ITEMS_MAX = 50
 LOOKED_AT_MAX = 5000
@@ -30,7 +30,7 @@ class Leaf:
 
 
 async def leaf(
-    letters: Letters, wanted: Wanted, place: Place, after: Ref | None, clock: Clock
+    letters: Letters, wanted: LetterFilter, place: Place, after: Ref | None, clock: Clock
 ) -> Leaf:
     """Read one page: at most 50 letters, found among at most 5,000 within a few seconds."""
     found: list[Letter] = []

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from worker.console.audit import Audit
 from worker.console.frame import VISIT, Frame
+from worker.console.grouping_job import GroupingJobs
 from worker.console.operations import Operation, Operations
 from worker.console.options import Options
 from worker.console.sessions import Sessions
-from worker.console.survey import Surveys
 from worker.console.watch import Watch
 from worker.console.words import Words
 from worker.operate.connect import Clients
@@ -31,7 +31,7 @@ class Context:
     sessions: Sessions
     audit: Audit
     watch: Watch
-    surveys: Surveys
+    groupings: GroupingJobs
     operations: Operations
     letters: Letters
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from urllib.parse import urlencode
 
 from worker.ledger.letter import Place
-from worker.operate.letters import Wanted
-from worker.operate.parse_time import moment
+from worker.operate.letters import LetterFilter
+from worker.operate.parse_time import parse_time
 
 TEXT_CHARS_MAX = 1023
 IDS_MAX = 100
@@ -46,16 +46,18 @@ class Filter:
         is_archived = query.get("place") == Place.ARCHIVED
         return cls(place=Place.ARCHIVED if is_archived else Place.DEAD, **stripped)
 
-    def wanted(self, now: float, ids: tuple[str, ...] = ()) -> Wanted:
+    def wanted(self, now: float, ids: tuple[str, ...] = ()) -> LetterFilter:
         """Return the same conditions with times fixed. Raises `BadFilter`."""
         times: dict[str, float | None] = {}
         for name in ("since", "until"):
             text = getattr(self, name)
             try:
-                times[name] = moment(text, now) if text else None
+                times[name] = parse_time(text, now) if text else None
             except ValueError as error:
                 raise BadFilter(name) from error
-        return Wanted(self.cause, self.group.lower(), self.key, times["since"], times["until"], ids)
+        return LetterFilter(
+            self.cause, self.group.lower(), self.key, times["since"], times["until"], ids
+        )
 
     @property
     def is_empty(self) -> bool:

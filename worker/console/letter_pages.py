@@ -11,8 +11,8 @@ from worker.console.browse import cursor, leaf, place_of
 from worker.console.context import Context, context, words
 from worker.console.filters import BadFilter, Filter
 from worker.console.frame import Refused
+from worker.console.grouping_job import GroupingJob
 from worker.console.operations import Action
-from worker.console.survey import Survey
 from worker.console.words import Words
 from worker.ledger.letter import Cause, Letter, Place, Ref
 from worker.ledger.line import Record
@@ -27,14 +27,14 @@ DECODED_CHARS_MAX = 200_000
 async def show_groups(request: web.Request) -> web.Response:
     """Show the letters by cause and kind of error."""
     here, about = context(request), Filter.read(request.query)
-    survey = await _survey(here, about, is_new="new" in request.query)
-    if survey.failed is not None:
-        raise survey.failed
+    job = await _grouping(here, about, is_new="new" in request.query)
+    if job.failed is not None:
+        raise job.failed
     values: dict[str, Any] = {
         "about": about,
-        "survey": survey,
-        "groups": survey.groups(),
-        "progress": _progress(survey, words(request)),
+        "job": job,
+        "groups": job.groups(),
+        "progress": _progress(job, words(request)),
     }
     return here.frame.page(request, "groups.html", **_common(here, about), **values)
 
@@ -42,10 +42,10 @@ async def show_groups(request: web.Request) -> web.Response:
 async def groups_json(request: web.Request) -> web.Response:
     """Answer how far the reading has come."""
     here, about = context(request), Filter.read(request.query)
-    survey = await _survey(here, about)
+    job = await _grouping(here, about)
     view = {
-        "is_running": survey.is_running,
-        "progress": _progress(survey, words(request)),
+        "is_running": job.is_running,
+        "progress": _progress(job, words(request)),
     }
     return web.json_response(view)
 
@@ -98,9 +98,9 @@ def _common(here: Context, about: Filter) -> dict[str, Any]:
     }
 
 
-async def _survey(here: Context, about: Filter, *, is_new: bool = False) -> Survey:
+async def _grouping(here: Context, about: Filter, *, is_new: bool = False) -> GroupingJob:
     try:
-        return await here.surveys.of(about, is_new=is_new)
+        return await here.groupings.of(about, is_new=is_new)
     except BadFilter as error:
         raise Refused(400, "filter", field=f"filter.{error.field}") from error
 
@@ -112,9 +112,9 @@ def _wanted(here: Context, about: Filter) -> Any:
         raise Refused(400, "filter", field=f"filter.{error.field}") from error
 
 
-def _progress(survey: Survey, t: Words) -> str:
-    key = "groups.reading" if survey.is_running else "groups.read"
-    return t.count(key, survey.grouping.count)
+def _progress(job: GroupingJob, t: Words) -> str:
+    key = "groups.reading" if job.is_running else "groups.read"
+    return t.count(key, job.grouping.count)
 
 
 def _ref(request: web.Request) -> Ref:

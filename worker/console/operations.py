@@ -15,7 +15,7 @@ from worker.errors import CallFailed, RelayError
 from worker.ledger.letter import Place
 from worker.observe.journal import bounded
 from worker.operate.connect import Clients
-from worker.operate.letters import Wanted
+from worker.operate.letters import LetterFilter
 from worker.operate.redrive import Limits, Move, Moves, Outcome
 
 RECENT_MAX = 10
@@ -55,7 +55,7 @@ class Order:
     """What is to be done, to which letters, and who said so. `about` is the filter as typed."""
 
     action: Action
-    wanted: Wanted
+    wanted: LetterFilter
     about: Filter
     limits: Limits = field(default_factory=Limits)
     reason: str = ""

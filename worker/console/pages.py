@@ -19,7 +19,7 @@ from worker.console.overview import overview
 from worker.console.words import LANGUAGES
 from worker.ledger.letter import Place
 from worker.ledger.line import Record
-from worker.operate.letters import Wanted
+from worker.operate.letters import LetterFilter
 from worker.operate.records import BadKey, RecordsOf
 
 NAME_CHARS_MAX = 60
@@ -93,7 +93,7 @@ async def _search(here: Context, key: str, hours: int) -> Found:
                 is_cut = len(found) >= RECORDS_MAX or here.clients.clock.monotonic() > until
                 if is_cut:
                     break
-    wanted = Wanted(key_prefix=key)
+    wanted = LetterFilter(key_prefix=key)
     clock = here.clients.clock
     dead = await leaf(here.letters, wanted, Place.DEAD, None, clock)
     archived = await leaf(here.letters, wanted, Place.ARCHIVED, None, clock)

@@ -67,7 +67,7 @@ class Deleter:
         left = await self._call(batch)
         for finished in batch:
             held, end, why = finished
-            was_in_hand = self._leases.let_go(held)
+            was_in_hand = self._leases.forget(held)
             if finished not in left and was_in_hand:
                 took = self._clock.monotonic() - held.taken_at
                 held.passed(Verb.DELETE)
@@ -92,7 +92,7 @@ class Deleter:
 
         Only now do the leases rest: a call that waited for its place, or for the next try, kept them.
         """
-        await self._leases.settled_handles(finished[0] for finished in batch)
+        await self._leases.freeze_handles(finished[0] for finished in batch)
         handles = {finished[0].receipt_handle: finished for finished in batch}
         left = batch
         try:

@@ -129,7 +129,7 @@ class Leases:
         self._changed.clear()
         await self._changed.wait()
 
-    async def emptied(self) -> None:
+    async def wait_empty(self) -> None:
         """Wait until nothing is in hand."""
         while self.in_hand:
             await self.changed()
@@ -152,7 +152,7 @@ class Leases:
             self._leased(known, message.receipt_handle, now)
         return fresh
 
-    def let_go(self, held: Held) -> bool:
+    def forget(self, held: Held) -> bool:
         """Forget a message: it is deleted, released, or its lease is left to end.
 
         Returns whether it was in hand until now: of a delete and a release that overlap at the end of the
@@ -170,7 +170,7 @@ class Leases:
 
     async def release(self, held: Held, seconds: int, why: str) -> None:
         """Make the message visible again in `seconds` and forget it; if that fails, its time-out does it."""
-        await self.settled_handles((held,))
+        await self.freeze_handles((held,))
         end, was_in_hand = "lapsed", False
         try:
             if await self._queue.change_visibility(held.receipt_handle, seconds) is not None:
@@ -178,11 +178,11 @@ class Leases:
         except CallFailed:
             pass
         finally:
-            was_in_hand = self.let_go(held)
+            was_in_hand = self.forget(held)
         if was_in_hand:
             self._journal.ended(held.story(), end, self._clock.monotonic() - held.taken_at, why)
 
-    async def settled_handles(self, leaving: Iterable[Held]) -> None:
+    async def freeze_handles(self, leaving: Iterable[Held]) -> None:
         """Stop renewing, and wait for renewals under way: afterwards every handle is the last one."""
         renewals = []
         for held in leaving:

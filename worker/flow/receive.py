@@ -54,7 +54,7 @@ class Receiver:
         self._polls = 0
         self._is_stopping = False
         self._nudge = asyncio.Event()
-        self._plenty = asyncio.Semaphore(0)
+        self._backlog = asyncio.Semaphore(0)
         self.alive_at = service.clock.monotonic()
         for breaker in self._breakers:
             breaker.listeners.append(self._nudge.set)
@@ -68,16 +68,16 @@ class Receiver:
         """Take no more: polls under way return by themselves, no new one starts."""
         self._is_stopping = True
         self._nudge.set()
-        self._plenty.release()
+        self._backlog.release()
 
-    async def plenty(self) -> None:
+    async def backlog_permit(self) -> None:
         """Wait until a poll brought so much that one more beside it pays, or the receiver stops.
 
         Each such poll lets one caller through.
         """
-        await self._plenty.acquire()
+        await self._backlog.acquire()
         if self.is_stopping:
-            self._plenty.release()
+            self._backlog.release()
 
     async def receive(self, *, is_short: bool = False) -> list[Held]:
         """Wait until there is room and every service works, poll once, and return what is new in hand.
@@ -103,8 +103,8 @@ class Receiver:
         journal.received(len(messages))
         for each in held:
             each.trace = journal.traced(each.message.enqueue_time_ms, started)
-        if len(messages) >= PLENTY and self._plenty.locked():
-            self._plenty.release()
+        if len(messages) >= PLENTY and self._backlog.locked():
+            self._backlog.release()
         if not is_short:
             took = self._service.clock.monotonic() - started
             await self._slow_down_if_early(bool(messages), took)

@@ -101,26 +101,26 @@ class Relay:
     async def _work(self) -> None:
         """Take, carry and delete until the receiver is stopped and nothing is in hand."""
         async with asyncio.TaskGroup() as carries:
-            carries.create_task(self._carry_on(carries), name="post")
+            carries.create_task(self._post_loop(carries), name="post")
             async with asyncio.TaskGroup() as pollers:
                 for number in range(self._capacity.pollers):
                     pollers.create_task(self._take_on(), name=f"receive {number}")
                 for number in range(self._capacity.short_polls):
-                    pollers.create_task(self._take_beside(), name=f"receive more {number}")
+                    pollers.create_task(self._short_poll_loop(), name=f"receive more {number}")
             self.flow.dedupe.close()
-        await self.flow.leases.emptied()
+        await self.flow.leases.wait_empty()
 
     async def _take_on(self) -> None:
         while not self.flow.receiver.is_stopping:
             await self.flow.take()
 
-    async def _take_beside(self) -> None:
+    async def _short_poll_loop(self) -> None:
         """Take while long polls bring much: a few of them alone are bound by latency, not by the core."""
         while not self.flow.receiver.is_stopping:
-            await self.flow.receiver.plenty()
+            await self.flow.receiver.backlog_permit()
             await self.flow.take(is_short=True)
 
-    async def _carry_on(self, carries: asyncio.TaskGroup) -> None:
+    async def _post_loop(self, carries: asyncio.TaskGroup) -> None:
         while True:
             # A place first, then the batch: the longer keys wait, the more of them merge.
             await self._carries.acquire()

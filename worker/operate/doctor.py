@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from worker.advice import TEXTS
 from worker.clouds.http import ENDPOINTS
+from worker.operate.check import Check, CheckStatus
 from worker.operate.connect import Clients
 from worker.operate.doctor_queue import Asked, Receiving, brought_check, queue_checks
 from worker.operate.doctor_store import source_checks, store_checks
 from worker.operate.doctor_task import Task, post_check, task_checks
-from worker.operate.examiner import Examiner
 from worker.operate.network import Network, Reached, Unreachable
-from worker.operate.verdict import Check, Verdict
+from worker.operate.service_prober import ServiceProber
 
 SKEW_SECONDS_WARNING = 60
 # MNS, OSS and OMS refuse signatures that are more than 15 minutes off.
@@ -28,7 +28,7 @@ CERTIFICATE_SECONDS_WARNING = 14 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DoctorOptions:
     """What the doctor may do beyond looking: `key` is posted to OMS, a waiting message may be received."""
 
     key: str = ""
@@ -36,39 +36,39 @@ class Wish:
 
 
 async def examine(
-    clients: Clients, network: Network, wish: Wish | None = None
+    clients: Clients, network: Network, options: DoctorOptions | None = None
 ) -> AsyncIterator[Check]:
     """Yield one check after the other, in an order in which each explains those behind it.
 
     No key is used again after a service has refused it, and none at all while the clock is 15 minutes off:
     the checks that would need it are yielded as skipped.
     """
-    wish = wish or Wish()
-    settings, examiner, task = clients.settings, Examiner(clients), Task()
+    options = options or DoctorOptions()
+    settings, prober, task = clients.settings, ServiceProber(clients), Task()
     for check in _settings(clients):
         yield check
     for service, url in _endpoints(clients):
-        async for check in _reach(examiner, network, service, url):
+        async for check in _reach(prober, network, service, url):
             yield check
-    receiving = Receiving(wish.may_receive)
+    receiving = Receiving(options.may_receive)
     asked = Asked(clients.queue, settings.mns_queue)
-    async for check in queue_checks(examiner, asked, receiving):
+    async for check in queue_checks(prober, asked, receiving):
         yield check
     if clients.dead_letter_queue is not None and settings.mns_dead_letter_queue is not None:
         dead = Asked(
             clients.dead_letter_queue, settings.mns_dead_letter_queue, "dead_letter_queue."
         )
-        async for check in queue_checks(examiner, dead, receiving):
+        async for check in queue_checks(prober, dead, receiving):
             yield check
     # The task first: a probe in a log bucket that is the source bucket would announce itself.
-    async for check in task_checks(examiner, task):
+    async for check in task_checks(prober, task):
         yield check
     yield brought_check(asked, task.source_bucket)
-    async for check in store_checks(examiner):
+    async for check in store_checks(prober):
         yield check
-    async for check in source_checks(examiner, task.source_bucket):
+    async for check in source_checks(prober, task.source_bucket):
         yield check
-    yield await post_check(examiner, wish.key)
+    yield await post_check(prober, options.key)
 
 
 def _settings(clients: Clients) -> list[Check]:
@@ -86,9 +86,11 @@ def _settings(clients: Clients) -> list[Check]:
         detail += f"calls go through the proxy {', '.join(settings.proxies_used)}; "
     detail += whose
     return [
-        Check("settings", Verdict.OK, detail),
+        Check("settings", CheckStatus.OK, detail),
         *(
-            Check("settings", Verdict.WARNING, warning, "docs/settings.md describes each setting")
+            Check(
+                "settings", CheckStatus.WARNING, warning, "docs/settings.md describes each setting"
+            )
             for warning in settings.warnings
         ),
     ]
@@ -104,45 +106,48 @@ def _endpoints(clients: Clients) -> list[tuple[str, str]]:
 
 
 async def _reach(
-    examiner: Examiner, network: Network, service: str, url: str
+    prober: ServiceProber, network: Network, service: str, url: str
 ) -> AsyncIterator[Check]:
     try:
         reached = await network.reach(url, ENDPOINTS[service])
     except Unreachable as error:
-        examiner.close(service, f"not tried: {service} cannot be reached")
-        yield Check(f"{service}.network", Verdict.FAILURE, str(error), error.fix)
+        prober.close(service, f"not tried: {service} cannot be reached")
+        yield Check(f"{service}.network", CheckStatus.FAILURE, str(error), error.fix)
         return
     yield _network(service, url, reached, network.clock.wall())
     clock = _clock(service, reached.skew_seconds)
-    if clock.verdict is Verdict.FAILURE:
-        examiner.close(service, f"not tried: with this clock {service} would refuse the key")
+    if clock.verdict is CheckStatus.FAILURE:
+        prober.close(service, f"not tried: with this clock {service} would refuse the key")
     yield clock
 
 
 def _network(service: str, url: str, reached: Reached, now: float) -> Check:
     name, ends_at = f"{service}.network", reached.certificate_ends_at
     if ends_at is None:
-        return Check(name, Verdict.OK, f"{url} ({reached.address}), plain http")
+        return Check(name, CheckStatus.OK, f"{url} ({reached.address}), plain http")
     days = (ends_at - now) / 86_400
     detail = f"{url} ({reached.address}), {reached.tls}, certificate good for {days:.0f} days"
     if ends_at - now < CERTIFICATE_SECONDS_WARNING:
         fix = "its owner has to renew the certificate; behind a proxy of your own, that is you"
-        return Check(name, Verdict.WARNING, detail, fix)
-    return Check(name, Verdict.OK, detail)
+        return Check(name, CheckStatus.WARNING, detail, fix)
+    return Check(name, CheckStatus.OK, detail)
 
 
 def _clock(service: str, skew: float | None) -> Check:
     name = f"{service}.clock"
     if skew is None:
         return Check(
-            name, Verdict.WARNING, f"{service} sent no Date header to compare with", TEXTS["clock"]
+            name,
+            CheckStatus.WARNING,
+            f"{service} sent no Date header to compare with",
+            TEXTS["clock"],
         )
     side = "ahead of" if skew > 0 else "behind"
     detail = f"this machine's clock is {abs(skew):.0f} s {side} {service}'s"
     if abs(skew) >= SKEW_SECONDS_MAX:
         return Check(
-            name, Verdict.FAILURE, f"{detail}: beyond 15 minutes it is refused", TEXTS["clock"]
+            name, CheckStatus.FAILURE, f"{detail}: beyond 15 minutes it is refused", TEXTS["clock"]
         )
     if abs(skew) >= SKEW_SECONDS_WARNING:
-        return Check(name, Verdict.WARNING, detail, TEXTS["clock"])
-    return Check(name, Verdict.OK, detail if abs(skew) >= 1 else "in step")
+        return Check(name, CheckStatus.WARNING, detail, TEXTS["clock"])
+    return Check(name, CheckStatus.OK, detail if abs(skew) >= 1 else "in step")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from worker.clouds.mns import MnsClient
 from worker.events.event import Message
 from worker.operate.brought import NARROW_RULE, brought
-from worker.operate.examiner import Examiner, always
-from worker.operate.verdict import Check, Verdict
+from worker.operate.check import Check, CheckStatus
+from worker.operate.service_prober import ServiceProber, always
 from worker.ports import QueueAttributes
 
 VISIBILITY_SECONDS = range(10, 3601)
@@ -48,7 +48,7 @@ class Asked:
 
 
 async def queue_checks(
-    examiner: Examiner, asked: Asked, receiving: Receiving
+    prober: ServiceProber, asked: Asked, receiving: Receiving
 ) -> AsyncIterator[Check]:
     """Yield the checks of one queue; fills `asked` if it may be peeked at."""
     label, queue, name = asked.label, asked.client, asked.name
@@ -61,35 +61,35 @@ async def queue_checks(
     def judge_peek(messages: list[Message]) -> Check:
         asked.messages = messages
         return Check(
-            f"mns.{label}peek", Verdict.OK, f"{len(messages) or 'no'} visible messages seen"
+            f"mns.{label}peek", CheckStatus.OK, f"{len(messages) or 'no'} visible messages seen"
         )
 
-    checked = await examiner.ask(
+    checked = await prober.ask(
         f"mns.{label}queue",
         queue.attributes,
         judge_queue,
         queue=name,
-        otherwise=Verdict.WARNING,
+        otherwise=CheckStatus.WARNING,
         note="without this right the relay takes the visibility to be 30 s",
     )
-    peeked = await examiner.ask(
+    peeked = await prober.ask(
         f"mns.{label}peek",
         queue.peek,
         judge_peek,
         queue=name,
-        otherwise=Verdict.WARNING,
+        otherwise=CheckStatus.WARNING,
         note="the relay does without this right, nobody can tell the oldest message",
     )
     # Whether the counters are to be believed shows in the peek.
     yield _judge_attributes(asked, found[0]) if found else checked
     yield peeked
-    yield await _receive(examiner, asked, receiving)
-    renew = Check(f"mns.{label}renew", Verdict.OK, "leases may be renewed")
-    yield await examiner.ask(
+    yield await _receive(prober, asked, receiving)
+    renew = Check(f"mns.{label}renew", CheckStatus.OK, "leases may be renewed")
+    yield await prober.ask(
         renew.name, lambda: queue.change_visibility(NO_MESSAGE, 1), always(renew), queue=name
     )
-    delete = Check(f"mns.{label}delete", Verdict.OK, "messages may be deleted")
-    yield await examiner.ask(
+    delete = Check(f"mns.{label}delete", CheckStatus.OK, "messages may be deleted")
+    yield await prober.ask(
         delete.name, lambda: queue.delete([NO_MESSAGE]), always(delete), queue=name
     )
 
@@ -98,16 +98,16 @@ def brought_check(asked: Asked, source_bucket: str) -> Check:
     """Return whether the queue brings events of the task's bucket only; no call is made."""
     name = "mns.events"
     if asked.messages is None:
-        return Check(name, Verdict.SKIPPED, "unknown: the queue could not be peeked at")
+        return Check(name, CheckStatus.SKIPPED, "unknown: the queue could not be peeked at")
     found = brought(asked.messages, source_bucket)
     if not found.is_known:
-        return Check(name, Verdict.SKIPPED, found.text)
+        return Check(name, CheckStatus.SKIPPED, found.text)
     if found.foreign:
-        return Check(name, Verdict.WARNING, found.text, NARROW_RULE)
-    return Check(name, Verdict.OK, found.text)
+        return Check(name, CheckStatus.WARNING, found.text, NARROW_RULE)
+    return Check(name, CheckStatus.OK, found.text)
 
 
-async def _receive(examiner: Examiner, asked: Asked, receiving: Receiving) -> Check:
+async def _receive(prober: ServiceProber, asked: Asked, receiving: Receiving) -> Check:
     check, queue, name = f"mns.{asked.label}receive", asked.client, asked.name
     is_empty = asked.seen == 0
 
@@ -119,10 +119,10 @@ async def _receive(examiner: Examiner, asked: Asked, receiving: Receiving) -> Ch
 
     def judge(count: int) -> Check:
         price = "; one was taken and given back, its dequeue count is one higher" if count else ""
-        return Check(check, Verdict.OK, f"messages may be received{price}")
+        return Check(check, CheckStatus.OK, f"messages may be received{price}")
 
     if is_empty or receiving.is_wished:
-        return await examiner.ask(check, take, judge, queue=name)
+        return await prober.ask(check, take, judge, queue=name)
 
     async def nothing() -> None:
         return None
@@ -132,8 +132,8 @@ async def _receive(examiner: Examiner, asked: Asked, receiving: Receiving) -> Ch
         f"not tried: {waits}, and a receive counts as a delivery of one of them. "
         "--receive takes one and gives it back"
     )
-    return await examiner.ask(
-        check, nothing, always(Check(check, Verdict.SKIPPED, why)), queue=name
+    return await prober.ask(
+        check, nothing, always(Check(check, CheckStatus.SKIPPED, why)), queue=name
     )
 
 
@@ -155,5 +155,5 @@ def _judge_attributes(asked: Asked, found: QueueAttributes) -> Check:
         fixes.append(
             "set its MessageRetentionPeriod to a day or more: an outage that outlasts it loses messages"
         )
-    verdict = Verdict.WARNING if fixes else Verdict.OK
+    verdict = CheckStatus.WARNING if fixes else CheckStatus.OK
     return Check(f"mns.{asked.label}queue", verdict, detail, "; ".join(fixes))

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from worker.ledger.names import probe_name
-from worker.operate.examiner import Examiner, always
-from worker.operate.verdict import Check, Verdict
+from worker.operate.check import Check, CheckStatus
+from worker.operate.service_prober import ServiceProber, always
 
 _DONE = {"read": "read", "list": "listed", "delete": "deleted"}
 
 NO_OBJECT = "oms-relay-doctor-looks-for-an-object-that-is-not-there"
 
 
-async def store_checks(examiner: Examiner) -> AsyncIterator[Check]:
+async def store_checks(prober: ServiceProber) -> AsyncIterator[Check]:
     """Yield the checks of the log bucket: write, read, list and delete one probe object."""
-    clients = examiner.clients
+    clients = prober.clients
     store, bucket = clients.store, clients.settings.log_bucket
     # One name for all times: a probe that may not be deleted is overwritten by the next one.
     name = probe_name(clients.settings.sync_task.task_id, "doctor")
@@ -29,41 +29,41 @@ async def store_checks(examiner: Examiner) -> AsyncIterator[Check]:
             return bool(page.objects)
         return False
 
-    yield await examiner.ask(
+    yield await prober.ask(
         "oss.write",
         lambda: store.put(bucket, name, body, "application/json"),
-        always(Check("oss.write", Verdict.OK, f"records can be written to {bucket}")),
+        always(Check("oss.write", CheckStatus.OK, f"records can be written to {bucket}")),
     )
     for what, attempt, commands in (
         ("read", lambda: store.get(bucket, name), "`dead` and `records`"),
         ("list", look, "`dead` and `records`"),
         ("delete", lambda: store.delete(bucket, name), "`dead redrive` and `dead archive`"),
     ):
-        fine = Check(f"oss.{what}", Verdict.OK, f"records can be {_DONE[what]}")
-        yield await examiner.ask(
+        fine = Check(f"oss.{what}", CheckStatus.OK, f"records can be {_DONE[what]}")
+        yield await prober.ask(
             fine.name,
             attempt,
             always(fine),
-            otherwise=Verdict.WARNING,
+            otherwise=CheckStatus.WARNING,
             note=f"the relay does without this right, {commands} do not",
         )
 
 
-async def source_checks(examiner: Examiner, source_bucket: str) -> AsyncIterator[Check]:
+async def source_checks(prober: ServiceProber, source_bucket: str) -> AsyncIterator[Check]:
     """Yield whether `RELAY_KEY_ENCODING=auto` may look into the source bucket; nothing if it need not."""
-    settings, store = examiner.clients.settings, examiner.clients.store
+    settings, store = prober.clients.settings, prober.clients.store
     if settings.key_encoding != "auto" or not source_bucket:
         return
 
     def judge(is_there: bool | None) -> Check:
         if is_there is not None:
-            return Check("oss.source", Verdict.OK, f"keys can be looked up in {source_bucket}")
+            return Check("oss.source", CheckStatus.OK, f"keys can be looked up in {source_bucket}")
         return Check(
             "oss.source",
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             f"keys cannot be looked up in {source_bucket}: those with % or + are posted in both readings",
             f"grant oss:GetObject on acs:oss:*:*:{source_bucket}/* to the RAM identity of this key, "
             "or set RELAY_KEY_ENCODING",
         )
 
-    yield await examiner.ask("oss.source", lambda: store.exists(source_bucket, NO_OBJECT), judge)
+    yield await prober.ask("oss.source", lambda: store.exists(source_bucket, NO_OBJECT), judge)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from worker.advice import TEXTS
 from worker.config.addresses import mns_region
-from worker.operate.examiner import Examiner
-from worker.operate.verdict import Check, Verdict
+from worker.operate.check import Check, CheckStatus
+from worker.operate.service_prober import ServiceProber
 from worker.ports import TaskState
 from worker.settings import Settings
 
@@ -32,52 +32,52 @@ class Task:
     source_bucket: str = ""
 
 
-async def task_checks(examiner: Examiner, task: Task) -> AsyncIterator[Check]:
+async def task_checks(prober: ServiceProber, task: Task) -> AsyncIterator[Check]:
     """Yield the checks of the task; fills `task` if OMS answers."""
-    settings, states = examiner.clients.settings, list[TaskState]()
+    settings, states = prober.clients.settings, list[TaskState]()
 
     def judge(state: TaskState) -> Check:
         states.append(state)
         return _judge_state(state)
 
-    yield await examiner.ask("oms.task", examiner.clients.sink.show, judge)
+    yield await prober.ask("oms.task", prober.clients.sink.show, judge)
     for state in states:
         yield _judge_month(state, settings.sync_task.task_id)
         yield _judge_overwrites(state)
         if text(state, "src_cloud_type") in ("", "Aliyun"):
             task.source_bucket = text(state, "src_bucket")
             if task.source_bucket == settings.log_bucket:
-                examiner.close(
-                    "oss", "not tried: in the source bucket a probe would announce itself"
-                )
+                prober.close("oss", "not tried: in the source bucket a probe would announce itself")
             yield _judge_log_bucket(task.source_bucket, settings)
             yield _judge_regions(state, settings)
         else:
             cloud = text(state, "src_cloud_type")
             yield Check(
                 "oms.source",
-                Verdict.FAILURE,
+                CheckStatus.FAILURE,
                 f"the task copies from {cloud}, and the events come from Alibaba OSS",
                 "set SYNC_URL to the task whose source is the Alibaba bucket",
             )
 
 
-async def post_check(examiner: Examiner, key: str) -> Check:
+async def post_check(prober: ServiceProber, key: str) -> Check:
     """Return whether OMS takes a post of this key; without a key none is tried, for it copies the object."""
-    sink = examiner.clients.sink
+    sink = prober.clients.sink
 
     def judge(request_id: str) -> Check:
         return Check(
-            "oms.post", Verdict.OK, f"{key!r} was accepted (request {request_id or 'without id'})"
+            "oms.post",
+            CheckStatus.OK,
+            f"{key!r} was accepted (request {request_id or 'without id'})",
         )
 
     if key:
-        return await examiner.ask("oms.post", lambda: sink.post([key]), judge)
+        return await prober.ask("oms.post", lambda: sink.post([key]), judge)
     why = (
         "not tried: a post has OMS copy an object, and no other call proves oms:synctask:createEvent. "
         "--post KEY posts one"
     )
-    return Check("oms.post", Verdict.SKIPPED, why)
+    return Check("oms.post", CheckStatus.SKIPPED, why)
 
 
 def _judge_state(state: TaskState) -> Check:
@@ -87,10 +87,10 @@ def _judge_state(state: TaskState) -> Check:
     target = f"{text(state, 'dst_region')} {text(state, 'dst_bucket')}"
     detail = f"{state.status or 'in an unknown state'}, from {source} to {target}"
     if state.is_synchronizing:
-        return Check("oms.task", Verdict.OK, detail)
+        return Check("oms.task", CheckStatus.OK, detail)
     return Check(
         "oms.task",
-        Verdict.FAILURE,
+        CheckStatus.FAILURE,
         detail,
         f"{TEXTS['oms.start_task']}; meanwhile messages stay in the queue",
     )
@@ -105,11 +105,11 @@ def _judge_month(state: TaskState, task_id: str) -> Check:
     if failed:
         return Check(
             "oms.month",
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             detail,
             f"OMS lists the failed objects in the destination bucket under oms/sync_task/{task_id}/",
         )
-    return Check("oms.month", Verdict.OK, detail)
+    return Check("oms.month", CheckStatus.OK, detail)
 
 
 def _judge_overwrites(state: TaskState) -> Check:
@@ -124,18 +124,18 @@ def _judge_overwrites(state: TaskState) -> Check:
     if mode == NO_OVERWRITE:
         return Check(
             name,
-            Verdict.FAILURE,
+            CheckStatus.FAILURE,
             f"the task never overwrites ({mode}): changed objects are not copied",
             NEW_TASK,
         )
     if mode in BY_CONTENT or (mode == BY_SIZE_AND_TIME and check == "crc64"):
         return Check(
-            name, Verdict.OK, f"overwrites are copied ({mode}, {check or 'no check told'})"
+            name, CheckStatus.OK, f"overwrites are copied ({mode}, {check or 'no check told'})"
         )
     if mode == BY_SIZE_AND_TIME and check:
         return Check(
             name,
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             f"OMS skips an overwrite of equal size that is made while the older state is being copied, and "
             f"says nothing ({mode}, {check})",
             NEW_TASK,
@@ -143,7 +143,7 @@ def _judge_overwrites(state: TaskState) -> Check:
     told = ", ".join(each for each in (mode, check) if each) or "nothing"
     return Check(
         name,
-        Verdict.WARNING,
+        CheckStatus.WARNING,
         f"unknown: how the task overwrites cannot be told from what it says ({told})",
         "look at the task's details in the OMS console: the consistency check should be CRC64",
     )
@@ -153,17 +153,17 @@ def _judge_log_bucket(source_bucket: str, settings: Settings) -> Check:
     if not source_bucket:
         return Check(
             "oms.log_bucket",
-            Verdict.SKIPPED,
+            CheckStatus.SKIPPED,
             "unknown: the task does not tell which bucket it copies",
         )
     if source_bucket == settings.log_bucket:
         return Check(
             "oms.log_bucket",
-            Verdict.FAILURE,
+            CheckStatus.FAILURE,
             f"the log bucket {settings.log_bucket} is the source bucket: each record would announce itself",
             "set LOG_BUCKET to another bucket, which no event rule covers",
         )
-    return Check("oms.log_bucket", Verdict.OK, "the log bucket is not the source bucket")
+    return Check("oms.log_bucket", CheckStatus.OK, "the log bucket is not the source bucket")
 
 
 def _judge_regions(state: TaskState, settings: Settings) -> Check:
@@ -174,19 +174,21 @@ def _judge_regions(state: TaskState, settings: Settings) -> Check:
     if source and apart:
         return Check(
             "oms.region",
-            Verdict.WARNING,
+            CheckStatus.WARNING,
             f"the source bucket is in {source}, but {' and '.join(apart)}",
             "put queue and log bucket into the source's region: OSS announces to queues of its own region, "
             "and records that cross regions are slower and cost traffic",
         )
     if not source:
-        return Check("oms.region", Verdict.SKIPPED, "unknown: the task does not tell its region")
+        return Check(
+            "oms.region", CheckStatus.SKIPPED, "unknown: the task does not tell its region"
+        )
     told = (
         f"source, queue and log bucket are in {source}"
         if queue
         else f"source and log bucket are in {source}; MNS_ENDPOINT does not tell the queue's region"
     )
-    return Check("oms.region", Verdict.OK, told)
+    return Check("oms.region", CheckStatus.OK, told)
 
 
 def counter(state: TaskState, name: str) -> int:

@@ -20,7 +20,7 @@ MATCHES_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LetterFilter:
     """Which letters: those that meet every condition given. Times are seconds since the epoch.
 
     `key_prefix` holds if one of the letter's keys begins with it; `since` and `until` are about the time of
@@ -53,7 +53,7 @@ class Wanted:
         )
 
 
-EVERY = Wanted()
+EVERY = LetterFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Letters:
         self.bucket = LogBucket(clients)
 
     async def read(
-        self, wanted: Wanted = EVERY, place: Place = Place.DEAD, after: Ref | None = None
+        self, wanted: LetterFilter = EVERY, place: Place = Place.DEAD, after: Ref | None = None
     ) -> AsyncIterator[Letter]:
         """Yield the letters that are wanted, by cause and day; holds a page of names and a few letters.
 
@@ -131,7 +131,7 @@ class Letters:
 
         `message_id` may also be `<cause>/<day>/<message id>`. A message that died twice has two letters.
         """
-        wanted = Wanted(ids=(message_id,))
+        wanted = LetterFilter(ids=(message_id,))
         found: list[Letter] = []
         for place in Place:
             async for letter in self.read(wanted, place):
@@ -140,7 +140,7 @@ class Letters:
                     return found
         return found
 
-    async def groups(self, wanted: Wanted = EVERY, place: Place = Place.DEAD) -> list[Group]:
+    async def groups(self, wanted: LetterFilter = EVERY, place: Place = Place.DEAD) -> list[Group]:
         """Group the letters by cause and error, the largest group first. Reads every letter once."""
         grouping = Grouping()
         async for letter in self.read(wanted, place):
@@ -160,7 +160,7 @@ class Letters:
         return counts
 
     async def _refs(
-        self, wanted: Wanted, place: Place, after: Ref | None
+        self, wanted: LetterFilter, place: Place, after: Ref | None
     ) -> AsyncIterator[list[Ref]]:
         """Yield the places of letters that may be wanted, a page at a time."""
         causes = [wanted.cause] if wanted.cause else await self.bucket.folders(f"{place}/")
@@ -182,7 +182,7 @@ class Letters:
                     break
 
     async def _refs_by_id(
-        self, wanted: Wanted, place: Place, cause: str
+        self, wanted: LetterFilter, place: Place, cause: str
     ) -> AsyncIterator[list[Ref]]:
         days = [
             day for day in await self.bucket.folders(f"{place}/{cause}/") if wanted.may_hold(day)

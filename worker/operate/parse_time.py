@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def moment(text: str, now: float) -> float:
+def parse_time(text: str, now: float) -> float:
     """Read `90s`, `15m`, `24h`, `7d` (so long ago) or an ISO 8601 time (UTC unless it says otherwise).
 
     Answers seconds since the epoch. Raises ValueError.

@@ -20,7 +20,7 @@ from worker.errors import Blame, CallFailed, Failure
 from worker.ledger.letter import Letter, Place
 from worker.ledger.names import FAILED, record_name
 from worker.operate.connect import Clients
-from worker.operate.letters import EVERY, Letters, Wanted
+from worker.operate.letters import EVERY, LetterFilter, Letters
 from worker.operate.log_bucket import side_by_side
 from worker.outages.service import Pace
 
@@ -89,7 +89,7 @@ class Moves:
         self._bucket = self._letters.bucket
 
     async def redrive(
-        self, wanted: Wanted = EVERY, limits: Limits = NO_LIMITS
+        self, wanted: LetterFilter = EVERY, limits: Limits = NO_LIMITS
     ) -> AsyncIterator[Move]:
         """Send letters back to the queue, then put them away."""
         pace = Pace(self._clients.clock, limits.per_second)
@@ -101,7 +101,7 @@ class Moves:
             yield move
 
     async def archive(
-        self, wanted: Wanted = EVERY, limits: Limits = NO_LIMITS, reason: str = ""
+        self, wanted: LetterFilter = EVERY, limits: Limits = NO_LIMITS, reason: str = ""
     ) -> AsyncIterator[Move]:
         """Put letters away without sending them; `reason` stays with each."""
         pace = Pace(self._clients.clock, limits.per_second)
@@ -117,7 +117,7 @@ class Moves:
             yield move
 
     async def unarchive(
-        self, wanted: Wanted = EVERY, limits: Limits = NO_LIMITS
+        self, wanted: LetterFilter = EVERY, limits: Limits = NO_LIMITS
     ) -> AsyncIterator[Move]:
         """Bring letters back from the archive; a redriven one can then be sent again."""
         pace = Pace(self._clients.clock, limits.per_second)
@@ -133,7 +133,7 @@ class Moves:
             yield move
 
     async def _run(
-        self, wanted: Wanted, place: Place, limits: Limits, step: Step
+        self, wanted: LetterFilter, place: Place, limits: Limits, step: Step
     ) -> AsyncIterator[Move]:
         async def guarded(letter: Letter) -> Move:
             if self._clients.stop.is_set():
@@ -159,7 +159,7 @@ class Moves:
                 return
 
     async def _batches(
-        self, wanted: Wanted, place: Place, limits: Limits
+        self, wanted: LetterFilter, place: Place, limits: Limits
     ) -> AsyncIterator[list[Letter]]:
         """Yield handfuls of letters; the first goes alone, so that a denied right is met once only."""
         batch: list[Letter] = []

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from worker.console.filters import Filter
 from worker.errors import CallFailed
 from worker.operate.connect import Clients
-from worker.operate.letters import Group, Grouping, Letters, Wanted
+from worker.operate.letters import Group, Grouping, LetterFilter, Letters
 
-SURVEYS_MAX = 8
+GROUPINGS_MAX = 8
 RUNNING_MAX = 2
 PATIENCE_SECONDS = 1.5
 FRESH_SECONDS = 5.0
@@ -20,7 +20,7 @@ FRESH_SHARE = 5.0
 
 
 @dataclass(slots=True)
-class Survey:
+class GroupingJob:
     """The groups found so far. `ended_at` is None while letters are read, `failed` says why it ended."""
 
     started_at: float
@@ -45,36 +45,32 @@ class Survey:
         return not self.failed and now - self.ended_at < max(FRESH_SECONDS, took * FRESH_SHARE)
 
 
-class Surveys:
-    """The last few surveys by what they are about; at most two read at a time, the others end early."""
+class GroupingJobs:
+    """The last few groupings by what they are about; at most two read at a time, the others end early."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._letters = Letters(clients)
-        self._known: OrderedDict[Filter, Survey] = OrderedDict()
+        self._known: OrderedDict[Filter, GroupingJob] = OrderedDict()
         self._tasks: dict[Filter, asyncio.Task[None]] = {}
 
-    async def of(self, about: Filter, *, is_new: bool = False) -> Survey:
-        """Return the survey, begun now unless there is one; waits a moment for a short one to end.
+    async def of(self, about: Filter, *, is_new: bool = False) -> GroupingJob:
+        """Return the job, begun now unless there is one; waits a moment for a short one to end.
 
         Raises `BadFilter`.
         """
         clock = self._clients.clock
-        survey = self._known.get(about)
-        if (
-            survey is None
-            or not survey.is_fresh(clock.monotonic())
-            or (is_new and not survey.is_running)
-        ):
-            survey = await self._begin(about, about.wanted(clock.wall()))
+        job = self._known.get(about)
+        if job is None or not job.is_fresh(clock.monotonic()) or (is_new and not job.is_running):
+            job = await self._begin(about, about.wanted(clock.wall()))
         task = self._tasks.get(about)
         if task is not None:
             await asyncio.wait((task,), timeout=PATIENCE_SECONDS)
-        return survey
+        return job
 
     def forget(self) -> None:
-        """Let every survey that has ended be read anew: letters have moved."""
-        for about in [each for each, survey in self._known.items() if not survey.is_running]:
+        """Let every job that has ended be read anew: letters have moved."""
+        for about in [each for each, job in self._known.items() if not job.is_running]:
             del self._known[about]
             self._tasks.pop(about, None)
 
@@ -83,30 +79,30 @@ class Surveys:
         for about in list(self._tasks):
             await self._end(about)
 
-    async def _begin(self, about: Filter, wanted: Wanted) -> Survey:
+    async def _begin(self, about: Filter, wanted: LetterFilter) -> GroupingJob:
         running = [each for each, task in self._tasks.items() if not task.done()]
         for oldest in running[: max(0, len(running) + 1 - RUNNING_MAX)]:
             await self._end(oldest)
             self._known.pop(oldest, None)
-        survey = Survey(self._clients.clock.monotonic())
-        self._known[about] = survey
+        job = GroupingJob(self._clients.clock.monotonic())
+        self._known[about] = job
         self._known.move_to_end(about)
         self._tasks[about] = asyncio.create_task(
-            self._read(survey, about, wanted), name="survey dead letters"
+            self._read(job, about, wanted), name="job dead letters"
         )
-        while len(self._known) > SURVEYS_MAX:
+        while len(self._known) > GROUPINGS_MAX:
             dropped, _ = self._known.popitem(last=False)
             await self._end(dropped)
-        return survey
+        return job
 
-    async def _read(self, survey: Survey, about: Filter, wanted: Wanted) -> None:
+    async def _read(self, job: GroupingJob, about: Filter, wanted: LetterFilter) -> None:
         try:
             async for letter in self._letters.read(wanted, about.place):
-                survey.grouping.add(letter)
+                job.grouping.add(letter)
         except CallFailed as failed:
-            survey.failed = failed
+            job.failed = failed
         finally:
-            survey.ended_at = self._clients.clock.monotonic()
+            job.ended_at = self._clients.clock.monotonic()
 
     async def _end(self, about: Filter) -> None:
         task = self._tasks.pop(about, None)

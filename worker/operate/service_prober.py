@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from worker.advice import advise, is_wrong_region
 from worker.errors import Blame, CallFailed, Failure
+from worker.operate.check import Check, CheckStatus
 from worker.operate.connect import Clients
-from worker.operate.verdict import Check, Verdict
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ def always(check: Check) -> Callable[[object], Check]:
     return lambda _: check
 
 
-class Examiner:
+class ServiceProber:
     """Asks the services, and remembers which of them there is no use in asking again, and why.
 
     Huawei locks a key after 5 refusals in a row (API Gateway, "AK/SK authentication"): a key that was refused
@@ -44,7 +44,7 @@ class Examiner:
         judge: Callable[[T], Check],
         *,
         queue: str = "",
-        otherwise: Verdict = Verdict.FAILURE,
+        otherwise: CheckStatus = CheckStatus.FAILURE,
         note: str = "",
     ) -> Check:
         """Make one call and judge its answer.
@@ -55,7 +55,7 @@ class Examiner:
         service = name.partition(".")[0]
         why = self._closed.get(service) or self._closed.get(f"{service}/{queue}")
         if why:
-            return Check(name, Verdict.SKIPPED, why)
+            return Check(name, CheckStatus.SKIPPED, why)
         try:
             answer = await attempt()
         except CallFailed as failed:
@@ -63,7 +63,7 @@ class Examiner:
         return judge(answer)
 
     def _judge_failure(
-        self, name: str, failure: Failure, queue: str, otherwise: Verdict, note: str
+        self, name: str, failure: Failure, queue: str, otherwise: CheckStatus, note: str
     ) -> Check:
         service = failure.service
         if failure.blame is Blame.CREDENTIALS:
@@ -82,7 +82,7 @@ class Examiner:
                 service, "not tried: every call would be refused for the region it is signed for"
             )
         is_denied = failure.status == 403 and failure.blame is Blame.SERVICE
-        verdict = otherwise if is_denied else Verdict.FAILURE
+        verdict = otherwise if is_denied else CheckStatus.FAILURE
         detail = str(failure) + (f" ({note})" if note and is_denied else "")
         return Check(name, verdict, detail, str(advise(failure)))
 

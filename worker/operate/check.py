@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """`FAILURE`: the relay cannot work so. `WARNING`: it works, something else does not, or not for long.
 
     `SKIPPED`: not looked at; the detail says why.
@@ -23,6 +23,6 @@ class Check:
     """`name` is `<service>.<what>`, such as `oss.write`; `fix` is empty where nothing has to be mended."""
 
     name: str
-    verdict: Verdict
+    verdict: CheckStatus
     detail: str
     fix: str = ""
