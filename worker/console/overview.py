@@ -55,8 +55,7 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[tuple[str, str, dict[str, obje
     for each in workers:
         if not each.sample.error and not each.sample.is_ready:
             cause = next(iter(each.sample.causes), Cause(""))
-            what, step = bounded(cause.what), bounded(t.step(cause))
-            yield BAD, "not_ready", {"url": each.sample.url, "what": what, "step": step}
+            yield BAD, "not_ready", {"url": each.sample.url, **_cause(cause, t)}
     if status.queue is not None and status.queue.retention_share >= RETENTION_SHARE_WARNING:
         oldest = t.span(status.queue.oldest_seconds or 0.0)
         yield BAD, "old", {"oldest": oldest, "keeps": t.span(status.queue.retention_seconds)}
