@@ -23,9 +23,10 @@ from harness.account import prepared
 from harness.until import TICK_SECONDS, until
 from localcloud.cloud import LocalCloud
 from worker.clock import SystemClock
-from worker.clouds.credentials import alibaba_from, huawei_from
+from worker.clouds.credentials import alibaba_from, huawei_from, obs_from
 from worker.clouds.http import open_session
 from worker.clouds.mns import MnsClient
+from worker.clouds.obs import ObsClient
 from worker.clouds.oms import OmsClient
 from worker.clouds.oss import OssClient
 from worker.errors import Blame
@@ -34,7 +35,7 @@ from worker.flow.relay import Capacity, Stops
 from worker.observe.journal import Journal
 from worker.observe.metrics import Metrics
 from worker.outages.breaker import Breaker
-from worker.process.assembly import Assembled, Plan, Ports, assemble
+from worker.process.assembly import ArrivalPorts, Assembled, Plan, Ports, assemble
 from worker.process.health import Health, serving
 from worker.settings import Settings, load_settings
 
@@ -97,12 +98,21 @@ class Running:
         return len(self.assembled.flow.leases.in_hand)
 
     def breaker(self, service: str) -> Breaker:
-        return next(each for each in self.assembled.breakers if each.service == service)
+        assembled = self.assembled
+        return next(
+            each for each in (*assembled.breakers, *assembled.beside) if each.service == service
+        )
 
     def count(self, service: str, operation: str) -> int:
         """How many calls of an operation reached a service, answered or not."""
         found = {"mns": self.cloud.mns, "oss": self.cloud.oss, "oms": self.cloud.oms}[service]
         return sum(number for (name, _), number in found.counts.items() if name == operation)
+
+    def arrivals(self, outcome: str) -> float:
+        """How many followed keys came to an outcome."""
+        labels = {"outcome": outcome}
+        found = self.metrics.registry.get_sample_value("oms_relay_arrivals_total", labels)
+        return found or 0.0
 
     def metric(self, name: str) -> float:
         """A counter without labels."""
@@ -134,7 +144,7 @@ class Running:
         return len(self.cloud.mns.queue(prepared(self.cloud).queue))
 
     def _hasten(self) -> None:
-        for breaker in self.assembled.breakers:
+        for breaker in (*self.assembled.breakers, *self.assembled.beside):
             failure = breaker.failure
             if breaker.is_open and failure is not None and failure.blame is not Blame.CREDENTIALS:
                 breaker.probe_now()
@@ -232,6 +242,10 @@ def _plan(settings: Settings) -> Plan:
         key_encoding=settings.key_encoding,
         max_deliveries=settings.max_deliveries,
         wait_seconds=1,
+        region=settings.oss_region,
+        destination_bucket=settings.obs_bucket or "",
+        arrival_ratio=settings.arrival_ratio,
+        arrival_seconds=settings.arrival_seconds,
     )
 
 
@@ -241,9 +255,9 @@ async def _ports(settings: Settings) -> AsyncIterator[Ports]:
     alibaba, huawei = alibaba_from(settings), huawei_from(settings)
     assert alibaba is not None
     async with AsyncExitStack() as stack:
-        polls, acknowledgements, store, sink = [
+        polls, acknowledgements, store_calls, sink_calls, looks = [
             await stack.enter_async_context(open_session(connections=64, total_seconds=20.0))
-            for _ in range(4)
+            for _ in range(5)
         ]
 
         def queue(name: str) -> MnsClient:
@@ -252,13 +266,21 @@ async def _ports(settings: Settings) -> AsyncIterator[Ports]:
 
         dead_letters = settings.mns_dead_letter_queue
         source = queue(settings.mns_queue)
+        sink = OmsClient(settings.sync_task, lambda: huawei, sink_calls, clock)
+        store = OssClient(
+            settings.oss_endpoint, settings.oss_region, lambda: alibaba, store_calls, clock
+        )
+        arrival = None
+        if settings.obs_endpoint is not None:
+            key = obs_from(settings)
+            obs = ObsClient(settings.obs_endpoint, lambda: key, looks, clock)
+            arrival = ArrivalPorts(obs, store, sink)
         yield Ports(
             queue=source,
             observed=source,
-            sink=OmsClient(settings.sync_task, lambda: huawei, sink, clock),
-            store=OssClient(
-                settings.oss_endpoint, settings.oss_region, lambda: alibaba, store, clock
-            ),
+            sink=sink,
+            store=store,
+            arrival=arrival,
             clock=clock,
             rng=random.Random(1),
             dead_letter_queue=queue(dead_letters) if dead_letters else None,

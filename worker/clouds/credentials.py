@@ -85,6 +85,18 @@ def huawei_from(settings: Settings) -> HuaweiCredentials:
     )
 
 
+def obs_from(settings: Settings) -> HuaweiCredentials:
+    """Return the key that looks at the destination: its own, or else that of `huawei_from`."""
+    if settings.obs_ak is None or settings.obs_sk is None:
+        return huawei_from(settings)
+    token = settings.obs_security_token
+    return HuaweiCredentials(
+        settings.obs_ak.get_secret_value(),
+        settings.obs_sk.get_secret_value(),
+        token.get_secret_value() if token else "",
+    )
+
+
 class Chain:
     """The default credential chain of alibabacloud-credentials, made on first use."""
 

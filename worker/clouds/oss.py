@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -20,14 +20,13 @@ from oss2.exceptions import make_exception
 from yarl import URL
 
 from worker.clock import Clock
-from worker.clouds import oss_listing
 from worker.clouds.credentials import AlibabaCredentials
 from worker.clouds.http import Answer, Request, from_elsewhere, one_line, retry_after_seconds, send
-from worker.clouds.oss_listing import Page
+from worker.clouds.listing import Attempt, Damaged, once, oss_page, oss_question, pages
 from worker.clouds.oss_signature import canonical_query, sign
 from worker.config.addresses import bucket_origin
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.ports import NAME_TAKEN
+from worker.ports import NAME_TAKEN, ObjectFacts, Page
 
 _CREDENTIAL_CODES = frozenset(
     {
@@ -50,14 +49,6 @@ class Stored:
 
     body: bytes
     last_modified: float = 0.0
-
-
-# How one page of a listing is fetched: once, unless the caller wraps the call in its own retries.
-Attempt: TypeAlias = Callable[[Callable[[], Awaitable[Page]]], Awaitable[Page]]
-
-
-async def _once(attempt: Callable[[], Awaitable[Page]]) -> Page:
-    return await attempt()
 
 
 class OssClient:
@@ -114,34 +105,27 @@ class OssClient:
         *,
         delimiter: str = "",
         start_after: str = "",
-        attempt: Attempt = _once,
-    ) -> AsyncIterator[Page]:
+        attempt: Attempt = once,
+    ) -> AsyncGenerator[Page]:
         """List what begins with `prefix`, page by page: memory holds one page of 1,000 names.
 
         Objects that come or go meanwhile may be in the listing or not; the others are in it once.
         Raises `CallFailed`.
         """
-        token = ""
 
-        async def fetch() -> Page:
-            query = oss_listing.question(
-                prefix, delimiter=delimiter, start_after=start_after, token=token
-            )
+        async def fetch(token: str) -> Page:
+            query = oss_question(prefix, delimiter=delimiter, start_after=start_after, token=token)
             return await self._list_page(bucket, query)
 
-        while True:
-            found = await attempt(fetch)
-            yield found
-            token = found.next_token
-            if not token:
-                return
+        async for page in pages(fetch, attempt):
+            yield page
 
     async def _list_page(self, bucket: str, query: Mapping[str, str]) -> Page:
         answer = await self._call("ListObjectsV2", "GET", bucket, "", {}, b"", query)
         self._require_success("ListObjectsV2", answer, f"{bucket}/{query.get('prefix', '')}")
         try:
-            return oss_listing.page(answer.body)
-        except oss_listing.Damaged as error:
+            return oss_page(answer.body)
+        except Damaged as error:
             raise CallFailed(_unusable("ListObjectsV2", answer, str(error))) from error
 
     async def exists(self, bucket: str, key: str) -> bool | None:
@@ -157,6 +141,22 @@ class OssClient:
         if failure.blame is Blame.PASSING:
             raise CallFailed(failure)
         return None
+
+    async def facts(self, bucket: str, key: str) -> ObjectFacts | None:
+        """Return what HeadObject tells of an object; None if it is not there. Raises `CallFailed`.
+
+        HeadObject has no body: where the code says only 404, the bucket may be the one that is missing.
+        """
+        answer = await self._call("HeadObject", "HEAD", bucket, key, {}, b"")
+        if answer.status == 404 and _MARK in answer.headers:
+            failure = self._failure("HeadObject", answer, f"{bucket}/{key}")
+            if failure.code in ("", "NoSuchKey"):
+                return None
+        self._require_success("HeadObject", answer, f"{bucket}/{key}")
+        try:
+            return facts_of(answer.headers)
+        except ValueError as error:
+            raise CallFailed(_unusable("HeadObject", answer, str(error))) from error
 
     async def _call(
         self,
@@ -207,6 +207,20 @@ class OssClient:
             resource=asked,
             place=self._region,
         )
+
+
+def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
+    """Read the headers of HeadObject; raises ValueError without a size."""
+    told = headers.get("x-oss-hash-crc64ecma", "")
+    return ObjectFacts(
+        size=int(headers.get("Content-Length", "")),
+        last_modified=_seconds(headers.get("Last-Modified", "")),
+        etag=headers.get("ETag", "").strip('"'),
+        crc64=int(told) if told.isascii() and told.isdigit() else None,
+        kind=headers.get("x-oss-object-type", ""),
+        storage_class=headers.get("x-oss-storage-class", ""),
+        is_encrypted="x-oss-server-side-encryption" in headers,
+    )
 
 
 class _Readable:

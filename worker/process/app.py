@@ -16,10 +16,12 @@ import aiohttp
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from worker import __version__
+from worker.arrival.follow import LOOKS_AT_ONCE
 from worker.clock import Clock, SystemClock
-from worker.clouds.credentials import Chain, Credentials, alibaba_from, huawei_from
+from worker.clouds.credentials import Chain, Credentials, alibaba_from, huawei_from, obs_from
 from worker.clouds.http import open_session
 from worker.clouds.mns import MnsClient
+from worker.clouds.obs import ObsClient
 from worker.clouds.oms import OmsClient
 from worker.clouds.oss import OssClient
 from worker.config.proxies import DIRECT, Proxies
@@ -34,6 +36,7 @@ from worker.process.assembly import (
     LEASES_MAX,
     POSTS_MAX,
     RECORDS_MAX,
+    ArrivalPorts,
     Assembled,
     Plan,
     Ports,
@@ -184,10 +187,12 @@ class _Keys:
 
         self.alibaba = Credentials(lambda: alibaba_from(fresh()) or chain.fetch(), clock, journal)
         self.huawei = Credentials(lambda: huawei_from(fresh()), clock, journal)
+        self.destination = Credentials(lambda: obs_from(fresh()), clock, journal)
 
     async def fetch(self) -> None:
         await self.alibaba.refresh()
         await self.huawei.refresh()
+        await self.destination.refresh()
 
     async def keep_fresh(self, assembled: Assembled) -> None:
         """Other credentials are worth a probe at once (G5)."""
@@ -198,7 +203,12 @@ class _Keys:
             oss.probe_now()
             acks.probe_now()
 
+        def look() -> None:
+            for breaker in assembled.beside:
+                breaker.probe_now()
+
         async with asyncio.TaskGroup() as group:
+            group.create_task(self.destination.keep_fresh(look), name="refresh the key of OBS")
             group.create_task(self.alibaba.keep_fresh(both), name="refresh Alibaba credentials")
             group.create_task(self.huawei.keep_fresh(oms.probe_now), name="refresh Huawei keys")
 
@@ -222,24 +232,35 @@ async def _ports(
             sessions = (await session(polls, poll_seconds + MNS_CALL_SECONDS), acknowledgements)
             return MnsClient(settings.mns_endpoint, name, keys.alibaba.current, sessions, clock)
 
+        async def arrival(source: OssClient, statistics: OmsClient) -> ArrivalPorts | None:
+            if settings.obs_endpoint is None:
+                return None
+            opened = await session(LOOKS_AT_ONCE + SPARE_CONNECTIONS, total)
+            key = keys.destination.current
+            obs = ObsClient(settings.obs_endpoint, key, opened, clock)
+            return ArrivalPorts(obs, source, statistics)
+
         name = settings.mns_dead_letter_queue
         source = await queue(settings.mns_queue, plan.capacity.polls, plan.wait_seconds)
+        sink = OmsClient(
+            settings.sync_task,
+            keys.huawei.current,
+            await session(SINK_CONNECTIONS, total),
+            clock,
+        )
+        store = OssClient(
+            settings.oss_endpoint,
+            settings.oss_region,
+            keys.alibaba.current,
+            await session(STORE_CONNECTIONS, total),
+            clock,
+        )
         yield Ports(
             queue=source,
             observed=source,
-            sink=OmsClient(
-                settings.sync_task,
-                keys.huawei.current,
-                await session(SINK_CONNECTIONS, total),
-                clock,
-            ),
-            store=OssClient(
-                settings.oss_endpoint,
-                settings.oss_region,
-                keys.alibaba.current,
-                await session(STORE_CONNECTIONS, total),
-                clock,
-            ),
+            sink=sink,
+            store=store,
+            arrival=await arrival(store, sink),
             clock=clock,
             rng=_rng(),
             dead_letter_queue=await queue(name, 1, WAIT_SECONDS_MAX) if name else None,
@@ -263,6 +284,10 @@ def _plan(settings: Settings) -> Plan:
         max_deliveries=settings.max_deliveries,
         oms_max_rps=settings.oms_max_rps,
         wait_seconds=wait_seconds(settings),
+        region=settings.oss_region,
+        destination_bucket=settings.obs_bucket or "",
+        arrival_ratio=settings.arrival_ratio,
+        arrival_seconds=settings.arrival_seconds,
     )
 
 
