@@ -13,6 +13,7 @@ from worker.outages.service import Service
 from worker.ports import Statistics
 
 LOOK_SECONDS = 300.0
+PAUSE_SECONDS = 5.0
 SPAN_SECONDS = 86_400.0
 
 
@@ -31,8 +32,9 @@ class CopyBacklog:
     async def run(self) -> None:
         """Look for ever. What cannot be asked is said once, and shown as not known."""
         while True:
-            if not self._service.breaker.is_open:
-                await self._look()
+            while self._service.breaker.is_open:
+                await self._clock.sleep(PAUSE_SECONDS)
+            await self._look()
             await self._clock.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
