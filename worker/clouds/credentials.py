@@ -16,10 +16,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
-from alibabacloud_credentials.client import Client as ChainClient
 
 from worker.clock import Clock
 from worker.clouds.http import one_line
@@ -98,16 +97,13 @@ def obs_from(settings: Settings) -> HuaweiCredentials:
 
 
 class Chain:
-    """The default credential chain of alibabacloud-credentials, made on first use."""
+    """The default credential chain of alibabacloud-credentials, loaded and made on first use."""
 
-    def __init__(
-        self, client: Callable[[], ChainClient] = ChainClient, proxies: Proxies = DIRECT
-    ) -> None:
-        self._make = client
+    def __init__(self, client: Callable[[], Any] | None = None, proxies: Proxies = DIRECT) -> None:
+        self._make = client or _library_client
         self._proxies = proxies
-        self._client: ChainClient | None = None
-        for library in LIBRARIES:
-            logs.hear(library, _complain)
+        self._client: Any = None
+        _hear_the_library()
 
     def fetch(self) -> AlibabaCredentials:
         """Return what the chain gives now. Blocks; the library caches until shortly before expiry.
@@ -131,6 +127,20 @@ class Chain:
                 "the source of credentials answered with a temporary key without its token"
             )
         return AlibabaCredentials(*parts)
+
+
+def _library_client() -> Any:
+    # Some 500 modules, which whoever has a key in the settings does without.
+    from alibabacloud_credentials.client import Client  # noqa: PLC0415
+
+    # While they load they let their loggers write to standard error, whole requests and all.
+    _hear_the_library()
+    return Client()
+
+
+def _hear_the_library() -> None:
+    for library in LIBRARIES:
+        logs.hear(library, _complain)
 
 
 def _leave_to_the_library(proxies: Proxies) -> None:

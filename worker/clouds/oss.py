@@ -1,4 +1,4 @@
-"""OSS over aiohttp: oss2 names the errors; its blocking transport is not used.
+"""OSS over aiohttp: oss2 reads the errors (`oss_error.py`); its blocking transport is not used.
 
 `quote(key, safe="")` with `encoded=True` keeps every key (`..`, `//`, control characters) byte for byte on
 the wire, in oss2's own form. PutObject overwrites, so repeating one is harmless.
@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-from oss2.exceptions import make_exception
 from yarl import URL
 
 from worker.clock import Clock
 from worker.clouds.credentials import AlibabaCredentials
-from worker.clouds.http import Answer, Request, from_elsewhere, one_line, retry_after_seconds, send
+from worker.clouds.http import Answer, Request, from_elsewhere, retry_after_seconds, send
 from worker.clouds.listing import Attempt, Damaged, once, oss_page, oss_question, pages
+from worker.clouds.oss_error import read_error
 from worker.clouds.oss_signature import canonical_query, sign
 from worker.config.addresses import bucket_origin
 from worker.errors import Blame, CallFailed, Failure, Outcome
@@ -191,8 +189,8 @@ class OssClient:
             raise CallFailed(from_elsewhere("oss", "OSS", operation, answer))
 
     def _failure(self, operation: str, answer: Answer, asked: str) -> Failure:
-        error = make_exception(_Readable(answer))
-        code, status = str(error.code or ""), answer.status
+        error = read_error(answer)
+        code, status = error.code, answer.status
         blame = _blame(status, code)
         return Failure(
             service="oss",
@@ -201,8 +199,8 @@ class OssClient:
             blame=blame,
             status=status,
             code=code,
-            message=one_line(str(error.message or "")) or answer.excerpt(),
-            request_id=one_line(str(error.request_id or "")),
+            message=error.message or answer.excerpt(),
+            request_id=error.request_id,
             retry_after_seconds=retry_after_seconds(answer.headers, self._clock.wall()),
             resource=asked,
             place=self._region,
@@ -221,19 +219,6 @@ def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
         storage_class=headers.get("x-oss-storage-class", ""),
         is_encrypted="x-oss-server-side-encryption" in headers,
     )
-
-
-class _Readable:
-    """An answer in the shape that `oss2.exceptions.make_exception` reads."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.status = answer.status
-        self.headers: Any = answer.headers
-        self._body = io.BytesIO(answer.body)
-
-    def read(self, size: int) -> bytes:
-        """Return the next `size` bytes of the body."""
-        return self._body.read(size)
 
 
 def _seconds(http_date: str) -> float:
