@@ -52,6 +52,13 @@ class Listed:
     kind: str = ""
     storage_class: str = ""
 
+    @property
+    def facts(self) -> ObjectFacts:
+        """What a listing tells of it: no CRC64, and not whether it is encrypted."""
+        return ObjectFacts(
+            self.size, self.last_modified, self.etag, None, self.kind, self.storage_class
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

@@ -197,7 +197,7 @@ async def test_a_source_that_cannot_be_listed_is_named(cloud: LocalCloud) -> Non
         await found(cloud, bucket="absent")
 
 
-async def announced(cloud: LocalCloud, settings: dict[str, str]) -> list[Announced]:
+async def announced(cloud: LocalCloud, settings: dict[str, str]) -> list[Announced[Finding]]:
     async with connected(cloud, settings=settings) as clients:
         scope = Scope("source", 0.0, time.time() + HOUR)
         findings = Reconciliation(clients, scope).findings()

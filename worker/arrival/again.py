@@ -19,16 +19,16 @@ from worker.ledger.line import line_of
 from worker.ledger.names import FAILED, record_name
 from worker.observe.journal import Journal
 from worker.outages.service import Service
-from worker.ports import Sink
+from worker.ports import Sink, TaskState
 
 # The outcome of a record of a key that OMS accepted and never copied.
 NOT_ARRIVED = "not_arrived"
 NEW_TASK = "create a new task with consistency check CRC64 and set SYNC_URL to it"
 SKIPPED_AGAIN = (
     "OMS skips an object of equal size whose copy is not older, however often it is announced: "
-    f"{NEW_TASK}, then redrive"
+    f"{NEW_TASK}"
 )
-NEVER_OVERWRITTEN = f"the task overwrites nothing: {NEW_TASK}, then redrive"
+NEVER_OVERWRITTEN = f"the task overwrites nothing: {NEW_TASK}"
 
 
 class SourceState(NamedTuple):
@@ -36,6 +36,15 @@ class SourceState(NamedTuple):
 
     etag: str
     last_modified: float
+
+
+def why_futile(task: TaskState | None, found: Comparison) -> str:
+    """Say why a task never copies what was found, by its rule; empty where it may, or is not known."""
+    if task is None:
+        return ""
+    if task.never_overwrites and found.verdict in (Verdict.DIFFERENT, Verdict.STALE):
+        return NEVER_OVERWRITTEN
+    return SKIPPED_AGAIN if task.skips_equal_sizes and found.is_skipped_by_default else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +65,10 @@ class Again:
 
     def is_futile(self, found: Comparison) -> str:
         """Say why OMS would never copy it, by the rule of the task; empty where it may."""
-        task = self.source.task
-        if task is None:
-            return ""
-        if task.never_overwrites and found.verdict in (Verdict.DIFFERENT, Verdict.STALE):
-            return NEVER_OVERWRITTEN
-        if task.skips_equal_sizes and found.is_skipped_by_default:
+        why = why_futile(self.source.task, found)
+        if why == SKIPPED_AGAIN:
             self.journal.skipped_in_silence()
-            return SKIPPED_AGAIN
-        return ""
+        return why and f"{why}, then redrive"
 
     async def announce(self, key: str, etag: str, state: SourceState) -> Failure | None:
         """Post the key once more and record it; None means that OMS accepted it and the record stands."""

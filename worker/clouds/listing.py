@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TypeAlias
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree as ET
 
 from worker.ports import Listed, Page
 
 PAGE_KEYS = 1000
+# A prefix that shows how a service writes a blank: OBS repeats the question, encoded like its names.
+BLANK_AND_PLUS = " +"
 
 
 class Damaged(ValueError):  # noqa: N818  a verdict about an answer
@@ -76,22 +78,35 @@ def oss_page(body: bytes) -> Page:
     return Page(contents, prefixes, token)
 
 
-def obs_page(body: bytes) -> Page:
+def is_plus_a_blank(body: bytes) -> bool | None:
+    """Whether a `+` in the encoded names of a page stands for a blank; None where the page leaves it open.
+
+    Who writes a blank as %20 means a plus by `+`; who writes a plus as %2B means a blank.
+    """
+    if b"%20" in body:
+        return False
+    return True if b"%2B" in body.upper() else None
+
+
+def obs_page(body: bytes, *, plus_is_blank: bool = False) -> Page:
     """Read a page of OBS. Raises `Damaged` if it is none.
 
     NextMarker comes only where a delimiter was asked for: else the next page begins after the last name.
     """
-    fields, contents, prefixes = _parts(body)
+    decode = unquote_plus if plus_is_blank else unquote
+    fields, contents, prefixes = _parts(body, decode)
     if not _is_truncated(fields):
         return Page(contents, prefixes)
     last = max([*(each.key for each in contents), *prefixes], key=str.encode, default="")
-    token = unquote(fields.get("NextMarker", "")) or last
+    token = decode(fields.get("NextMarker", "")) or last
     if not token:
         raise Damaged("the listing goes on, but does not say where")
     return Page(contents, prefixes, token)
 
 
-def _parts(body: bytes) -> tuple[dict[str, str], tuple[Listed, ...], tuple[str, ...]]:
+def _parts(
+    body: bytes, decode: Callable[[str], str] = unquote
+) -> tuple[dict[str, str], tuple[Listed, ...], tuple[str, ...]]:
     try:
         root = ET.fromstring(body)
     except ET.ParseError as error:
@@ -103,8 +118,8 @@ def _parts(body: bytes) -> tuple[dict[str, str], tuple[Listed, ...], tuple[str, 
         parts.setdefault(_name(child), []).append(_fields(child))
     return (
         _fields(root),
-        tuple(_listed(each) for each in parts.get("Contents", ())),
-        tuple(unquote(each.get("Prefix", "")) for each in parts.get("CommonPrefixes", ())),
+        tuple(_listed(each, decode) for each in parts.get("Contents", ())),
+        tuple(decode(each.get("Prefix", "")) for each in parts.get("CommonPrefixes", ())),
     )
 
 
@@ -112,10 +127,10 @@ def _is_truncated(fields: Mapping[str, str]) -> bool:
     return fields.get("IsTruncated", "false").lower() == "true"
 
 
-def _listed(fields: dict[str, str]) -> Listed:
+def _listed(fields: dict[str, str], decode: Callable[[str], str]) -> Listed:
     try:
         return Listed(
-            unquote(fields["Key"]),
+            decode(fields["Key"]),
             int(fields["Size"]),
             datetime.fromisoformat(fields["LastModified"]).timestamp(),
             fields.get("ETag", "").strip('"'),

@@ -28,9 +28,11 @@ from worker.clouds.http import (
     skew_seconds,
 )
 from worker.clouds.listing import (
+    BLANK_AND_PLUS,
     PAGE_KEYS,
     Attempt,
     Damaged,
+    is_plus_a_blank,
     obs_page,
     obs_question,
     once,
@@ -80,6 +82,7 @@ class ObsClient:
         self._credentials = credentials
         self._session = session
         self._clock = clock
+        self._plus_is_blank: bool | None = None
 
     async def facts(self, bucket: str, key: str) -> ObjectFacts | None:
         """Return what HeadObject tells of an object; None if it is not there, or only a delete marker is."""
@@ -90,7 +93,7 @@ class ObsClient:
         try:
             return facts_of(answer.headers)
         except ValueError as error:
-            raise CallFailed(_unusable("HeadObject", answer, str(error))) from error
+            raise CallFailed(_unusable("HeadObject", answer.status, str(error))) from error
 
     async def read(self, bucket: str, key: str, start: int = 0) -> bytes:
         """Return at most 1 MiB of an object from a byte on; empty at its end, or if it is not there."""
@@ -103,7 +106,9 @@ class ObsClient:
                 return b""
         self._require("GetObject", answer, asked, HTTPStatus.PARTIAL_CONTENT)
         if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise CallFailed(_unusable("GetObject", answer, "another range than the one asked for"))
+            raise CallFailed(
+                _unusable("GetObject", answer.status, "another range than the one asked for")
+            )
         return answer.body
 
     async def list(
@@ -122,15 +127,35 @@ class ObsClient:
             query = obs_question(
                 prefix, delimiter=delimiter, marker=token or start_after, keys_max=keys_max
             )
-            answer = await self._call("ListObjects", "GET", bucket, "", query=query)
-            self._require("ListObjects", answer, f"{bucket}/{prefix}", HTTPStatus.OK)
+            body = await self._list_page(bucket, query)
+            plus_is_blank = await self._reads_plus_as_blank(bucket, body)
             try:
-                return obs_page(answer.body)
+                return obs_page(body, plus_is_blank=plus_is_blank)
             except Damaged as error:
-                raise CallFailed(_unusable("ListObjects", answer, str(error))) from error
+                raise CallFailed(_unusable("ListObjects", HTTPStatus.OK, str(error))) from error
 
         async for page in pages(fetch, attempt):
             yield page
+
+    async def _list_page(self, bucket: str, query: Mapping[str, str]) -> bytes:
+        answer = await self._call("ListObjects", "GET", bucket, "", query=query)
+        asked = f"{bucket}/{query.get('prefix', '')}"
+        self._require("ListObjects", answer, asked, HTTPStatus.OK)
+        return answer.body
+
+    async def _reads_plus_as_blank(self, bucket: str, body: bytes) -> bool:
+        """Find out what a `+` in the names of a page means: the vendor's pages leave it open.
+
+        Where the page itself does not tell, OBS is asked once for names that begin with a blank and a plus.
+        """
+        if b"+" not in body:
+            return False
+        if self._plus_is_blank is None:
+            self._plus_is_blank = is_plus_a_blank(body)
+        if self._plus_is_blank is None:
+            asked = obs_question(BLANK_AND_PLUS, keys_max=1)
+            self._plus_is_blank = bool(is_plus_a_blank(await self._list_page(bucket, asked)))
+        return self._plus_is_blank
 
     async def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there counts as deleted."""
@@ -172,7 +197,7 @@ class ObsClient:
     def _failure(self, operation: str, answer: Answer, asked: str) -> Failure:
         code, message, request_id = _told(answer)
         if 200 <= answer.status < 300:
-            return _unusable(operation, answer, "a success that is none of this call")
+            return _unusable(operation, answer.status, "a success that is none of this call")
         blame = _blame(answer.status, code)
         return Failure(
             service="obs",
@@ -238,11 +263,9 @@ def _blame(status: int, code: str) -> Blame:
     return Blame.SERVICE
 
 
-def _unusable(operation: str, answer: Answer, why: str) -> Failure:
+def _unusable(operation: str, status: int, why: str) -> Failure:
     """Return the failure of a success that is damaged."""
-    return Failure(
-        "obs", operation, Outcome.UNKNOWN, Blame.PASSING, status=answer.status, message=why
-    )
+    return Failure("obs", operation, Outcome.UNKNOWN, Blame.PASSING, status=status, message=why)
 
 
 def _seconds(http_date: str) -> float:

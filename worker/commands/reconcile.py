@@ -1,17 +1,14 @@
-"""`reconcile`: which objects of the source have no record that is as new as they are."""
+"""`reconcile`: is everything across? The source against the destination, or against the records."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import aclosing, nullcontext
-from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from worker.commands import frame, terminal
-from worker.commands.bulk import FINISHING
+from worker.commands import frame
 from worker.commands.options import (
     LIMIT,
     DryRunOption,
@@ -22,61 +19,114 @@ from worker.commands.options import (
     YesOption,
     check_text,
 )
-from worker.commands.terminal import Rows, console, progress, time_shown
-from worker.errors import CallFailed
+from worker.commands.reconcile_destination import Wishes, compare_with_destination
+from worker.commands.reconcile_records import compare_with_records
 from worker.events.decode import is_bucket
-from worker.operate.announce import Announced, Announcer
-from worker.operate.connect import Clients
-from worker.operate.parse_time import parse_time
-from worker.operate.preconditions import Circumstances, circumstances
-from worker.operate.reconcile import Reconciliation, Scope, State
+from worker.operate.delete_extra import DELETIONS_MAX
+from worker.operate.destination_reconcile import Standing
+from worker.operate.reconcile import State
 
-SYMBOLS = {
-    State.RECORDED: "=",
-    State.MISSING: "+",
-    State.CHANGED: "*",
-    State.REFUSED: "!",
-    State.GONE: "-",
-}
-WORDS = {
-    State.RECORDED: "recorded",
-    State.MISSING: "without a record",
-    State.CHANGED: "changed after their last record",
-    State.REFUSED: "refused by OMS: see `oms-relay records failed` and `dead redrive`",
-    State.GONE: "recorded and no longer there: OMS deletes nothing, so OBS may still have them",
-}
-SHOWN = (State.MISSING, State.CHANGED, State.REFUSED)
+SAMPLE_MAX = 100_000
+DELETE_MAX = 1_000_000
+SINCE, UNTIL = "24h", "5m"
+
+
+class Against(StrEnum):
+    """What the source is compared with."""
+
+    DESTINATION = "destination"
+    RECORDS = "records"
+
+
+class Shown(StrEnum):
+    """The states that can be shown: those of a comparison with the destination, then those with records."""
+
+    MISSING = "missing"
+    DIFFERENT = "different"
+    UNREADABLE = "unreadable"
+    PENDING = "pending"
+    UNPROVED = "unproved"
+    PROVED = "proved"
+    EXTRA = "extra"
+    CHANGED = "changed"
+    REFUSED = "refused"
+    RECORDED = "recorded"
+    GONE = "gone"
 
 
 def reconcile(
     bucket: Annotated[str, typer.Argument(help="The source bucket.")],
     *,
+    against: Annotated[
+        Against | None,
+        typer.Option(
+            "--with", help="What to compare with. Else the destination, if OBS_ENDPOINT is set."
+        ),
+    ] = None,
     key: KeyOption = "",
     since: Annotated[
-        str, typer.Option(metavar="AGE|TIME", help="Only changes from then on.")
-    ] = "24h",
-    until: Annotated[str, typer.Option(metavar="AGE|TIME", help="Only changes up to then.")] = "5m",
+        str | None,
+        typer.Option(
+            metavar="AGE|TIME", help="Only changes from then on. With records: 24h, if not said."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AGE|TIME", help="Only changes up to then. With records: 5m, if not said."
+        ),
+    ] = None,
     show: Annotated[
-        list[State] | None,
-        typer.Option(help="Show these; may be repeated. Else missing, changed and refused."),
+        list[Shown] | None,
+        typer.Option(help="Show these; may be repeated. Else the signs + * and !."),
     ] = None,
     limit: LimitOption = LIMIT,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Look for the CRC64 of both sides of every ?.")
+    ] = False,
+    sample: Annotated[
+        int, typer.Option(min=0, max=SAMPLE_MAX, metavar="N", help="The same for N ? at random.")
+    ] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a line of JSON for each name but = to a new file."
+        ),
+    ] = None,
+    expect: Annotated[
+        int, typer.Option(min=0, metavar="N", help="About so many objects: shows the time left.")
+    ] = 0,
     send: Annotated[
         bool, typer.Option("--send", help="Send an event for each gap, for the relay to post.")
     ] = False,
+    delete_extra: Annotated[
+        bool,
+        typer.Option("--delete-extra", help="Delete from the destination what is in it only."),
+    ] = False,
+    delete_max: Annotated[
+        int, typer.Option(min=1, max=DELETE_MAX, metavar="N", help="Delete none if there are more.")
+    ] = DELETIONS_MAX,
     dry_run: DryRunOption = False,
     rate: RateOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the objects of a source bucket with the records: exit code 0 if there are no gaps, else 1.
+    """Compare a source bucket with its destination, or with the records: exit code 0 without gaps, else 1.
 
-    Looks at objects that changed from --since to --until, by OSS's clock. `+` is missing: it has no record;
-    `*` changed after its last one; `!` was refused by OMS; `=` is recorded; `-` is gone: recorded, but no
-    longer in the bucket. OMS deletes nothing, so OBS may still have it.
+    With the destination all objects are compared, by two listings. `=` is the same, proved by checksums; `?`
+    has equal size and is not older, and nothing proves it; `~` changed too lately to judge; `+` is missing;
+    `*` differs or is older; `-` is in the destination only; `!` could not be looked at.
+
+    With records it looks at changes from --since to --until, by OSS's clock. `=` is recorded; `+` has no
+    record; `*` changed after its last one; `!` was refused by OMS; `-` is gone: recorded, but no longer in
+    the bucket. OMS deletes nothing, so OBS may still have it.
 
     Examples:
         oms-relay reconcile my-photos
+
+        oms-relay reconcile my-photos --with destination --sample 1000 --report gaps.jsonl
+
+        oms-relay reconcile my-photos --with destination --delete-extra --dry-run
 
         oms-relay reconcile my-photos --key 2026/ --since 7d --show gone --limit 0 --json
 
@@ -86,164 +136,63 @@ def reconcile(
     check_text(key)
     if not is_bucket(bucket):
         raise typer.BadParameter(f"{bucket!a} is no bucket name", param_hint="BUCKET")
-    if frame.time_option(until) - frame.time_option(since) < 1.0:
-        raise typer.BadParameter(f"--since {since} leaves nothing before --until {until}")
-    is_sending = send and not dry_run
-    if is_sending and not yes:
-        frame.require_somebody("reconcile --send")
-        question = f"Send an event to the queue for every gap of {bucket}/{key}?"
-        typer.confirm(question, abort=True, err=True)
-    report = _Report(
-        show or SHOWN,
+    if (against or _usual()) is Against.RECORDS:
+        others = {
+            "--deep": deep,
+            "--sample": sample,
+            "--report": report,
+            "--expect": expect,
+            "--delete-extra": delete_extra,
+        }
+        for name in (name for name, value in others.items() if value):
+            raise typer.BadParameter(f"{name} needs --with destination, and OBS_ENDPOINT set")
+        compare_with_records(
+            bucket,
+            key=key,
+            since=since or SINCE,
+            until=until or UNTIL,
+            show=[State(each) for each in _of(State, show)],
+            limit=limit,
+            send=send,
+            dry_run=dry_run,
+            rate=rate,
+            yes=yes,
+            as_json=as_json,
+        )
+        return
+    wishes = Wishes(
+        bucket,
+        key,
+        since,
+        until,
+        frozenset(Standing(each) for each in _of(Standing, show)),
         limit,
-        is_sending=is_sending,
-        is_dry_run=send and dry_run,
+        is_deep=deep,
+        sample=sample,
+        report=report,
+        expected=expect,
+        is_sending=send,
+        is_deleting=delete_extra,
+        deletions_max=delete_max,
+        is_dry_run=dry_run,
+        rate=rate,
+        is_sure=yes,
         as_json=as_json,
     )
-
-    async def compare(clients: Clients) -> None:
-        around = await circumstances(clients, bucket)
-        scope = Scope(bucket, parse_time(since, around.now), parse_time(until, around.now), key)
-        report.begin(scope, around)
-        async with aclosing(Reconciliation(clients, scope).findings()) as found:
-            announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
-            await report.read(clients, announcer.announced(found))
-
-    try:
-        frame.run(compare, ends_gently=True, saying=FINISHING)
-    except typer.Exit as early:
-        if early.exit_code == frame.EXIT_STOPPED:
-            report.is_stopped = True
-            report.tell()
-        raise
-    report.tell()
+    compare_with_destination(wishes)
 
 
-class _Report:
-    """Prints what is found, and at the end the account."""
+def _usual() -> Against:
+    has_destination = frame.read_settings().obs_endpoint is not None
+    return Against.DESTINATION if has_destination else Against.RECORDS
 
-    def __init__(
-        self,
-        shown: Iterable[State],
-        limit: int,
-        *,
-        is_sending: bool,
-        is_dry_run: bool,
-        as_json: bool,
-    ) -> None:
-        self._is_shown = frozenset(shown)
-        self._limit = limit
-        self._is_sending = is_sending
-        self._is_dry_run = is_dry_run
-        self._as_json = as_json
-        self._about = ""
-        self._notes: list[str] = []
-        self._counts: Counter[State] = Counter()
-        self._sent = 0
-        self._lines = 0
-        self._failed = ""
-        self.is_stopped = False
-        columns = {"": 1, "CHANGED (UTC)": 19, "RECORDED (UTC)": 19, "KEY": 0}
-        self._rows = Rows(columns, console())
 
-    def begin(self, scope: Scope, around: Circumstances) -> None:
-        """Take what is compared, and what has to be known about it."""
-        span = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
-        self._about = f"{scope.bucket}/{scope.key_prefix}, objects changed {span} UTC:"
-        self._notes += around.doubts
-        if around.in_queue:
-            self._notes.append(
-                f"{around.in_queue} messages were in the queue at the start: their objects may show as gaps."
+def _of(kind: type[StrEnum], show: list[Shown] | None) -> list[Shown]:
+    """Return what is to be shown; raises `typer.BadParameter` for a state of the other comparison."""
+    known = {str(each) for each in kind}
+    for each in show or ():
+        if each not in known:
+            raise typer.BadParameter(
+                f"{each} is a state of the other comparison; here there are {', '.join(sorted(known))}"
             )
-            if self._is_sending:
-                typer.echo(
-                    f"{around.in_queue} messages are in the queue: gaps that are among them are announced "
-                    "twice, which costs a post each and does no harm. Ctrl-C stops.",
-                    err=True,
-                )
-        if around.copies_failed:
-            self._notes.append(
-                f"OMS counts {around.copies_failed} failed copies this month: `oms-relay doctor` says more."
-            )
-
-    async def read(self, clients: Clients, findings: AsyncIterator[Announced]) -> None:
-        """Take the findings until they end, a stop comes, or a call fails for good."""
-        # Rows that are printed as they come would tear a moving bar.
-        is_quiet = self._as_json or self._limit
-        with progress("reconcile", None) if is_quiet else nullcontext() as bar:
-            try:
-                async for each in findings:
-                    self._take(each)
-                    if bar is not None:
-                        bar.advance(bar.tasks[0].id)
-            except CallFailed as failed:
-                self._failed = frame.told(failed)
-        self.is_stopped = clients.stop.is_set()
-
-    def _take(self, announced: Announced) -> None:
-        finding = announced.finding
-        self._counts[finding.state] += 1
-        self._sent += bool(announced.message_id)
-        if finding.state not in self._is_shown:
-            return
-        self._lines += 1
-        if self._limit and self._lines > self._limit:
-            return
-        if self._as_json:
-            terminal.line(_as_object(announced))
-        else:
-            times = (_time(finding.changed_at), _time(finding.recorded_at))
-            self._rows.add(SYMBOLS[finding.state], *map(time_shown, times), finding.key)
-
-    def tell(self) -> None:
-        """Print the account and raise `typer.Exit` unless everything is across."""
-        self._rows.flush()
-        for sentence in self._account():
-            console(is_error=self._as_json).print(sentence)
-        if self._failed:
-            frame.stop_because(self._failed, frame.EXIT_FAILED)
-        if self.is_stopped:
-            raise typer.Exit(frame.EXIT_STOPPED)
-        if self._counts[State.REFUSED] or self._gaps > self._sent:
-            raise typer.Exit(frame.EXIT_FAILED)
-
-    @property
-    def _gaps(self) -> int:
-        return sum(count for state, count in self._counts.items() if state.is_gap)
-
-    def _account(self) -> Iterator[str]:
-        counts, gaps = self._counts, self._gaps
-        if self._limit and self._lines > self._limit:
-            yield f"There are {self._lines - self._limit} more: --limit 0 shows all."
-        if self._lines and not self._as_json:
-            yield ""
-        yield self._about or "Nothing was compared."
-        for state, words in WORDS.items():
-            if counts[state] or state is not State.GONE:
-                yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
-        if self.is_stopped or self._failed:
-            yield "It ended before the last name: this is the account of what was read."
-        if self._is_sending:
-            yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."
-        elif self._is_dry_run:
-            yield f"{gaps} events would be sent. Nothing was changed: this was a dry run."
-        elif gaps:
-            yield f"--send sends an event for each of the {gaps} gaps to the queue, for the relay to post."
-        if counts[State.GONE] and State.GONE not in self._is_shown:
-            yield "--show gone lists what is no longer there."
-        yield from self._notes
-
-
-def _as_object(announced: Announced) -> dict[str, str]:
-    finding = announced.finding
-    return {
-        "key": finding.key,
-        "state": finding.state,
-        "changed_at": _time(finding.changed_at),
-        "recorded_at": _time(finding.recorded_at),
-        "message_id": announced.message_id,
-    }
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else ""
+    return show or []

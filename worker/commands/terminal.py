@@ -53,6 +53,14 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def size(count: int) -> str:
+    """Return a number of bytes in the largest unit that fits: `12 B`, `1.5 KiB`, `20.1 GiB`."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while value >= 1024 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.1f} {units[0]}" if value != count else f"{count} B"
+
+
 def line(value: Mapping[str, Any]) -> None:
     """Print one JSON object on one line; any text survives, half a surrogate pair too."""
     sys.stdout.write(json.dumps(value) + "\n")

@@ -5,22 +5,44 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from math import ceil
+from typing import Generic, Protocol, TypeVar
 
 from worker.errors import CallFailed, Failure
 from worker.events.encode import event_body
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import side_by_side
-from worker.operate.reconcile import Finding
 from worker.outages.service import Pace
 
 SENDS_AT_ONCE = 16
 
 
+class Found(Protocol):
+    """What a comparison says of one key; `changed_at` is in epoch seconds."""
+
+    @property
+    def key(self) -> str:
+        """The object's name."""
+        ...
+
+    @property
+    def changed_at(self) -> float:
+        """When the object changed last."""
+        ...
+
+    @property
+    def calls_for_event(self) -> bool:
+        """Whether an event may close what was found."""
+        ...
+
+
+F = TypeVar("F", bound=Found)
+
+
 @dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(Generic[F]):
     """A finding, and the id of the message that was sent for it; empty if none was, `failure` may say why."""
 
-    finding: Finding
+    finding: F
     message_id: str = ""
     failure: Failure | None = None
 
@@ -42,18 +64,18 @@ class Announcer:
         self._pace = Pace(clients.clock, per_second)
         self._at_once = min(SENDS_AT_ONCE, ceil(per_second or SENDS_AT_ONCE))
 
-    async def announced(self, findings: AsyncIterator[Finding]) -> AsyncIterator[Announced]:
+    async def announced(self, findings: AsyncIterator[F]) -> AsyncIterator[Announced[F]]:
         """Yield all findings again, gaps once MNS has confirmed an event for them, a few at a time.
 
         The first goes alone, so that a denied right is met once only. After a failure what else was sent is
         yielded, then `CallFailed` is raised. A stop ends it soon, between two events.
         """
-        gaps: list[Finding] = []
+        gaps: list[F] = []
         size = 1
         async for finding in findings:
             if self._clients.stop.is_set():
                 return
-            if self._is_dry_run or not finding.state.is_gap:
+            if self._is_dry_run or not finding.calls_for_event:
                 yield Announced(finding)
                 continue
             gaps.append(finding)
@@ -64,7 +86,7 @@ class Announcer:
         async for each in self._sent(gaps):
             yield each
 
-    async def _sent(self, gaps: list[Finding]) -> AsyncIterator[Announced]:
+    async def _sent(self, gaps: list[F]) -> AsyncIterator[Announced[F]]:
         failures = []
         async for each in side_by_side(gaps, self._announce, self._at_once):
             yield each
@@ -72,7 +94,7 @@ class Announcer:
         if failures:
             raise CallFailed(failures[0])
 
-    async def _announce(self, gap: Finding) -> Announced:
+    async def _announce(self, gap: F) -> Announced[F]:
         if not await self._clients.may_go(self._pace):
             return Announced(gap)
         settings = self._clients.settings

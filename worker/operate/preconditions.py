@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.advice import TEXTS, UNKNOWN_BUCKET
 from worker.errors import CallFailed, RelayError
 from worker.observe.depth import UNCOUNTED
 from worker.operate.connect import Clients
 from worker.operate.doctor_task import counter, text
 from worker.operate.network import Network, Unreachable
+from worker.ports import TaskState
 
 # A Date header tells whole seconds.
 SKEW_SECONDS_MIN = 2.0
@@ -23,18 +25,44 @@ class Circumstances:
     """`now` is OSS's time in epoch seconds; `doubts` are sentences on what could not be found out.
 
     `in_queue` counts messages, waiting or in hand; `copies_failed` those that OMS has counted this month.
+    `task` is None where it could not be asked.
     """
 
     now: float
     in_queue: int = 0
     copies_failed: int = 0
     doubts: tuple[str, ...] = ()
+    task: TaskState | None = None
+
+
+class UnknownDestination(RelayError):  # noqa: N818  the name says what it is
+    """Nobody says which bucket the copies are in."""
+
+
+def destination_bucket(clients: Clients, task: TaskState | None) -> str:
+    """Return the bucket with the copies: OBS_BUCKET, or the task's. Raises `UnknownDestination`."""
+    found = clients.settings.obs_bucket or (task.destination_bucket if task else "")
+    if not found:
+        raise UnknownDestination(f"{UNKNOWN_BUCKET}: {TEXTS['obs.bucket']}")
+    return found
+
+
+def require_copied_there(bucket: str, task: TaskState | None) -> None:
+    """Raise `WrongBucket` if the task is known to copy into another bucket."""
+    known = task.destination_bucket if task else ""
+    if known and known != bucket:
+        raise WrongBucket(
+            f"the sync task of SYNC_URL copies into the bucket {known}, not into {bucket}: what is "
+            f"announced would not arrive there. Nothing was done. Set OBS_BUCKET to {known}, or use the "
+            f"SYNC_URL of the task that copies into {bucket}"
+        )
 
 
 async def circumstances(clients: Clients, bucket: str) -> Circumstances:
     """Look at the task, the queue and the clock. Raises `WrongBucket`; what may not be read is a doubt."""
     doubts = []
     copies_failed = 0
+    task: TaskState | None = None
     try:
         task = await clients.patiently(clients.sink.show)
         source = text(task, "src_bucket")
@@ -51,7 +79,7 @@ async def circumstances(clients: Clients, bucket: str) -> Circumstances:
     if uncounted:
         doubts.append(f"How many messages are in the queue is not known: {uncounted}")
     skew = await _skew_seconds(clients, bucket)
-    return Circumstances(clients.clock.wall() - skew, in_queue, copies_failed, tuple(doubts))
+    return Circumstances(clients.clock.wall() - skew, in_queue, copies_failed, tuple(doubts), task)
 
 
 async def _in_queue(clients: Clients) -> tuple[int, str]:

@@ -48,6 +48,11 @@ class Finding:
     changed_at: float = 0.0
     recorded_at: float = 0.0
 
+    @property
+    def calls_for_event(self) -> bool:
+        """Whether an event may close what was found."""
+        return self.state.is_gap
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:

@@ -1,0 +1,411 @@
+"""`reconcile --with destination`: what of the source has arrived, and how sure that is."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from worker.commands import frame, terminal
+from worker.commands.bulk import FINISHING, TROUBLES_SHOWN
+from worker.commands.course import course
+from worker.commands.reconcile_account import (
+    ESTIMATED_AT,
+    Account,
+    as_object,
+    estimate,
+    time_of,
+    title,
+)
+from worker.commands.reconcile_records import notes_on, warn_of_queue
+from worker.commands.report_file import ReportFile, ReportUnwritable, report_file
+from worker.commands.terminal import Rows, console, shown, time_shown
+from worker.errors import CallFailed, RelayError
+from worker.operate.announce import Announced, Announcer
+from worker.operate.connect import Clients
+from worker.operate.delete_extra import (
+    Deletion,
+    Deletions,
+    Extras,
+    Fate,
+    Refused,
+    require_safe,
+    require_source,
+)
+from worker.operate.destination_reconcile import (
+    DestinationReconciliation,
+    Effort,
+    Judged,
+    Question,
+    Standing,
+)
+from worker.operate.parse_time import parse_time
+from worker.operate.preconditions import (
+    Circumstances,
+    circumstances,
+    destination_bucket,
+    require_copied_there,
+)
+
+SHOWN = frozenset({Standing.MISSING, Standing.DIFFERENT, Standing.UNREADABLE})
+NO_ENDPOINT = (
+    "OBS_ENDPOINT is not set, so the destination cannot be looked at. Set it to the OBS endpoint of the "
+    "destination's region, such as https://obs.cn-north-4.myhuaweicloud.com, or compare --with records"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asks for."""
+
+    bucket: str
+    key: str
+    since: str | None
+    until: str | None
+    show: frozenset[Standing]
+    limit: int
+    is_deep: bool
+    sample: int
+    report: Path | None
+    expected: int
+    is_sending: bool
+    is_deleting: bool
+    deletions_max: int
+    is_dry_run: bool
+    rate: float | None
+    is_sure: bool
+    as_json: bool
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything is changed."""
+        return (self.is_sending or self.is_deleting) and not self.is_dry_run
+
+    def check(self) -> None:
+        """Raise `typer.BadParameter` for what does not go together."""
+        times = [frame.time_option(each) for each in (self.since, self.until) if each]
+        if len(times) == 2 and times[1] - times[0] < 1.0:
+            raise typer.BadParameter(
+                f"--since {self.since} leaves nothing before --until {self.until}"
+            )
+        if self.is_deep and self.sample:
+            raise typer.BadParameter("--deep looks at every ?, so there is nothing to --sample")
+        if not self.is_deleting:
+            return
+        if times:
+            raise typer.BadParameter(
+                "--delete-extra needs all objects: leave out --since and --until"
+            )
+        if self.is_sending:
+            raise typer.BadParameter("--send and --delete-extra are two runs: send first")
+        if self.report is None and not self.is_dry_run:
+            raise typer.BadParameter(
+                "--delete-extra needs --report FILE: every deletion stands in it. "
+                "Look first with --dry-run"
+            )
+
+
+def compare_with_destination(wishes: Wishes) -> None:
+    """Compare, act if asked to, and tell; raises `typer.Exit` unless nothing is missing or different."""
+    wishes.check()
+    if frame.read_settings().obs_endpoint is None:
+        frame.stop_because(NO_ENDPOINT, frame.EXIT_TO_MEND)
+    if wishes.acts and not wishes.is_sure:
+        frame.require_somebody(
+            "reconcile --send" if wishes.is_sending else "reconcile --delete-extra"
+        )
+    if wishes.acts and wishes.is_sending and not wishes.is_sure:
+        question = f"Send an event to the queue for every gap of {wishes.bucket}/{wishes.key}?"
+        typer.confirm(question, abort=True, err=True)
+    try:
+        with report_file(wishes.report) as report:
+            run = _Run(wishes, report)
+            run.compare()
+            if wishes.is_deleting:
+                run.delete()
+            run.end()
+    except ReportUnwritable as error:
+        frame.stop_because(str(error), frame.EXIT_TO_MEND)
+
+
+class _Run:
+    """One comparison from the first page to the exit code, and what it deletes."""
+
+    def __init__(self, wishes: Wishes, report: ReportFile | None) -> None:
+        self._wishes = wishes
+        self._report = report
+        also = {Standing.EXTRA} if wishes.is_deleting else set[Standing]()
+        self._is_shown = wishes.show or SHOWN | also
+        self._is_reported = wishes.show or frozenset(Standing) - {Standing.PROVED}
+        self._account = Account()
+        self._extras = Extras(wishes.deletions_max)
+        self._fates: Counter[Fate] = Counter()
+        self._troubles: list[Deletion] = []
+        self._effort = Effort()
+        self._question: Question | None = None
+        self._grace_seconds = 0.0
+        self._notes: list[str] = []
+        self._is_estimated = self._is_stopped = False
+        self._failed = ""
+        self._lines = 0
+        columns = {"": 1, "CHANGED (UTC)": 19, "WHY": 26, "KEY": 0}
+        self._rows = Rows(columns, console())
+
+    def compare(self) -> None:
+        """Compare and print the account; raises `typer.Exit` if it did not come to the end."""
+        try:
+            frame.run(self._compare, ends_gently=True, saying=FINISHING)
+        except typer.Exit as early:
+            if early.exit_code == frame.EXIT_STOPPED:
+                self._is_stopped = True
+                self._tell()
+            raise
+        self._tell()
+        if self._failed:
+            frame.stop_because(self._failed, frame.EXIT_FAILED)
+        if self._is_stopped:
+            raise typer.Exit(frame.EXIT_STOPPED)
+
+    async def _compare(self, clients: Clients) -> None:
+        wishes = self._wishes
+        around = await circumstances(clients, wishes.bucket)
+        question = self._asked(clients, around)
+        if wishes.is_sending:
+            require_copied_there(question.destination_bucket, around.task)
+        if wishes.is_deleting:
+            require_safe(question, around.task)
+        self._begin(clients, question, around)
+        ahead_seconds = clients.clock.wall() - around.now
+        assert clients.destination is not None  # noqa: S101  OBS_ENDPOINT was looked at
+        comparison = DestinationReconciliation(
+            clients,
+            clients.destination,
+            question,
+            now=lambda: clients.clock.wall() - ahead_seconds,
+            task=around.task,
+            rng=random.Random(),  # noqa: S311  a sample, no secret
+        )
+        self._effort = comparison.effort
+        is_idle = wishes.is_dry_run or not wishes.is_sending
+        announcer = Announcer(clients, wishes.bucket, wishes.rate, is_dry_run=is_idle)
+        async with aclosing(comparison.findings()) as found:
+            await self._read(clients, announcer.announced(found))
+
+    def _asked(self, clients: Clients, around: Circumstances) -> Question:
+        wishes = self._wishes
+        since, until = (
+            parse_time(each, around.now) if each else None for each in (wishes.since, wishes.until)
+        )
+        return Question(
+            wishes.bucket,
+            destination_bucket(clients, around.task),
+            wishes.key,
+            since,
+            until,
+            is_deep=wishes.is_deep,
+            sample=wishes.sample,
+        )
+
+    def _begin(self, clients: Clients, question: Question, around: Circumstances) -> None:
+        self._question = question
+        self._grace_seconds = clients.settings.arrival_seconds
+        self._notes += notes_on(around)
+        known = around.task.destination_bucket if around.task else ""
+        if known not in ("", question.destination_bucket):
+            self._notes.append(f"The sync task copies to {known}, and not to the bucket compared.")
+        if self._wishes.is_sending and self._wishes.acts:
+            warn_of_queue(around)
+
+    async def _read(self, clients: Clients, findings: AsyncIterator[Announced[Judged]]) -> None:
+        """Take the findings until they end, a stop comes, or a call fails for good."""
+        wishes, count = self._wishes, 0
+        # Rows that are printed as they come would tear a moving line.
+        may_move = bool(wishes.as_json or wishes.limit)
+        with course(clients.clock, wishes.expected, may_move=may_move) as shown_course:
+            try:
+                async for each in findings:
+                    self._take(each)
+                    count += 1
+                    shown_course.advance(count, each.finding.key)
+            except CallFailed as failed:
+                self._failed = frame.told(failed)
+            except RelayError as error:
+                self._failed = str(error)
+        self._is_stopped = clients.stop.is_set()
+
+    def _take(self, announced: Announced[Judged]) -> None:
+        judged = announced.finding
+        self._account.add(announced)
+        self._extras.add(judged)
+        if not self._is_estimated and self._effort.source_objects >= ESTIMATED_AT:
+            self._is_estimated = True
+            typer.echo(estimate(self._effort, self._wishes.expected), err=True)
+        if self._report and judged.standing in self._is_reported:
+            self._report.line(as_object(announced))
+        if judged.standing not in self._is_shown:
+            return
+        self._lines += 1
+        if self._wishes.limit and self._lines > self._wishes.limit:
+            return
+        if self._wishes.as_json:
+            terminal.line(as_object(announced))
+        else:
+            # The words of a failure are in the report; a row has room for which call it was.
+            why = judged.why.partition(": ")[0] if judged.failure else judged.why
+            changed = time_shown(time_of(judged.changed_at))
+            self._rows.add(judged.standing.sign, changed, why, judged.key)
+
+    def _tell(self) -> None:
+        self._rows.flush()
+        self._say(*self._sentences())
+        if self._report and self._question:
+            is_complete = not (self._failed or self._is_stopped)
+            self._report.line(
+                self._account.as_object(self._question, is_complete=is_complete), at_once=True
+            )
+
+    def _say(self, *sentences: str) -> None:
+        for each in sentences:
+            console(is_error=self._wishes.as_json).print(each)
+
+    def _sentences(self) -> Iterator[str]:
+        wishes, account = self._wishes, self._account
+        if wishes.limit and self._lines > wishes.limit:
+            yield f"There are {self._lines - wishes.limit} more: --limit 0 shows all."
+        if self._lines and not wishes.as_json:
+            yield ""
+        if self._question is None:
+            yield "Nothing was compared."
+            return
+        yield title(self._question)
+        yield from account.lines(self._grace_seconds)
+        yield account.share()
+        if self._effort.not_looked_at:
+            yield (
+                f"{self._effort.not_looked_at} names were not looked at, because they changed at other "
+                "times: this says nothing of them."
+            )
+        if self._failed or self._is_stopped:
+            yield "It ended before the last name: this is the account of what was read."
+        yield from self._about_unproved()
+        yield from self._about_gaps()
+        if trouble := account.trouble():
+            yield trouble
+        if account.counts[Standing.EXTRA] and Standing.EXTRA not in self._is_shown:
+            yield "--show extra lists what is in the destination only."
+        yield from self._notes
+
+    def _about_unproved(self) -> Iterator[str]:
+        effort = self._effort
+        if effort.sampled:
+            yield (
+                f"Sample: {effort.sampled} of {effort.may_be_sampled} that were not proved were looked at "
+                "once more, and are counted by what was found."
+            )
+        elif self._account.counts[Standing.UNPROVED] and not self._wishes.is_deep:
+            yield (
+                "What is not proved may have another content: --deep looks for the CRC64 of all, "
+                "--sample N of some."
+            )
+
+    def _about_gaps(self) -> Iterator[str]:
+        wishes, account = self._wishes, self._account
+        gaps = account.gaps
+        for why, count in account.futile.most_common():
+            yield f"{count} of the {gaps} gaps are not announced. {why[:1].upper()}{why[1:]}."
+        useful = gaps - sum(account.futile.values())
+        if wishes.is_sending and wishes.is_dry_run:
+            yield f"{useful} events would be sent. Nothing was changed: this was a dry run."
+        elif wishes.is_sending:
+            yield (
+                f"{account.sent} of {gaps} gaps were sent to the queue. Look again when it is empty: only "
+                "then are they known to have arrived."
+            )
+        elif useful:
+            yield f"--send sends an event for each of the {useful} gaps to the queue, for the relay to post."
+
+    def delete(self) -> None:
+        """Delete what was found to be extra, once somebody agrees; raises `typer.Exit` if it may not be."""
+        question, extras = self._question, self._extras
+        if question is None:
+            return
+        place = f"{question.destination_bucket}/{question.key_prefix}"
+        try:
+            require_source(self._effort.source_objects, f"{question.bucket}/{question.key_prefix}")
+            extras.require_few()
+        except Refused as refused:
+            self._note({"action": "refused", "why": str(refused)})
+            frame.stop_because(str(refused), frame.EXIT_FAILED)
+        count = len(extras.found)
+        if extras.folders:
+            self._say(f"{extras.folders} that only stand for a folder stay where they are.")
+        if not count:
+            self._say("There is nothing to delete.")
+        elif self._wishes.is_dry_run:
+            self._say(
+                f"{count} objects of {place} would be deleted. Nothing was changed: this was a dry run."
+            )
+        else:
+            if not self._wishes.is_sure:
+                typer.confirm(
+                    f"Delete these {count} objects of {place} for good?", abort=True, err=True
+                )
+            try:
+                frame.run(self._delete, ends_gently=True, saying=FINISHING)
+            finally:
+                self._say(*self._deleted())
+
+    async def _delete(self, clients: Clients) -> None:
+        question = self._question
+        assert question is not None and clients.destination is not None  # noqa: S101, PT018  compared
+        deletions = Deletions(clients, clients.destination, question, self._said, self._wishes.rate)
+        try:
+            async for each in deletions.run(self._extras.found):
+                self._fates[each.fate] += 1
+                if each.why and len(self._troubles) < TROUBLES_SHOWN:
+                    self._troubles.append(each)
+        except CallFailed as failed:
+            self._failed = frame.told(failed)
+        self._is_stopped = clients.stop.is_set()
+
+    def _said(self, step: Deletion) -> None:
+        told = as_object(Announced(step.extra))
+        told = {"action": str(step.fate)} | told | ({"why": step.why} if step.why else {})
+        self._note(told)
+        if self._wishes.as_json and step.fate is not Fate.DELETING:
+            terminal.line(told)
+
+    def _note(self, told: dict[str, Any]) -> None:
+        if self._report:
+            self._report.line(told, at_once=True)
+
+    def _deleted(self) -> Iterator[str]:
+        fates, count = self._fates, len(self._extras.found)
+        left = count - sum(fates.values())
+        parts = [
+            f"{fates[Fate.DELETED]} of {count} objects deleted",
+            *([f"{fates[Fate.KEPT]} kept"] if fates[Fate.KEPT] else []),
+            *([f"{fates[Fate.UNKNOWN]} without an answer"] if fates[Fate.UNKNOWN] else []),
+            *([f"{left} not tried"] if left else []),
+        ]
+        yield f"{'; '.join(parts)}. Each stands in {shown(str(self._wishes.report))}."
+        for each in self._troubles:
+            yield f"  {each.fate}: {shown(each.extra.key)}: {shown(each.why)}"
+
+    def end(self) -> None:
+        """Raise `typer.Exit` unless nothing is missing, different or unread, and all extra is deleted."""
+        if self._failed:
+            frame.stop_because(self._failed, frame.EXIT_FAILED)
+        if self._is_stopped:
+            raise typer.Exit(frame.EXIT_STOPPED)
+        is_deleted = self._wishes.is_dry_run or (
+            self._fates[Fate.DELETED] == len(self._extras.found)
+        )
+        if not self._account.is_clean or (self._wishes.is_deleting and not is_deleted):
+            raise typer.Exit(frame.EXIT_FAILED)

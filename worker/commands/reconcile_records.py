@@ -1,0 +1,221 @@
+"""`reconcile --with records`: which objects of the source have no record that is as new as they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing, nullcontext
+from datetime import UTC, datetime
+
+import typer
+
+from worker.commands import frame, terminal
+from worker.commands.bulk import FINISHING
+from worker.commands.terminal import Rows, console, progress, time_shown
+from worker.errors import CallFailed
+from worker.operate.announce import Announced, Announcer
+from worker.operate.connect import Clients
+from worker.operate.parse_time import parse_time
+from worker.operate.preconditions import Circumstances, circumstances
+from worker.operate.reconcile import Finding, Reconciliation, Scope, State
+
+SYMBOLS = {
+    State.RECORDED: "=",
+    State.MISSING: "+",
+    State.CHANGED: "*",
+    State.REFUSED: "!",
+    State.GONE: "-",
+}
+WORDS = {
+    State.RECORDED: "recorded",
+    State.MISSING: "without a record",
+    State.CHANGED: "changed after their last record",
+    State.REFUSED: "refused by OMS: see `oms-relay records failed` and `dead redrive`",
+    State.GONE: "recorded and no longer there: OMS deletes nothing, so OBS may still have them",
+}
+SHOWN = (State.MISSING, State.CHANGED, State.REFUSED)
+
+
+def compare_with_records(
+    bucket: str,
+    *,
+    key: str,
+    since: str,
+    until: str,
+    show: Sequence[State],
+    limit: int,
+    send: bool,
+    dry_run: bool,
+    rate: float | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Compare, print what is found and the account; raises `typer.Exit` unless everything is across."""
+    if frame.time_option(until) - frame.time_option(since) < 1.0:
+        raise typer.BadParameter(f"--since {since} leaves nothing before --until {until}")
+    is_sending = send and not dry_run
+    if is_sending and not yes:
+        frame.require_somebody("reconcile --send")
+        question = f"Send an event to the queue for every gap of {bucket}/{key}?"
+        typer.confirm(question, abort=True, err=True)
+    report = _Report(
+        show or SHOWN,
+        limit,
+        is_sending=is_sending,
+        is_dry_run=send and dry_run,
+        as_json=as_json,
+    )
+
+    async def compare(clients: Clients) -> None:
+        around = await circumstances(clients, bucket)
+        scope = Scope(bucket, parse_time(since, around.now), parse_time(until, around.now), key)
+        report.begin(scope, around)
+        async with aclosing(Reconciliation(clients, scope).findings()) as found:
+            announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
+            await report.read(clients, announcer.announced(found))
+
+    try:
+        frame.run(compare, ends_gently=True, saying=FINISHING)
+    except typer.Exit as early:
+        if early.exit_code == frame.EXIT_STOPPED:
+            report.is_stopped = True
+            report.tell()
+        raise
+    report.tell()
+
+
+class _Report:
+    """Prints what is found, and at the end the account."""
+
+    def __init__(
+        self,
+        shown: Iterable[State],
+        limit: int,
+        *,
+        is_sending: bool,
+        is_dry_run: bool,
+        as_json: bool,
+    ) -> None:
+        self._is_shown = frozenset(shown)
+        self._limit = limit
+        self._is_sending = is_sending
+        self._is_dry_run = is_dry_run
+        self._as_json = as_json
+        self._about = ""
+        self._notes: list[str] = []
+        self._counts: Counter[State] = Counter()
+        self._sent = 0
+        self._lines = 0
+        self._failed = ""
+        self.is_stopped = False
+        columns = {"": 1, "CHANGED (UTC)": 19, "RECORDED (UTC)": 19, "KEY": 0}
+        self._rows = Rows(columns, console())
+
+    def begin(self, scope: Scope, around: Circumstances) -> None:
+        """Take what is compared, and what has to be known about it."""
+        span = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
+        self._about = f"{scope.bucket}/{scope.key_prefix}, objects changed {span} UTC:"
+        self._notes += notes_on(around)
+        if self._is_sending:
+            warn_of_queue(around)
+
+    async def read(self, clients: Clients, findings: AsyncIterator[Announced[Finding]]) -> None:
+        """Take the findings until they end, a stop comes, or a call fails for good."""
+        # Rows that are printed as they come would tear a moving bar.
+        is_quiet = self._as_json or self._limit
+        with progress("reconcile", None) if is_quiet else nullcontext() as bar:
+            try:
+                async for each in findings:
+                    self._take(each)
+                    if bar is not None:
+                        bar.advance(bar.tasks[0].id)
+            except CallFailed as failed:
+                self._failed = frame.told(failed)
+        self.is_stopped = clients.stop.is_set()
+
+    def _take(self, announced: Announced[Finding]) -> None:
+        finding = announced.finding
+        self._counts[finding.state] += 1
+        self._sent += bool(announced.message_id)
+        if finding.state not in self._is_shown:
+            return
+        self._lines += 1
+        if self._limit and self._lines > self._limit:
+            return
+        if self._as_json:
+            terminal.line(_as_object(announced))
+        else:
+            times = (_time(finding.changed_at), _time(finding.recorded_at))
+            self._rows.add(SYMBOLS[finding.state], *map(time_shown, times), finding.key)
+
+    def tell(self) -> None:
+        """Print the account and raise `typer.Exit` unless everything is across."""
+        self._rows.flush()
+        for sentence in self._account():
+            console(is_error=self._as_json).print(sentence)
+        if self._failed:
+            frame.stop_because(self._failed, frame.EXIT_FAILED)
+        if self.is_stopped:
+            raise typer.Exit(frame.EXIT_STOPPED)
+        if self._counts[State.REFUSED] or self._gaps > self._sent:
+            raise typer.Exit(frame.EXIT_FAILED)
+
+    @property
+    def _gaps(self) -> int:
+        return sum(count for state, count in self._counts.items() if state.is_gap)
+
+    def _account(self) -> Iterator[str]:
+        counts, gaps = self._counts, self._gaps
+        if self._limit and self._lines > self._limit:
+            yield f"There are {self._lines - self._limit} more: --limit 0 shows all."
+        if self._lines and not self._as_json:
+            yield ""
+        yield self._about or "Nothing was compared."
+        for state, words in WORDS.items():
+            if counts[state] or state is not State.GONE:
+                yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
+        if self.is_stopped or self._failed:
+            yield "It ended before the last name: this is the account of what was read."
+        if self._is_sending:
+            yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."
+        elif self._is_dry_run:
+            yield f"{gaps} events would be sent. Nothing was changed: this was a dry run."
+        elif gaps:
+            yield f"--send sends an event for each of the {gaps} gaps to the queue, for the relay to post."
+        if counts[State.GONE] and State.GONE not in self._is_shown:
+            yield "--show gone lists what is no longer there."
+        yield from self._notes
+
+
+def _as_object(announced: Announced[Finding]) -> dict[str, str]:
+    finding = announced.finding
+    return {
+        "key": finding.key,
+        "state": finding.state,
+        "changed_at": _time(finding.changed_at),
+        "recorded_at": _time(finding.recorded_at),
+        "message_id": announced.message_id,
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else ""
+
+
+def notes_on(around: Circumstances) -> Iterator[str]:
+    """Yield what has to be known beside the counts."""
+    yield from around.doubts
+    if around.in_queue:
+        yield f"{around.in_queue} messages were in the queue at the start: their objects may show as gaps."
+    if around.copies_failed:
+        yield f"OMS counts {around.copies_failed} failed copies this month: `oms-relay doctor` says more."
+
+
+def warn_of_queue(around: Circumstances) -> None:
+    """Say before anything is sent that some of it may be in the queue already."""
+    if around.in_queue:
+        typer.echo(
+            f"{around.in_queue} messages are in the queue: gaps that are among them are announced "
+            "twice, which costs a post each and does no harm. Ctrl-C stops.",
+            err=True,
+        )
