@@ -114,7 +114,9 @@ def oss_event(bucket: str, *keys: str) -> str:
 
 def calls(cloud: LocalCloud, service: str, operation: str = "") -> int:
     """How many calls of an operation, or of all that are known, reached a service."""
-    counts = {"mns": cloud.mns, "oss": cloud.oss, "oms": cloud.oms}[service].counts
+    counts = {"mns": cloud.mns, "oss": cloud.oss, "oms": cloud.oms, "obs": cloud.obs}[
+        service
+    ].counts
     unknown = {"Unknown", "UnknownOperation"}
     return sum(
         n

@@ -204,13 +204,13 @@ class DestinationReconciliation:
         listings = stretches(self._source_pages(), self._destination_pages())
         async with aclosing(listings):
             async for pairs in listings:
-                if self._clients.stop.is_set():
-                    return
                 async with aclosing(self._judged(pairs)) as found:
                     async for pair, judged in found:
                         told = self._told(pair, judged)
                         if told is not None:
                             yield told
+                if self._clients.stop.is_set():
+                    return
         self.effort.sampled = len(self._sample.kept)
         async with aclosing(self._looked_at([pair for pair, _ in self._sample.kept])) as looks:
             async for sampled in looks:
