@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import structlog
@@ -60,6 +61,12 @@ PRINTED = {
     "oms-relay reconcile my-photos": r"\n\+ +0 without a record\n",
     "oms-relay reconcile my-photos --key 2026/ --since 7d --show gone --limit 0 --json": r"^$",
     "oms-relay reconcile my-photos --send --rate 100/s --yes": r"\n0 of 0 gaps were sent",
+    "oms-relay reconcile my-photos --with destination --sample 1000 --report gaps.jsonl": (
+        r"\nProved: 1 of 1 objects of the source \(100 %\), 5 B of 5 B\.\n"
+    ),
+    "oms-relay reconcile my-photos --with destination --delete-extra --dry-run": (
+        r"\nThere is nothing to delete\.\n"
+    ),
     "oms-relay records failed --since 24h": r"photos/dog\.jpg",
     "oms-relay records failed --key photos/ --limit 0 --json": r'^{"key": "photos/dog.jpg".*\n$',
 }
@@ -77,6 +84,7 @@ def inhabited(cloud: LocalCloud) -> None:
     put_letter(cloud, ID, cause="undecodable", error="no JSON", body=body, **today)
     cloud.oss.rules.clear()
     cloud.oss.put("my-photos", "photos/2026/cat.jpg", b"a cat")
+    cloud.obs.write("destination", "photos/2026/cat.jpg", b"a cat")
     for folder, outcome, key in (
         ("success_object", "accepted", "photos/2026/cat.jpg"),
         ("failed_object", "rejected", "photos/dog.jpg"),
@@ -119,7 +127,7 @@ def test_an_example_does_what_it_shows(relayctl: CommandLine, example: str) -> N
     command, _, program = example.replace("a1f3c2", group["group"]).partition(" | ")
     if program and not shutil.which("jq"):
         pytest.skip("no jq on this machine")
-    settings = relayctl.cloud.settings()
+    settings = relayctl.cloud.settings(with_destination="--with destination" in example)
     result = CliRunner().invoke(commands, shlex.split(command)[1:], env=settings, input="y\n")
     assert result.exit_code == 0, result.output
     printed = piped(result.stdout, program) if program else result.stdout
@@ -131,6 +139,12 @@ def fields(relayctl: CommandLine, *command: str) -> set[str]:
     return set(printed)
 
 
+def compared(relayctl: CommandLine) -> dict[str, Any]:
+    settings = relayctl.cloud.settings(with_destination=True)
+    [printed] = relayctl.lines("reconcile", "my-photos", "--show", "proved", **settings)
+    return printed
+
+
 def test_the_document_of_commands_names_every_field_of_json(relayctl: CommandLine) -> None:
     document = ROOT / "docs" / "cli.md"
     found = {
@@ -140,6 +154,7 @@ def test_the_document_of_commands_names_every_field_of_json(relayctl: CommandLin
         "dead groups": fields(relayctl, "dead", "groups"),
         "dead redrive": fields(relayctl, "dead", "redrive", "--dry-run"),
         "reconcile": {"key", "state", "changed_at", "recorded_at", "message_id"},
+        "reconcile --with destination": set(compared(relayctl)),
         "records find": fields(relayctl, "records", "find", "photos/2026/cat.jpg"),
     }
     in_code = set(re.findall(r"\w+", " ".join(spans(document))))

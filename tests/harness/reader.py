@@ -145,11 +145,15 @@ class Reader:
         return await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", text),
             cwd=self.folder,
-            env=self.environment,
+            env=self.environment | self._destination(text),
             stdin=answers,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+
+    def _destination(self, text: str) -> dict[str, str]:
+        """What a reader adds to .env who compares with the destination."""
+        return {"OBS_ENDPOINT": self.cloud.obs.url} if "--with destination" in text else {}
 
     async def _serve(self, text: str, urls: list[str], code: int = 0, **more: str) -> str:
         """Start what goes on; return its first page when it answers at every address."""
