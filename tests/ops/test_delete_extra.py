@@ -19,6 +19,7 @@ from localcloud.cloud import LocalCloud
 from localcloud.faults import Fault
 from localcloud.identity import HUAWEI
 from worker.cli import commands
+from worker.errors import CallFailed
 from worker.operate.delete_extra import Deletion, Deletions, Extras, Fate
 from worker.operate.destination_reconcile import Judged, Standing
 from worker.ports import Listed
@@ -273,6 +274,15 @@ async def test_what_cannot_be_looked_up_is_kept(cloud: LocalCloud) -> None:
     done = await deleted(cloud, lambda cloud: cloud.faults.add(denied))
     assert [fate for _, fate, _ in done] == [Fate.KEPT, Fate.KEPT]
     assert all("could not be looked at: oss HeadObject answered 403" in why for *_, why in done)
+    assert calls(cloud, "obs", "DeleteObject") == 0
+
+
+async def test_a_key_that_is_refused_meanwhile_ends_it_with_one_call(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    extras(cloud)
+    with pytest.raises(CallFailed, match="HeadObject answered 403"):
+        await deleted(cloud, lambda cloud: cloud.huawei.add(replace(HUAWEI, secret="another one")))
+    assert calls(cloud, "obs", "HeadObject") == 1
     assert calls(cloud, "obs", "DeleteObject") == 0
 
 

@@ -30,7 +30,8 @@ from localcloud.cloud import LocalCloud
 from localcloud.faults import Fault
 from localcloud.identity import HUAWEI
 from localcloud.oms import Consistency
-from localcloud.storage.stored import Kind
+from localcloud.oms.task import Overwrite
+from localcloud.storage.stored import Described, Kind
 from worker.errors import CallFailed
 from worker.operate.announce import Announcer
 from worker.operate.destination_reconcile import Judged, Standing
@@ -115,6 +116,27 @@ async def test_deep_looks_for_the_checksums_of_both_sides(
     assert (await one(cloud, is_deep=True)).standing is standing
 
 
+@pytest.mark.parametrize(("has_crc64", "standing"), [(False, UNPROVED), (True, DIFFERENT)])
+async def test_what_is_encrypted_differs_only_by_its_crc64(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, has_crc64: bool, standing: Standing
+) -> None:
+    cloud.prepare()
+    put_source(cloud, "a", b"v2")
+    put_copy(cloud, "a", b"v1", has_crc64=has_crc64)
+    serve = cloud.oss.serve
+
+    async def encrypted(call: Any) -> Any:
+        reply = await serve(call)
+        if cloud.oss.operation(call) == "HeadObject":
+            reply.headers["x-oss-server-side-encryption"] = "KMS"
+        return reply
+
+    monkeypatch.setattr(cloud.oss, "serve", encrypted)
+    found = await one(cloud)
+    assert found.standing is standing
+    assert (found.why == "encrypted in the source: its ETag is no MD5") is not has_crc64
+
+
 async def test_a_copy_that_is_older_and_not_proved_is_different(cloud: LocalCloud) -> None:
     cloud.prepare()
     put_source(cloud, "a", BIG)
@@ -129,6 +151,10 @@ async def test_a_copy_that_is_older_and_not_proved_is_different(cloud: LocalClou
         ({"kind": Kind.SYMLINK}, "a symbolic link: what it points to is not compared"),
         ({"kind": Kind.APPENDABLE, "etag": "A" * 32}, "appendable in the source"),
         ({"kind": Kind.MULTIPART, "etag": f"{'A' * 32}-2"}, "made of parts in the source"),
+        (
+            {"described": Described(storage_class="Archive"), "etag": "none"},
+            "archived in the source",
+        ),
     ],
 )
 async def test_what_cannot_be_compared_says_why(
@@ -233,6 +259,19 @@ async def test_a_listing_of_blanks_alone_is_asked_what_they_are(
     put_both(cloud, "a b", "c d")
     assert await standings(cloud) == dict.fromkeys(["a b", "c d"], PROVED)
     assert calls(cloud, "obs", "ListObjects") == (2 if is_plus else 1)
+
+
+async def test_names_that_were_misread_all_the_same_are_looked_up(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.prepare()
+    cloud.obs.behaviour.plus_is_space_in_keys = True
+    put_both(cloud, "a b", "c")
+    put_copy(cloud, "x y")
+    async with comparing(cloud) as (clients, comparison):
+        monkeypatch.setattr(clients.destination, "_plus_is_blank", False)
+        found = [(each.key, each.standing) async for each in comparison.findings()]
+    assert found == [("a b", PROVED), ("c", PROVED)]
 
 
 async def test_names_of_many_pages_meet_their_copies(cloud: LocalCloud) -> None:
@@ -414,6 +453,19 @@ async def test_a_gap_that_the_task_skips_again_is_futile(cloud: LocalCloud) -> N
     skipped, missing = await judged(cloud)
     assert (skipped.standing, skipped.calls_for_event) == (DIFFERENT, False)
     assert "create a new task with consistency check CRC64" in skipped.futile
+    assert missing.calls_for_event
+
+
+async def test_a_task_that_never_overwrites_makes_every_difference_futile(
+    cloud: LocalCloud,
+) -> None:
+    task = cloud.oms.tasks[cloud.prepare().task_id]
+    task.object_overwrite_mode = Overwrite.NO_OVERWRITE
+    put_source(cloud, "a", b"12345")
+    put_copy(cloud, "a", b"123")
+    put_source(cloud, "b")
+    different, missing = await judged(cloud)
+    assert "the task overwrites nothing" in different.futile
     assert missing.calls_for_event
 
 

@@ -295,3 +295,44 @@ async def test_pages_follow_each_other(obs: tuple[Vendor, ObsClient]) -> None:
         "encoding-type=url&max-keys=1000",
         "encoding-type=url&max-keys=1000&marker=a",
     ]
+
+
+def page_of(*keys: str, prefix: str = "") -> str:
+    contents = "".join(
+        f"<Contents><Key>{key}</Key><Size>1</Size><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
+        "</Contents>"
+        for key in keys
+    )
+    return f"<ListBucketResult><Prefix>{prefix}</Prefix>{contents}</ListBucketResult>"
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        (("a%20b", "c+d"), ["a b", "c+d"]),
+        (("a+b", "c%2Bd"), ["a b", "c+d"]),
+        (("a+b", "c%2bd"), ["a b", "c+d"]),
+        (("%2520", "a%2Fb"), ["%20", "a/b"]),
+    ],
+)
+async def test_a_page_tells_itself_what_a_plus_is(
+    obs: tuple[Vendor, ObsClient], keys: tuple[str, ...], names: list[str]
+) -> None:
+    script, client = obs
+    script.answer(200, page_of(*keys), x_obs_request_id=MARK)
+    assert [each.key async for page in client.list("b") for each in page.objects] == names
+    assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"), [("+%2B", "a b"), ("%20%2B", "a+b"), ("%20+", "a+b"), ("", "a+b")]
+)
+async def test_where_a_page_does_not_tell_obs_is_asked_once(
+    obs: tuple[Vendor, ObsClient], prefix: str, name: str
+) -> None:
+    script, client = obs
+    for page in (page_of("a+b"), page_of(prefix=prefix), page_of("a+b")):
+        script.answer(200, page, x_obs_request_id=MARK)
+    for _ in range(2):
+        assert [each.key async for page in client.list("b") for each in page.objects] == [name]
+    assert len(script.asked) == 3

@@ -101,12 +101,23 @@ def _is_same(source: ObjectFacts, destination: ObjectFacts) -> bool | None:
     """Whether checksums say that both are the same; None where they say nothing."""
     if source.crc64 is not None and destination.crc64 is not None:
         return source.crc64 == destination.crc64
+    # Two MD5s of different contents are not equal by chance, whatever else is not known.
+    if are_equal_md5s(source.etag, destination.etag):
+        return True
     if not (_MD5.fullmatch(source.etag) and _MD5.fullmatch(destination.etag)):
         return None
-    if source.etag.lower() == destination.etag.lower():
-        # Two MD5s of different contents are not equal by chance, whatever else is not known.
-        return True
     return False if _has_md5(source) and _has_md5(destination) else None
+
+
+def are_equal_md5s(one: str, other: str) -> bool:
+    """Whether two ETags are one MD5, each written as its cloud does."""
+    return one.lower() == other.lower() and _MD5.fullmatch(one) is not None
+
+
+def are_unlike_md5s(one: str, other: str) -> bool:
+    """Whether two ETags look like MD5s of different contents."""
+    are_md5s = _MD5.fullmatch(one) is not None and _MD5.fullmatch(other) is not None
+    return are_md5s and one.lower() != other.lower()
 
 
 def _has_md5(facts: ObjectFacts) -> bool:

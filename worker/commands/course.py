@@ -14,7 +14,7 @@ from worker.commands.terminal import console, shown, span
 
 LINE_SECONDS = 60.0
 MOVE_SECONDS = 0.5
-POSITION_CHARS_MAX = 30
+POSITION_CHARS_MIN = 10
 
 
 class Course:
@@ -28,6 +28,10 @@ class Course:
         self._count = 0
         self.status: Status | None = None
 
+    def say(self, sentence: str) -> None:
+        """Print a sentence of its own above the line that moves."""
+        self._out.print(sentence)
+
     def advance(self, count: int, position: str) -> None:
         """So many objects are done by now, up to this name."""
         self._count = count
@@ -35,25 +39,26 @@ class Course:
         if now - self._told_at < (MOVE_SECONDS if self.status else LINE_SECONDS):
             return
         self._told_at = now
-        text = said(self._count, now - self._began_at, position, self._expected)
+        room = self._out.width - len("⠋ ")
+        text = said(self._count, now - self._began_at, position, self._expected, room)
         if self.status:
             self.status.update(Text(text))
         else:
             self._out.print(text)
 
 
-def said(count: int, seconds: float, position: str, expected: int = 0) -> str:
-    """Return how far it has come, in one line."""
+def said(count: int, seconds: float, position: str, expected: int = 0, room: int = 100) -> str:
+    """Return how far it has come, in one line of so many characters."""
     rate = count / seconds if seconds > 0 else 0.0
     of = f" of about {expected}" if expected else ""
     parts = [f"{count}{of} objects", f"{rate:.0f}/s"]
     if expected > count and rate:
         parts.append(f"about {span((expected - count) / rate)} left")
-    if position:
-        name = shown(position)
-        cut = name if len(name) <= POSITION_CHARS_MAX else f"{name[:POSITION_CHARS_MAX]}…"
-        parts.append(f"at {cut}")
-    return ", ".join(parts)
+    text, name = ", ".join(parts), shown(position)
+    left = room - len(text) - len(", at ")
+    if not name or left < POSITION_CHARS_MIN:
+        return text
+    return f"{text}, at {name if len(name) <= left else f'{name[: left - 1]}…'}"
 
 
 @contextmanager

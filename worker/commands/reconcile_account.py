@@ -67,10 +67,10 @@ class Account:
         words = {
             Standing.PROVED: "the same, proved by equal checksums",
             Standing.UNPROVED: "of equal size and not older, but not proved",
-            Standing.PENDING: f"changed in the last {span(grace_seconds)}: the copy may be on its way",
+            Standing.PENDING: f"changed in the last {span(grace_seconds)}: may be on the way",
             Standing.MISSING: "missing in the destination",
             Standing.DIFFERENT: "different or older in the destination",
-            Standing.EXTRA: "in the destination only: deleted in the source, or somebody else's",
+            Standing.EXTRA: "only in the destination (deleted, or never in the source)",
             Standing.UNREADABLE: "could not be looked at",
         }
         for each in ORDER:
@@ -128,7 +128,7 @@ def estimate(effort: Effort, expected: int) -> str:
     """Say what a long run costs, by what it has cost so far."""
     share = (expected or MILLION) / max(1, effort.source_objects)
     lists, heads = (round(count * share) for count in (effort.list_requests, effort.head_requests))
-    money = (lists + heads) * REQUEST_CNY
+    money = max(0.01, (lists + heads) * REQUEST_CNY)
     objects = f"the {expected} objects that are expected" if expected else "each million objects"
     return (
         f"By the first {effort.source_objects}, {objects} take about {lists} list and {heads} HEAD requests: "

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from worker.clouds.obs import ObsClient
 from worker.commands import frame, terminal
 from worker.commands.bulk import FINISHING, TROUBLES_SHOWN
 from worker.commands.course import course
@@ -134,6 +135,12 @@ def compare_with_destination(wishes: Wishes) -> None:
         frame.stop_because(str(error), frame.EXIT_TO_MEND)
 
 
+def _destination(clients: Clients) -> ObsClient:
+    if clients.destination is None:
+        raise RelayError(NO_ENDPOINT)
+    return clients.destination
+
+
 class _Run:
     """One comparison from the first page to the exit code, and what it deletes."""
 
@@ -151,7 +158,7 @@ class _Run:
         self._question: Question | None = None
         self._grace_seconds = 0.0
         self._notes: list[str] = []
-        self._is_estimated = self._is_stopped = False
+        self._is_stopped = False
         self._failed = ""
         self._lines = 0
         columns = {"": 1, "CHANGED (UTC)": 19, "WHY": 26, "KEY": 0}
@@ -182,10 +189,9 @@ class _Run:
             require_safe(question, around.task)
         self._begin(clients, question, around)
         ahead_seconds = clients.clock.wall() - around.now
-        assert clients.destination is not None  # noqa: S101  OBS_ENDPOINT was looked at
         comparison = DestinationReconciliation(
             clients,
-            clients.destination,
+            _destination(clients),
             question,
             now=lambda: clients.clock.wall() - ahead_seconds,
             task=around.task,
@@ -224,7 +230,7 @@ class _Run:
 
     async def _read(self, clients: Clients, findings: AsyncIterator[Announced[Judged]]) -> None:
         """Take the findings until they end, a stop comes, or a call fails for good."""
-        wishes, count = self._wishes, 0
+        wishes, count, is_estimated = self._wishes, 0, False
         # Rows that are printed as they come would tear a moving line.
         may_move = bool(wishes.as_json or wishes.limit)
         with course(clients.clock, wishes.expected, may_move=may_move) as shown_course:
@@ -233,6 +239,9 @@ class _Run:
                     self._take(each)
                     count += 1
                     shown_course.advance(count, each.finding.key)
+                    if not is_estimated and self._effort.source_objects >= ESTIMATED_AT:
+                        is_estimated = True
+                        shown_course.say(estimate(self._effort, wishes.expected))
             except CallFailed as failed:
                 self._failed = frame.told(failed)
             except RelayError as error:
@@ -243,9 +252,6 @@ class _Run:
         judged = announced.finding
         self._account.add(announced)
         self._extras.add(judged)
-        if not self._is_estimated and self._effort.source_objects >= ESTIMATED_AT:
-            self._is_estimated = True
-            typer.echo(estimate(self._effort, self._wishes.expected), err=True)
         if self._report and judged.standing in self._is_reported:
             self._report.line(as_object(announced))
         if judged.standing not in self._is_shown:
@@ -357,14 +363,17 @@ class _Run:
                     f"Delete these {count} objects of {place} for good?", abort=True, err=True
                 )
             try:
-                frame.run(self._delete, ends_gently=True, saying=FINISHING)
+                frame.run(
+                    lambda clients: self._delete(clients, question),
+                    ends_gently=True,
+                    saying=FINISHING,
+                )
             finally:
                 self._say(*self._deleted())
 
-    async def _delete(self, clients: Clients) -> None:
-        question = self._question
-        assert question is not None and clients.destination is not None  # noqa: S101, PT018  compared
-        deletions = Deletions(clients, clients.destination, question, self._said, self._wishes.rate)
+    async def _delete(self, clients: Clients, question: Question) -> None:
+        destination = _destination(clients)
+        deletions = Deletions(clients, destination, question, self._said, self._wishes.rate)
         try:
             async for each in deletions.run(self._extras.found):
                 self._fates[each.fate] += 1

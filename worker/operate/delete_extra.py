@@ -124,7 +124,8 @@ class Deletions:
     async def run(self, extras: Sequence[Judged]) -> AsyncIterator[Deletion]:
         """Yield what became of each, a few at a time; a stop leaves the rest.
 
-        The first goes alone, so that a denied right is met once only: it raises `CallFailed`.
+        The first goes alone, so that a denied right or a refused key is met once only: it raises
+        `CallFailed`.
         """
         for part in (extras[:1], extras[1:]):
             async for done in side_by_side(part, self._delete, DELETIONS_AT_ONCE):
@@ -154,7 +155,9 @@ class Deletions:
                 lambda: clients.store.facts(question.bucket, extra.key)
             )
         except CallFailed as failed:
-            return Deletion(extra, Fate.KEPT, f"it could not be looked at: {failed}")
+            why = f"it could not be looked at: {failed}"
+            is_refused = failed.failure.blame is Blame.CREDENTIALS
+            return Deletion(extra, Fate.KEPT, why, failed.failure if is_refused else None)
         if source is not None:
             return Deletion(extra, Fate.KEPT, "the source has it again")
         if copy is None:
