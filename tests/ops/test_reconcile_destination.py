@@ -176,6 +176,25 @@ async def test_a_symbolic_link_is_not_compared_however_deep(cloud: LocalCloud) -
     assert (await one(cloud, sample=5)).standing is UNPROVED
 
 
+async def test_a_link_whose_copy_comes_while_it_is_compared_is_not_compared(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.prepare()
+    put_both(cloud, "target")
+    put_source(cloud, "a", b"", kind=Kind.SYMLINK, symlink_target="target")
+    async with comparing(cloud, key_prefix="a") as (clients, comparison):
+        assert clients.destination is not None
+        facts = clients.destination.facts
+
+        async def copy_first(bucket: str, key: str) -> ObjectFacts | None:
+            put_copy(cloud, "a", b"another")
+            return await facts(bucket, key)
+
+        monkeypatch.setattr(clients.destination, "facts", copy_first)
+        found = [each.standing async for each in comparison.findings()]
+    assert found == [UNPROVED]
+
+
 async def test_what_only_the_destination_has_is_extra_and_no_gap(cloud: LocalCloud) -> None:
     cloud.prepare()
     put_both(cloud, "a", "c")

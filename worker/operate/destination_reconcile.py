@@ -35,7 +35,6 @@ LOOKS_AT_ONCE = 32
 _NOT_THERE = "not in the destination"
 _MOVED = "changed while it was compared"
 _FOLDER = "a folder without content"
-_LINK = "a symbolic link: what it points to is not compared"
 
 
 class Standing(StrEnum):
@@ -323,9 +322,9 @@ class DestinationReconciliation:
             sides = (listed, pair.destination)
             why = str(failed)
             return Judged(pair.key, Standing.UNREADABLE, *sides, why, failure=failed.failure)
-        if listed is not None and listed.kind == "Symlink":
-            # OSS answers with what the link points to, which may be nothing.
-            source = replace(source or listed.facts, kind="Symlink")
+        if listed is not None and source is not None and listed.kind == "Symlink":
+            # OSS answers with what the link points to.
+            source = replace(source, kind="Symlink")
         if source is None:
             return Judged(pair.key, Standing.EXTRA, None, copy) if copy else None
         found = compare(source, copy, now=self._now(), grace_seconds=self._grace_seconds)
