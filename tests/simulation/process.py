@@ -41,10 +41,9 @@ class _Silence:
         return False
 
 
+SILENCE = cast("structlog.stdlib.BoundLogger", cast("object", _Silence()))
 # One for all worlds: metrics are counted here and judged elsewhere.
-_JOURNAL = Journal(
-    Metrics(CollectorRegistry()), cast("structlog.stdlib.BoundLogger", cast("object", _Silence()))
-)
+_JOURNAL = Journal(Metrics(CollectorRegistry()), SILENCE)
 
 
 class Process:
