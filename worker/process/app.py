@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -29,6 +30,7 @@ from worker.observe.journal import Journal
 from worker.observe.lossy import Lossy
 from worker.observe.metrics import Metrics
 from worker.observe.trace import Traces, wished
+from worker.outages.breakers import Cloud
 from worker.process.assembly import (
     ACKNOWLEDGEMENTS_MAX,
     LEASES_MAX,
@@ -191,16 +193,11 @@ class _Keys:
 
     async def keep_fresh(self, assembled: Assembled) -> None:
         """Other credentials are worth a probe at once (G5)."""
-        mns, oss, oms, acks = assembled.breakers
-
-        def both() -> None:
-            mns.probe_now()
-            oss.probe_now()
-            acks.probe_now()
-
+        probe_now = assembled.breakers.probe_now
+        alibaba, huawei = partial(probe_now, Cloud.ALIBABA), partial(probe_now, Cloud.HUAWEI)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.alibaba.keep_fresh(both), name="refresh Alibaba credentials")
-            group.create_task(self.huawei.keep_fresh(oms.probe_now), name="refresh Huawei keys")
+            group.create_task(self.alibaba.keep_fresh(alibaba), name="refresh Alibaba credentials")
+            group.create_task(self.huawei.keep_fresh(huawei), name="refresh Huawei keys")
 
 
 @asynccontextmanager
