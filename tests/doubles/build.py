@@ -20,6 +20,7 @@ from worker.outages.breaker import Breaker, State
 from worker.outages.limit import AdaptiveLimit
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
+from worker.process.assembly import Assembled
 
 
 class Heard:
@@ -81,3 +82,8 @@ def event(key: str = "a.txt", **more: Any) -> ObjectEvent:
 
 def change(key: str = "a.txt", *, of: Held | None = None, **more: Any) -> Change:
     return Change(key, [Waiter(of or held(), event(key, **more), b"")])
+
+
+def breaker_of(assembled: Assembled, service: str) -> Breaker:
+    """Return the breaker that is shown under this name."""
+    return next(each for each in assembled.breakers if each.service == service)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from doubles.build import Heard, failure
+from doubles.build import Heard, breaker_of, failure
 from doubles.clock import HandClock, settle
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from simulation.loop import LoopClock, VirtualLoop
@@ -187,7 +187,7 @@ class World:
         self.store.failing = failing
         for _ in range(540):
             await asyncio.sleep(1)
-            self.seconds_open += self.assembled.breakers.oss.is_open
+            self.seconds_open += breaker_of(self.assembled, "oss").is_open
         counts = [each.dequeue_count for each in self.queue.stored.values()]
         self.deliveries_max = max(counts, default=0)
         self.store.failing = ""

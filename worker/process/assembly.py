@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from worker.arrival.again import Again
 from worker.arrival.backlog import CopyBacklog
@@ -33,6 +32,7 @@ from worker.ledger.names import probe_name
 from worker.observe.depth import Depth
 from worker.observe.journal import Journal
 from worker.outages.breaker import Breaker
+from worker.outages.breakers import Breakers, Cloud
 from worker.outages.limit import AdaptiveLimit
 from worker.outages.probes import Probes
 from worker.outages.retry import Backoff, Retry
@@ -94,15 +94,6 @@ class Plan:
     arrival_seconds: float = 900.0
 
 
-class Breakers(NamedTuple):
-    """The state of each service; `acks` is MNS as deletes find it."""
-
-    mns: Breaker
-    oss: Breaker
-    oms: Breaker
-    acks: Breaker
-
-
 @dataclass(frozen=True, slots=True)
 class Assembled:
     """A relay ready to run, and the parts that the admin server looks at.
@@ -119,8 +110,7 @@ class Assembled:
 def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     """Wire the six verbs. Nothing is sent before the relay runs."""
     clock = ports.clock
-    names = ("mns", "oss", "oms", "mns-acks")
-    breakers = Breakers(*(Breaker(name, clock, journal) for name in names))
+    breakers = Breakers(clock, journal)
     services = _services(ports, plan, breakers, journal)
     leases = Leases(
         _Leased(ports.queue, services.leases),
@@ -131,12 +121,18 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     records = _records(ports, plan, services.records, journal)
     dead_letters = DeadLetters(records, plan.worker, clock)
-    looks = Looks(ports.store, lambda: not breakers.oss.is_open, clock, journal)
+    looks = Looks(ports.store, lambda: not services.records.breaker.is_open, clock, journal)
     journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
     source = Source()
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
     probes = Probes(clock, journal)
+
+    async def probe_queue() -> None:
+        await probes.queue(ports.queue, leases.follow)
+
+    async def probe_sink() -> None:
+        await probes.sink(ports.sink, source.learn, plan.log_bucket)
 
     async def probe_store() -> None:
         await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
@@ -161,12 +157,12 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         follow=arrival.follower.accepted if arrival else None,
     )
     probed: tuple[tuple[Breaker, Probe], ...] = (
-        (breakers.mns, lambda: probes.queue(ports.queue, leases.follow)),
-        (breakers.oss, probe_store),
-        (breakers.oms, lambda: probes.sink(ports.sink, source.learn, plan.log_bucket)),
-        (breakers.acks, lambda: probes.queue(ports.queue, leases.follow)),
+        (services.polls.breaker, probe_queue),
+        (services.records.breaker, probe_store),
+        (services.posts.breaker, probe_sink),
+        (services.acknowledgements.breaker, probe_queue),
     )
-    sides = _sides(ports, breakers, dead_letters, leases, journal)
+    sides = _sides(ports, services, dead_letters, leases, journal)
     beside: tuple[Breaker, ...] = ()
     if arrival is not None:
         beside = (arrival.breaker,)
@@ -226,7 +222,7 @@ def _arrival(
 
 def _sides(
     ports: Ports,
-    breakers: Breakers,
+    services: _Services,
     dead_letters: DeadLetters,
     leases: Leases,
     journal: Journal,
@@ -234,7 +230,9 @@ def _sides(
     sides: list[Side] = []
     if ports.dead_letter_queue is not None:
         common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
-        sides.append(Undelivered(*common, may_keep=lambda: not breakers.oss.is_open).run)
+        sides.append(
+            Undelivered(*common, may_keep=lambda: not services.records.breaker.is_open).run
+        )
     if ports.observed is not None:
         depth = Depth(
             ports.observed,
@@ -243,7 +241,7 @@ def _sides(
             journal,
             lambda: len(leases.in_hand),
             leases.follow,
-            lambda: not breakers.mns.is_open,
+            lambda: not services.polls.breaker.is_open,
         )
         sides.append(depth.run)
     return sides
@@ -286,7 +284,8 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
     where messages may be received but not deleted, receiving has to stop.
     """
     clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
-    mns, oss, oms, acks = breakers
+    mns, oss = breakers.add("mns", Cloud.ALIBABA), breakers.add("oss", Cloud.ALIBABA)
+    oms, acks = breakers.add("oms", Cloud.HUAWEI), breakers.add("mns-acks", Cloud.ALIBABA)
     polls = plan.capacity.polls
 
     def service(
