@@ -15,6 +15,7 @@ TELL = "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
 WORKS = """
 import asyncio, sys
 from harness.relay import relaying
+from localcloud.cloud import LocalCloud
 
 async def work():
     async with LocalCloud(seed=1) as cloud:

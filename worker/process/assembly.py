@@ -34,6 +34,7 @@ from worker.ports import Queue, QueueView, Sink, Store
 
 POSTS_MAX = 128
 RECORDS_MAX = 128
+LOOKS_MAX = 64
 ACKNOWLEDGEMENTS_MAX = 64
 LEASES_MAX = 64
 VERDICTS_MAX = 100_000
@@ -103,8 +104,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     records = _records(ports, plan, services.records, journal)
     dead_letters = DeadLetters(records, plan.worker, clock)
-    looks = Looks(ports.store, lambda: not breakers.oss.is_open, clock, journal)
-    journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
+    looks = Looks(ports.store, services.looks)
     source = Source()
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
@@ -192,6 +192,7 @@ class _Services:
     acknowledgements: Service
     leases: Service
     records: Service
+    looks: Service
     posts: Service
 
 
@@ -206,15 +207,22 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
     polls = plan.capacity.polls
 
     def service(
-        name: str, breaker: Breaker, limit: AdaptiveLimit, max_rps: float | None = None
+        name: str,
+        breaker: Breaker,
+        limit: AdaptiveLimit,
+        max_rps: float | None = None,
+        *,
+        tells_breaker: bool = True,
     ) -> Service:
         journal.metrics.limit.labels(name).set_function(lambda: limit.limit)
-        return Service(breaker, limit, retry, Pace(clock, max_rps), clock, journal)
+        pace = Pace(clock, max_rps)
+        return Service(breaker, limit, retry, pace, clock, journal, tells_breaker=tells_breaker)
 
     return _Services(
         polls=service("polls", mns, AdaptiveLimit(polls, polls)),
         acknowledgements=service("acknowledgements", acks, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
         leases=service("leases", mns, AdaptiveLimit(LEASES_MAX, LEASES_MAX)),
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
+        looks=service("looks", oss, AdaptiveLimit(LOOKS_MAX), tells_breaker=False),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
     )

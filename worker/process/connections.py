@@ -11,6 +11,7 @@ from worker.clouds.wiring import MNS_CALL_SECONDS, Keys, Pool, Pools, open_clien
 from worker.process.assembly import (
     ACKNOWLEDGEMENTS_MAX,
     LEASES_MAX,
+    LOOKS_MAX,
     POSTS_MAX,
     RECORDS_MAX,
     Plan,
@@ -23,7 +24,7 @@ WAIT_SECONDS_MAX = 30
 SPARE_CONNECTIONS = 8
 # Enough for all limits that share a pool: deletes that hang must cost no renewal its connection (G6).
 ACKNOWLEDGEMENT_CONNECTIONS = ACKNOWLEDGEMENTS_MAX + LEASES_MAX + SPARE_CONNECTIONS
-STORE_CONNECTIONS = RECORDS_MAX + SPARE_CONNECTIONS
+STORE_CONNECTIONS = RECORDS_MAX + LOOKS_MAX + SPARE_CONNECTIONS
 SINK_CONNECTIONS = POSTS_MAX + SPARE_CONNECTIONS
 
 
