@@ -92,7 +92,7 @@ class Bench:
         known = Source()
         known.learn(TaskState("SYNCHRONIZING", task))
         self.records = Records(self.store, calls, "logs", "task", self.clock, journal)
-        self.view = DestinationView(self.destination, self.source, calls, known)
+        self.view = DestinationView(self.destination, self.source, calls, calls, known)
         again = Again(
             self.sink,
             calls,

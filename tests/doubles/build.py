@@ -50,6 +50,21 @@ def service(
     return Service(breaker, AdaptiveLimit(8, 8), retry, Pace(clock, None), clock, journal)
 
 
+def looking(
+    clock: Clock,
+    journal: Journal,
+    *,
+    state: State = State.CLOSED,
+    limit: AdaptiveLimit | None = None,
+) -> Service:
+    """The service of looks: it obeys the breaker of OSS and tells it nothing."""
+    breaker = Breaker("oss", clock, journal)
+    breaker.state = state
+    limit, retry = limit or AdaptiveLimit(64), Retry(clock, Backoff(random.Random(0)))
+    pace = Pace(clock, None)
+    return Service(breaker, limit, retry, pace, clock, journal, tells_breaker=False)
+
+
 def failure(blame: Blame = Blame.PASSING, outcome: Outcome | None = None, **more: Any) -> Failure:
     default = Outcome.REJECTED if blame is Blame.ITEM else Outcome.RETRY_LATER
     return Failure(

@@ -270,7 +270,7 @@ class CopyWorld:
         )
         obs, oms, oss = (self._service(name, journal) for name in ("obs", "oms", "oss"))
         records = Records(self._store, oss, "logs", "task", clock, journal)
-        view = DestinationView(_Objects(self, "obs"), _Objects(self, "oss"), obs, known)
+        view = DestinationView(_Objects(self, "obs"), _Objects(self, "oss"), obs, oss, known)
 
         def body_of(bucket: str, key: str, at: float) -> str:
             return event_body(bucket, key, at, region="cn-hangzhou", key_encoding="raw")

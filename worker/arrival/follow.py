@@ -22,10 +22,11 @@ from worker.arrival.again import Again, SourceState
 from worker.arrival.compare import Comparison, Verdict, compare
 from worker.arrival.destination import DestinationView
 from worker.clock import Clock
-from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.errors import Blame, CallFailed, Outcome
 from worker.flow.post import Verdict as Posted
 from worker.flow.record import RESENT_SECONDS
 from worker.observe.journal import Journal
+from worker.outages.breaker import BreakerOpen
 from worker.ports import ObjectFacts
 
 FOLLOWED_MAX = 50_000
@@ -178,15 +179,20 @@ class Follower:
             seconds = await self._looked(each)
         except CallFailed as failed:
             self._journal.look_failed(failed.failure)
-            seconds = self._after(failed.failure)
+            seconds = self._after(failed)
         if seconds is None and each.version == version:
             self._followed.pop(each.key, None)
         else:
             self._plan(each, seconds or self._first_look_seconds())
 
-    def _after(self, failure: Failure) -> float | None:
+    def _after(self, failed: CallFailed) -> float | None:
         """Look again later; but where the source may not be looked at, what became of it stays unknown."""
-        if failure.service == "oss" and failure.blame is not Blame.PASSING:
+        is_sent = not isinstance(failed, BreakerOpen)
+        if (
+            is_sent
+            and failed.failure.service == "oss"
+            and failed.failure.blame is not Blame.PASSING
+        ):
             self._journal.arrival("unknown")
             return None
         return BLIND_SECONDS

@@ -36,7 +36,10 @@ class Pace:
 
 
 class Service:
-    """Calls to MNS, OSS or OMS go through `call`, and nowhere else is it decided whether to repeat one."""
+    """Calls to MNS, OSS or OMS go through `call`, and nowhere else is it decided whether to repeat one.
+
+    Without `tells_breaker` the breaker lets calls through or not, and learns nothing from what they meet.
+    """
 
     def __init__(
         self,
@@ -46,9 +49,12 @@ class Service:
         pace: Pace,
         clock: Clock,
         journal: Journal,
+        *,
+        tells_breaker: bool = True,
     ) -> None:
         self.breaker = breaker
         self.trial = Trial(breaker, clock)
+        self._tells_breaker = tells_breaker
         self.limit = limit
         self._retry = retry
         self._pace = pace
@@ -84,7 +90,8 @@ class Service:
         else:
             seconds = self.clock.monotonic() - started
             self.limit.succeeded(seconds)
-            self.breaker.succeeded()
+            if self._tells_breaker:
+                self.breaker.succeeded()
             self.journal.called(self.breaker.service, operation, "ok", seconds)
             return result
         finally:
@@ -105,6 +112,8 @@ class Service:
         self.journal.called(self.breaker.service, operation, failed.failure.blame, seconds)
         if failed.failure.blame is Blame.PASSING:
             self.limit.congested()
+        if not self._tells_breaker:
+            return
         was_open = self.breaker.is_open
         self.breaker.failed(failed.failure)
         if self.breaker.is_open and not was_open:

@@ -41,6 +41,7 @@ from worker.ports import Destination, Objects, Queue, QueueView, Sink, Statistic
 
 POSTS_MAX = 128
 RECORDS_MAX = 128
+LOOKS_MAX = 64
 ACKNOWLEDGEMENTS_MAX = 64
 LEASES_MAX = 64
 VERDICTS_MAX = 100_000
@@ -121,8 +122,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     records = _records(ports, plan, services.records, journal)
     dead_letters = DeadLetters(records, plan.worker, clock)
-    looks = Looks(ports.store, lambda: not services.records.breaker.is_open, clock, journal)
-    journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
+    looks = Looks(ports.store, services.looks)
     source = Source()
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
@@ -137,7 +137,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     async def probe_store() -> None:
         await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
 
-    arrival = _arrival(ports, plan, source, services.posts, records, dead_letters, journal)
+    arrival = _arrival(ports, plan, source, services, records, dead_letters, journal)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
@@ -184,7 +184,7 @@ def _arrival(
     ports: Ports,
     plan: Plan,
     source: Source,
-    posts: Service,
+    services: _Services,
     records: Records,
     dead_letters: DeadLetters,
     journal: Journal,
@@ -195,13 +195,25 @@ def _arrival(
     clock, asked = ports.clock, ports.arrival
     breaker, limit = Breaker("obs", clock, journal), AdaptiveLimit(LOOKS_AT_ONCE)
     journal.metrics.limit.labels("arrival").set_function(lambda: limit.limit)
-    retry = Retry(clock, Backoff(ports.rng))
-    service = Service(breaker, limit, retry, Pace(clock, None), clock, journal)
+    retry, pace = Retry(clock, Backoff(ports.rng)), Pace(clock, None)
+    service = Service(breaker, limit, retry, pace, clock, journal)
+    # A limit of their own: they must not take the places of those that the flow waits for.
+    looks = Service(
+        services.records.breaker,
+        AdaptiveLimit(LOOKS_AT_ONCE),
+        retry,
+        pace,
+        clock,
+        journal,
+        tells_breaker=False,
+    )
     view = DestinationView(
-        asked.destination, asked.source, service, source, plan.destination_bucket
+        asked.destination, asked.source, service, looks, source, plan.destination_bucket
     )
     body_of = partial(event_body, region=plan.region, key_encoding=plan.key_encoding)
-    again = Again(ports.sink, posts, records, dead_letters, source, clock, journal, body_of)
+    again = Again(
+        ports.sink, services.posts, records, dead_letters, source, clock, journal, body_of
+    )
     follower = Follower(
         view,
         again,
@@ -216,7 +228,7 @@ def _arrival(
         view,
         follower,
         ResultLists(view, follower, records, clock, journal),
-        CopyBacklog(asked.statistics, posts, clock, journal),
+        CopyBacklog(asked.statistics, services.posts, clock, journal),
     )
 
 
@@ -274,6 +286,7 @@ class _Services:
     acknowledgements: Service
     leases: Service
     records: Service
+    looks: Service
     posts: Service
 
 
@@ -289,15 +302,22 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
     polls = plan.capacity.polls
 
     def service(
-        name: str, breaker: Breaker, limit: AdaptiveLimit, max_rps: float | None = None
+        name: str,
+        breaker: Breaker,
+        limit: AdaptiveLimit,
+        max_rps: float | None = None,
+        *,
+        tells_breaker: bool = True,
     ) -> Service:
         journal.metrics.limit.labels(name).set_function(lambda: limit.limit)
-        return Service(breaker, limit, retry, Pace(clock, max_rps), clock, journal)
+        pace = Pace(clock, max_rps)
+        return Service(breaker, limit, retry, pace, clock, journal, tells_breaker=tells_breaker)
 
     return _Services(
         polls=service("polls", mns, AdaptiveLimit(polls, polls)),
         acknowledgements=service("acknowledgements", acks, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
         leases=service("leases", mns, AdaptiveLimit(LEASES_MAX, LEASES_MAX)),
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
+        looks=service("looks", oss, AdaptiveLimit(LOOKS_MAX), tells_breaker=False),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
     )
