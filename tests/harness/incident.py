@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,13 +15,13 @@ from typing import Any, TypeVar
 import aiohttp
 
 from harness.ops import CommandLine, command_line
+from harness.processes import RUN, unmeasured
 from harness.relay import Running, free_port, relaying
 from harness.runbook_cases import Case, hold_against_row
 from localcloud.cloud import TASK_ID, LocalCloud
 from localcloud.identity import ALIBABA, HUAWEI
 
 T = TypeVar("T")
-RUN = ("-m", "worker", "run")
 LIMIT_SECONDS = 60
 
 
@@ -158,9 +157,10 @@ def process(
     **settings: str,
 ) -> str:
     """Run a relay as a process, send it signals once it has started; return its exit code and its log."""
-    # Who is killed reports no coverage, and measuring it doubles the time of a start.
-    names = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
-    names |= {"RELAY_ADMIN_PORT": str(free_port()), "RELAY_SHUTDOWN_GRACE_SECONDS": "5"}
+    names = unmeasured() | {
+        "RELAY_ADMIN_PORT": str(free_port()),
+        "RELAY_SHUTDOWN_GRACE_SECONDS": "5",
+    }
     with (
         tempfile.TemporaryDirectory() as directory,
         subprocess.Popen(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from signal import SIGKILL, SIGTERM, Signals
 
-from harness.incident import RUN, Incident, process
+from harness.incident import Incident, process
+from harness.processes import RUN
 from harness.relay import free_port
 from harness.runbook_cases import case
 
