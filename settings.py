@@ -99,6 +99,8 @@ _Bucket: TypeAlias = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
 _Encoding: TypeAlias = Annotated[Literal["raw", "url", "auto"], BeforeValidator(_lower)]
 _Files: TypeAlias = Annotated[Mapping[str, Path], AfterValidator(MappingProxyType)]
 _Format: TypeAlias = Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)]
+_ObsBucket: TypeAlias = Annotated[str, _matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")]
+_ObsEndpoint: TypeAlias = Annotated[str, AfterValidator(addresses.obs_endpoint)]
 _Host: TypeAlias = Annotated[str, AfterValidator(addresses.host)]
 _Layout: TypeAlias = Annotated[Literal["object", "log"], BeforeValidator(_lower)]
 _Level: TypeAlias = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
@@ -162,6 +164,28 @@ class Settings(BaseSettings):
     """Huawei secret key; also read as `HUAWEICLOUD_SDK_SK`."""
     hw_security_token: _Secret | None = _setting("HW_SECURITY_TOKEN", _CREDENTIAL_SHAPE, None)
     """Token of a temporary Huawei key; also read as `HUAWEICLOUD_SDK_SECURITY_TOKEN`."""
+    obs_endpoint: _ObsEndpoint | None = _setting(
+        "OBS_ENDPOINT", "`https://obs.<region>.myhuaweicloud.com`; http on loopback only", None
+    )
+    """OBS endpoint of the destination, without the bucket's name: set, it turns arrival on."""
+    obs_bucket: _ObsBucket | None = _setting(
+        "OBS_BUCKET", "3..63 lower-case letters, digits, inner hyphens and dots", None
+    )
+    """Destination bucket; none: the one that the sync task names."""
+    obs_ak: _Secret | None = _setting("OBS_AK", _CREDENTIAL_SHAPE, None)
+    """Huawei access key that may only read and list the destination; none: the one of `HW_AK`."""
+    obs_sk: _Secret | None = _setting("OBS_SK", _CREDENTIAL_SHAPE, None, validate_default=True)
+    """Secret of `OBS_AK`; both or none."""
+    obs_security_token: _Secret | None = _setting("OBS_SECURITY_TOKEN", _CREDENTIAL_SHAPE, None)
+    """Token of a temporary `OBS_AK`."""
+    arrival_ratio: float = _setting(
+        "RELAY_ARRIVAL_RATIO", "0..1", 0.01, ge=0, le=1, allow_inf_nan=False
+    )
+    """Share of accepted keys that a running relay follows to the destination; 1 follows each."""
+    arrival_seconds: float = _setting(
+        "RELAY_ARRIVAL_SECONDS", "1..86400 seconds", 900.0, ge=1, le=86_400
+    )
+    """What has not arrived by then is late: it is looked into and announced again."""
     batch_keys: int = _setting("RELAY_BATCH_KEYS", "1..100 keys", 10, ge=1, le=100)
     """Keys per post to OMS; 10 is the documented maximum, more brings a warning."""
     linger_ms: int = _setting("RELAY_LINGER_MS", "0..10000 milliseconds", 20, ge=0, le=10_000)
@@ -242,6 +266,16 @@ class Settings(BaseSettings):
             raise ValueError("is set without ALIBABA_CLOUD_ACCESS_KEY_ID")
         if value is None and has_key and info.field_name == "access_key_secret":
             raise ValueError("is not set, but ALIBABA_CLOUD_ACCESS_KEY_ID is")
+        return value
+
+    @field_validator("obs_sk", "obs_security_token")
+    @classmethod
+    def _has_obs_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        has_key = info.data.get("obs_ak", value) is not None
+        if value is not None and not has_key:
+            raise ValueError("is set without OBS_AK")
+        if value is None and has_key and info.field_name == "obs_sk":
+            raise ValueError("is not set, but OBS_AK is")
         return value
 
     @cached_property
@@ -346,6 +380,8 @@ def _warnings(settings: Settings) -> Iterator[str]:
         yield "MNS_ENDPOINT is plain http: whoever sees the traffic can read and change messages."
     if settings.batch_keys > _BATCH_KEYS_DOCUMENTED:
         yield "RELAY_BATCH_KEYS is above 10, the documented maximum of one post to OMS."
+    if settings.obs_endpoint is None and (settings.obs_bucket or settings.obs_ak):
+        yield "OBS_BUCKET or OBS_AK is set without OBS_ENDPOINT: nothing looks at the destination."
     inferred = addresses.oss_region(settings.oss_endpoint)
     if inferred not in {"", settings.oss_region}:
         yield f"OSS_REGION is {settings.oss_region}, but OSS_ENDPOINT names {inferred}."

@@ -75,11 +75,37 @@ TEXTS: Mapping[str, str] = {
         "OMS cannot reach the destination bucket: let it exist and the task's Huawei key write to it; "
         "another key is given when the task is stopped and started again in the OMS console"
     ),
+    "obs.bucket": (
+        "let the relay read the sync task (oms:synctask:get), or set OBS_BUCKET to its destination bucket"
+    ),
+    "obs.no_bucket": "correct OBS_BUCKET or OBS_ENDPOINT: there is no bucket {bucket} at {endpoint}",
+    "obs.endpoint": "set OBS_ENDPOINT to the OBS endpoint of the bucket's own region, such as https://obs.cn-north-4.myhuaweicloud.com",
+    "obs.settings": "check OBS_ENDPOINT, OBS_BUCKET and the state of the Huawei account",
+    "obs.key": (
+        "OBS_AK (HW_AK where it is not set) names no enabled key, or its token is missing: correct it"
+    ),
+    "obs.pair": (
+        "OBS_AK and OBS_SK (HW_AK and HW_SK where they are not set) are not a pair: correct them. Wrong "
+        "signatures lock a key, so the relay asks once in 5 minutes"
+    ),
+    "obs.locked": (
+        "OBS has locked this key for its wrong signatures: correct OBS_SK, stop whatever else signs with it, "
+        "and wait"
+    ),
+    "obs.unsaid": (
+        "OBS does not say why: check that OBS_AK and OBS_SK are a pair, and grant obs:object:GetObject on "
+        "{bucket} to their user"
+    ),
+    "grant.obs": (
+        "grant {action} on {bucket} to the user of OBS_AK (of HW_AK where it is not set), and let no bucket "
+        "policy refuse it"
+    ),
     "oms.settings": "check SYNC_URL, that the task is SYNCHRONIZING, and the state of the Huawei account",
 }
 
-# How the relay's own findings about a task begin: they come with a 200, and no code of OMS's.
+# How the relay's own findings begin: they come with a 200 or no call at all, and no code of a vendor's.
 TASK_STOPPED = "the sync task is "
+UNKNOWN_BUCKET = "the destination bucket is not known"
 LOG_IS_SOURCE = "the sync task copies LOG_BUCKET"
 _FINDINGS = {LOG_IS_SOURCE: "oms.log_is_source", TASK_STOPPED: "oms.start_task"}
 
@@ -91,6 +117,19 @@ _ALIBABA_CREDENTIALS = {
     "TimeExpired": "clock",
     "InvalidDateHeader": "clock",
     "RequestTimeTooSkewed": "clock",
+}
+_OBS_CREDENTIALS = {
+    "ExpiredToken": "obs.key",
+    "InvalidAccessKeyId": "obs.key",
+    "InvalidToken": "obs.key",
+    "RequestTimeTooSkewed": "clock",
+    "TooManyWrongSignature": "obs.locked",
+}
+_OBS_ACTIONS = {
+    "HeadObject": "obs:object:GetObject",
+    "GetObject": "obs:object:GetObject",
+    "DeleteObject": "obs:object:DeleteObject",
+    "ListObjects": "obs:bucket:ListBucket",
 }
 _OMS_CODES = {
     "OMS.0054": "oms.no_task",
@@ -118,6 +157,7 @@ _ACTIONS = {
     "BatchPeekMessage": "mns:PeekMessage",
     "HeadObject": "oss:GetObject",
     "ListObjectsV2": "oss:ListObjects",
+    "ListSyncTaskStatistic": "oms:synctask:statistics",
     "CreateSyncEvents": "oms:synctask:createEvent",
     "ShowSyncTask": "oms:synctask:get",
 }
@@ -178,15 +218,19 @@ def advise(failure: Failure) -> Advice:
             return _of_mns(failure)
         case "oss":
             return _of_oss(failure)
+        case "obs":
+            return _of_obs(failure)
         case _:
             return _of_oms(failure)
 
 
 def action(service: str, operation: str) -> str:
-    """Return the action that a policy has to grant for an operation of `mns`, `oss` or `oms`.
+    """Return the action that a policy has to grant for an operation of `mns`, `oss`, `oms` or `obs`.
 
     Every action, and the call it is for, stands in deploy/policies/README.md.
     """
+    if service == "obs":
+        return _OBS_ACTIONS[operation]
     return _ACTIONS.get(
         operation, "oms:synctask:get" if service == "oms" else f"{service}:{operation}"
     )
@@ -199,6 +243,8 @@ def is_wrong_region(failure: Failure) -> bool:
 
 
 def _of_passing(failure: Failure) -> Advice:
+    if failure.message.startswith(UNKNOWN_BUCKET):
+        return Advice("obs.bucket")
     if failure.message.startswith(FROM_ELSEWHERE):
         return Advice("stranger", {"vendor": failure.service.upper()})
     return Advice("passing" if failure.status else "network")
@@ -237,6 +283,23 @@ def _of_oss(failure: Failure) -> Advice:
         case "UserDisable":
             return Advice("alibaba.account")
     return Advice("oss.region", there) if is_wrong_region(failure) else Advice("oss.settings")
+
+
+def _of_obs(failure: Failure) -> Advice:
+    bucket = failure.resource.partition("/")[0]
+    if failure.blame is Blame.CREDENTIALS:
+        if not failure.code:
+            return Advice("obs.unsaid", {"bucket": bucket})
+        return Advice(_OBS_CREDENTIALS.get(failure.code, "obs.pair"))
+    match failure.code:
+        case "AccessDenied":
+            values = {"action": action("obs", failure.operation), "bucket": bucket}
+            return Advice("grant.obs", values)
+        case "NoSuchBucket":
+            return Advice("obs.no_bucket", {"bucket": bucket, "endpoint": failure.place})
+        case "VirtualHostDomainRequired":
+            return Advice("obs.endpoint")
+    return Advice("obs.settings")
 
 
 def _grant(failure: Failure, resource: str) -> Advice:

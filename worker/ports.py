@@ -6,7 +6,7 @@ raises `CallFailed`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -18,6 +18,48 @@ BATCH = 16
 NAME_TAKEN = "FileAlreadyExists"
 # CreateSyncEvents, OMS API reference: "maximum 10 objects", beside a generated limit of 100.
 KEYS_DOCUMENTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFacts:
+    """What a store tells of one object. `last_modified` is epoch seconds, 0 where it is not said.
+
+    `etag` has no quotes. `crc64` is CRC-64/XZ, None where none is told. `kind` is Normal, Multipart,
+    Appendable or Symlink. Empty or None: not known.
+    """
+
+    size: int
+    last_modified: float
+    etag: str = ""
+    crc64: int | None = None
+    kind: str = ""
+    storage_class: str = ""
+    is_encrypted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object as a listing shows it; `last_modified` is seconds since the epoch.
+
+    `etag` has no quotes. `kind` (Normal, Multipart, Appendable, Symlink) and `storage_class` are empty where
+    the listing does not say.
+    """
+
+    key: str
+    size: int
+    last_modified: float
+    etag: str = ""
+    kind: str = ""
+    storage_class: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing. An empty `next_token` ends it; with OBS it is the marker of the next page."""
+
+    objects: tuple[Listed, ...]
+    prefixes: tuple[str, ...] = ()
+    next_token: str = ""
 
 
 class Counts(NamedTuple):
@@ -71,6 +113,27 @@ class TaskState:
         """The bucket that the task copies; empty where it does not say."""
         return str(self.details.get("src_bucket") or "")
 
+    @property
+    def destination_bucket(self) -> str:
+        """The bucket that the task copies to; empty where it does not say."""
+        return str(self.details.get("dst_bucket") or "")
+
+    @property
+    def never_overwrites(self) -> bool:
+        """Whether the task leaves alone what is there already (`object_overwrite_mode`)."""
+        return self.details.get("object_overwrite_mode") == "NO_OVERWRITE"
+
+    @property
+    def skips_equal_sizes(self) -> bool:
+        """Whether an object of equal size whose copy is not older is known to be skipped, whatever it holds.
+
+        OMS API reference, ShowSyncTask and CreateSyncTask: so it is by default; a task created with
+        `consistency_check=crc64` compares contents.
+        """
+        mode = self.details.get("object_overwrite_mode")
+        is_by_content = self.details.get("consistency_check") == "crc64"
+        return mode == "SIZE_LAST_MODIFIED_COMPARISON_OVERWRITE" and not is_by_content
+
 
 class Queue(Protocol):
     """One MNS queue, as the flow uses it."""
@@ -115,6 +178,43 @@ class Store(Protocol):
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether an object is there; None where this identity may not look."""
+        ...
+
+
+class CopyCounts(NamedTuple):
+    """What OMS counted between two times: keys accepted, and copies made, skipped or failed."""
+
+    requested: int
+    done: int
+
+
+class Objects(Protocol):
+    """Objects that are looked at one by one: the source, or the destination."""
+
+    async def facts(self, bucket: str, key: str) -> ObjectFacts | None:
+        """Return what is told of an object; None if it is not there."""
+        ...
+
+
+class Destination(Objects, Protocol):
+    """Where OMS copies to. Nothing is ever written there."""
+
+    async def read(self, bucket: str, key: str, start: int = 0) -> bytes:
+        """Return a part of an object from a byte on; empty at its end, or if it is not there."""
+        ...
+
+    def list(
+        self, bucket: str, prefix: str = "", *, start_after: str = "", keys_max: int = 1000
+    ) -> AsyncGenerator[Page]:
+        """List what begins with `prefix`, page by page."""
+        ...
+
+
+class Statistics(Protocol):
+    """What OMS counts of a task."""
+
+    async def copies(self, since: float, until: float) -> CopyCounts:
+        """Return what it counted between two times (epoch seconds), as far as it is final."""
         ...
 
 

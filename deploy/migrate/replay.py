@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from worker.commands import frame
-from worker.operate.announce import event_body
+from worker.events.encode import event_body
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import side_by_side
 
@@ -37,8 +37,16 @@ def main(
     found = list(keys(sys.stdin))
 
     async def send(clients: Clients) -> int:
+        settings = clients.settings
+
         async def announce(key: str) -> str:
-            body = event_body(clients.settings, bucket, key, clients.clock.wall())
+            body = event_body(
+                bucket,
+                key,
+                clients.clock.wall(),
+                region=settings.oss_region,
+                key_encoding=settings.key_encoding,
+            )
             return await clients.patiently(lambda: clients.queue.send(body))
 
         return len([each async for each in side_by_side(found, announce)])

@@ -17,6 +17,7 @@ from localcloud.identity import ALIBABA, HUAWEI
 from localcloud.mns.message import Attributes
 
 RELAY, OPERATOR, HUAWEI_POLICY = "ram-policy.json", "ram-policy-operator.json", "iam-policy.json"
+DESTINATION = "iam-policy-destination.json"
 OBJECTS = 200
 OBJECTS_OF_DEMO = 3000
 # Read one way or the other, these name two objects: only a look into the source bucket tells.
@@ -71,6 +72,28 @@ async def test_the_relay_needs_every_right_of_its_policies_and_no_other(
         assert any(grant.covers(right) for right in needed), f"granted for nothing: {grant}"
     refused = [call for call in (*cloud.mns.served, *cloud.oss.served) if call.status == 403]
     assert not refused
+
+
+async def test_looking_at_the_destination_needs_every_right_of_its_policy_and_no_other(
+    cloud: LocalCloud,
+) -> None:
+    prepare(cloud)
+    allow(cloud)
+    looks = rights(DESTINATION, cloud)
+    allowed = (*actions(rights(HUAWEI_POLICY, cloud)), *actions(looks))
+    cloud.huawei.add(replace(HUAWEI, allowed=allowed))
+    cloud.faults.add(Fault("oms", "CopyObject", Action.CUSTOM, name="copy_fails", times=1))
+    named = cloud.settings(with_destination=True) | {"RELAY_ARRIVAL_RATIO": "1"}
+    async with relaying(cloud, settings=named | {"RELAY_ARRIVAL_SECONDS": "1"}) as relay:
+        await relay.until(lambda: relay.arrivals("resent"), "a failed copy to be announced again")
+        await relay.until(lambda: relay.arrivals("arrived") > OBJECTS, "all to have arrived")
+        calls = [*cloud.obs.served, *cloud.oms.served]
+        needed = {right for right in used(cloud) if right.action in actions(looks)}
+        assert not [call for call in calls if call.status == 403]
+    for right in sorted(needed):
+        assert any(grant.covers(right) for grant in looks), f"not granted: {right}"
+    for grant in looks:
+        assert any(grant.covers(right) for right in needed), f"granted for nothing: {grant}"
 
 
 STOPPING = {
@@ -158,7 +181,7 @@ def test_the_commands_need_every_right_of_the_operators_policy_and_no_other() ->
         assert any(grant.covers(right) for right in needed), f"granted for nothing: {grant}"
 
 
-@pytest.mark.parametrize("name", [RELAY, OPERATOR, HUAWEI_POLICY])
+@pytest.mark.parametrize("name", [RELAY, OPERATOR, HUAWEI_POLICY, DESTINATION])
 def test_policies_name_no_wildcard_action(name: str) -> None:
     document = json.loads((POLICIES / name).read_text())
     assert document["Version"] in {"1", "1.1"}
@@ -167,7 +190,7 @@ def test_policies_name_no_wildcard_action(name: str) -> None:
         assert all(resource != "*" for resource in statement.get("Resource", []))
 
 
-@pytest.mark.parametrize("name", [RELAY, OPERATOR, HUAWEI_POLICY])
+@pytest.mark.parametrize("name", [RELAY, OPERATOR, HUAWEI_POLICY, DESTINATION])
 def test_every_granted_action_is_traced_to_its_call(cloud: LocalCloud, name: str) -> None:
     cloud.prepare(dead_letter_queue="dead-events")
     table = (POLICIES / "README.md").read_text()

@@ -38,6 +38,7 @@ def rights(name: str, cloud: LocalCloud) -> list[Right]:
         dead_letter_queue=names.dead_letter_queue or "none",
         log_bucket=names.log_bucket,
         source_bucket=names.source_bucket,
+        destination_bucket=names.destination_bucket,
     )
     statements = json.loads(text)["Statement"]
     assert all(each["Effect"] == "Allow" for each in statements)
@@ -63,6 +64,10 @@ def used(cloud: LocalCloud) -> Iterator[Right]:
         path = unquote(call.target.partition("?")[0].strip("/"))
         if path:
             yield Right(action_of("oss", call.operation), f"acs:oss:*:*:{path}")
+    for call in cloud.obs.served:
+        bucket, _, key = unquote(call.target.partition("?")[0].strip("/")).partition("/")
+        resource = f"object:{bucket}/{key}" if key else f"bucket:{bucket}"
+        yield Right(action_of("obs", call.operation), f"obs:*:*:{resource}")
     for call in cloud.oms.served:
         if call.target != "/":
             yield Right(action_of("oms", call.operation), "*")

@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser
 
 from worker.errors import Blame, Outcome
-from worker.observe.metrics import metrics_table
+from worker.observe.metrics import ARRIVALS, metrics_table
 
 _PARTS = ("expr", "lhs", "rhs", "vector_selector", "args")
 _SUFFIXES = ("_bucket", "_count", "_sum")
@@ -52,7 +52,8 @@ def values(label: str) -> set[str]:
         "end": {"deleted", "released", "dead_letter"},
         "state": {"active", "inactive", "delayed"},
         "result": {"ok", "renewed", "failed", "lost", *Blame},
-        "outcome": {*Outcome},
+        "outcome": {*Outcome, *ARRIVALS},
+        "service": {"mns", "mns-acks", "oss", "oms", "obs"},
         "operation": {"BatchReceiveMessage", "BatchDeleteMessage", "CreateSyncEvents", "PutObject"},
     }[label]
 

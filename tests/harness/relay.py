@@ -8,7 +8,7 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import count, cycle
 from typing import Any, cast
@@ -23,24 +23,23 @@ from harness.account import prepared
 from harness.until import TICK_SECONDS, until
 from localcloud.cloud import LocalCloud
 from worker.clock import SystemClock
-from worker.clouds.credentials import alibaba_from, huawei_from
-from worker.clouds.http import open_session
-from worker.clouds.mns import MnsClient
-from worker.clouds.oms import OmsClient
-from worker.clouds.oss import OssClient
+from worker.clouds.wiring import Keys
 from worker.errors import Blame
 from worker.flow import receive
 from worker.flow.relay import Capacity, Stops
 from worker.observe.journal import Journal
 from worker.observe.metrics import Metrics
 from worker.outages.breaker import Breaker
-from worker.process.assembly import Assembled, Plan, Ports, assemble
+from worker.process.assembly import Assembled, Plan, assemble
+from worker.process.connections import open_ports
 from worker.process.health import Health, serving
 from worker.settings import Settings, load_settings
 
 HURRY = 20
 QUIET_TICKS = 5
 JUMP_SECONDS_MAX = 850
+# A call that hangs is given up soon.
+SHORT = {"RELAY_REQUEST_TIMEOUT_SECONDS": "20"}
 _numbers = count(1)
 # Each test process begins elsewhere, so that two of them do not race for one port.
 _ports_to_try = cycle(range(20_000 + os.getpid() * 37 % 10_000, 31_000))
@@ -97,12 +96,21 @@ class Running:
         return len(self.assembled.flow.leases.in_hand)
 
     def breaker(self, service: str) -> Breaker:
-        return next(each for each in self.assembled.breakers if each.service == service)
+        assembled = self.assembled
+        return next(
+            each for each in (*assembled.breakers, *assembled.beside) if each.service == service
+        )
 
     def count(self, service: str, operation: str) -> int:
         """How many calls of an operation reached a service, answered or not."""
         found = {"mns": self.cloud.mns, "oss": self.cloud.oss, "oms": self.cloud.oms}[service]
         return sum(number for (name, _), number in found.counts.items() if name == operation)
+
+    def arrivals(self, outcome: str) -> float:
+        """How many followed keys came to an outcome."""
+        labels = {"outcome": outcome}
+        found = self.metrics.registry.get_sample_value("oms_relay_arrivals_total", labels)
+        return found or 0.0
 
     def metric(self, name: str) -> float:
         """A counter without labels."""
@@ -134,7 +142,7 @@ class Running:
         return len(self.cloud.mns.queue(prepared(self.cloud).queue))
 
     def _hasten(self) -> None:
-        for breaker in self.assembled.breakers:
+        for breaker in (*self.assembled.breakers, *self.assembled.beside):
             failure = breaker.failure
             if breaker.is_open and failure is not None and failure.blame is not Blame.CREDENTIALS:
                 breaker.probe_now()
@@ -165,12 +173,16 @@ async def relaying(
 
     `settings` are names of the environment over those of the cloud; `plan` are fields of Plan.
     """
-    found = load_settings(cloud.settings() | (settings or {}), dotenv=None)
+    found = load_settings(cloud.settings() | SHORT | (settings or {}), dotenv=None)
     capture = LogCapture()
     metrics = Metrics(CollectorRegistry())
     journal = Journal(metrics, _logger(capture))
-    async with _ports(found) as ports, _hurried():
-        assembled = assemble(ports, replace(_plan(found), **plan), journal)
+    clock, planned = HurriedClock(), replace(_plan(found), **plan)
+    keys = Keys(found, clock, journal)
+    await keys.fetch()
+    opened = open_ports(found, planned, keys, clock, random.Random(1))
+    async with opened as ports, _hurried():
+        assembled = assemble(ports, planned, journal)
         stops, port = Stops(), free_port()
         health = Health(assembled, metrics, ports.clock.monotonic)
         async with serving(health, "127.0.0.1", port):
@@ -232,34 +244,8 @@ def _plan(settings: Settings) -> Plan:
         key_encoding=settings.key_encoding,
         max_deliveries=settings.max_deliveries,
         wait_seconds=1,
+        region=settings.oss_region,
+        destination_bucket=settings.obs_bucket or "",
+        arrival_ratio=settings.arrival_ratio,
+        arrival_seconds=settings.arrival_seconds,
     )
-
-
-@asynccontextmanager
-async def _ports(settings: Settings) -> AsyncIterator[Ports]:
-    clock = HurriedClock()
-    alibaba, huawei = alibaba_from(settings), huawei_from(settings)
-    assert alibaba is not None
-    async with AsyncExitStack() as stack:
-        polls, acknowledgements, store, sink = [
-            await stack.enter_async_context(open_session(connections=64, total_seconds=20.0))
-            for _ in range(4)
-        ]
-
-        def queue(name: str) -> MnsClient:
-            sessions = (polls, acknowledgements)
-            return MnsClient(settings.mns_endpoint, name, lambda: alibaba, sessions, clock)
-
-        dead_letters = settings.mns_dead_letter_queue
-        source = queue(settings.mns_queue)
-        yield Ports(
-            queue=source,
-            observed=source,
-            sink=OmsClient(settings.sync_task, lambda: huawei, sink, clock),
-            store=OssClient(
-                settings.oss_endpoint, settings.oss_region, lambda: alibaba, store, clock
-            ),
-            clock=clock,
-            rng=random.Random(1),
-            dead_letter_queue=queue(dead_letters) if dead_letters else None,
-        )

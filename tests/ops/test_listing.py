@@ -7,7 +7,7 @@ from oss2.xml_utils import parse_list_objects_v2
 from harness.ops import connected
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
-from worker.clouds import oss_listing
+from worker.clouds import listing
 from worker.errors import Blame, CallFailed, Outcome
 from worker.operate.connect import Clients
 
@@ -104,7 +104,7 @@ def test_pages_read_as_oss2_reads_them(content: str) -> None:
         + content,
     )
     expected = parse_list_objects_v2(_Result(), body.encode())
-    page = oss_listing.page(body.encode())
+    page = listing.oss_page(body.encode())
     assert [(each.key, each.size, each.last_modified) for each in page.objects] == [
         (each.key, each.size, each.last_modified) for each in expected.object_list
     ]
@@ -123,9 +123,9 @@ class _Result(ListObjectsV2Result):  # type: ignore[misc]
 
 
 def test_a_namespace_changes_nothing() -> None:
-    plain = oss_listing.page(XML.format("", ENTRY).encode())
+    plain = listing.oss_page(XML.format("", ENTRY).encode())
     assert (
-        oss_listing.page(XML.format(' xmlns="http://doc.oss-cn.aliyuncs.com"', ENTRY).encode())
+        listing.oss_page(XML.format(' xmlns="http://doc.oss-cn.aliyuncs.com"', ENTRY).encode())
         == plain
     )
 
@@ -143,5 +143,5 @@ def test_a_namespace_changes_nothing() -> None:
     ],
 )
 def test_anything_else_is_damaged(body: bytes) -> None:
-    with pytest.raises(oss_listing.Damaged):
-        oss_listing.page(body)
+    with pytest.raises(listing.Damaged):
+        listing.oss_page(body)

@@ -21,11 +21,11 @@ from localcloud.cloud import LocalCloud
 from localcloud.faults import Fault
 from localcloud.oss.eventbody import KeyForm
 from worker.cli import commands
-from worker.clouds.oss_listing import Page
 from worker.errors import CallFailed
 from worker.events.decode import decode
 from worker.operate.announce import Announced, Announcer
 from worker.operate.reconcile import Finding, Reconciliation, Scope, SourceUnreadable, State
+from worker.ports import Page
 
 HOUR = 3600.0
 

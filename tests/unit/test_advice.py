@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from doubles.build import failure
-from worker.advice import TEXTS, Advice, Cause, advise, cause_from, cause_of
+from worker.advice import TEXTS, UNKNOWN_BUCKET, Advice, Cause, advise, cause_from, cause_of
 from worker.errors import FROM_ELSEWHERE, Blame, Failure, Outcome
 
 LOG = "log/oms_source_record/t/success_object/a"
@@ -28,6 +28,11 @@ LOG = "log/oms_source_record/t/success_object/a"
         ("oms", 401, "APIGW.0301", "AK access failed to reach the limit,forbidden", "oms.locked"),
         ("oms", 401, "APIGW.0301", "verify aksk signature fail", "oms.pair"),
         ("oms", 400, "OMS.1005", "", "oms.pair"),
+        ("obs", 403, "SignatureDoesNotMatch", "", "obs.pair"),
+        ("obs", 403, "InvalidAccessKeyId", "", "obs.key"),
+        ("obs", 400, "TooManyWrongSignature", "", "obs.locked"),
+        ("obs", 403, "RequestTimeTooSkewed", "", "clock"),
+        ("obs", 403, "", "", "obs.unsaid"),
     ],
 )
 def test_refused_credentials_name_the_most_precise_cause(
@@ -63,6 +68,10 @@ def test_refused_credentials_name_the_most_precise_cause(
         ("oms", 404, "OMS.1009", Blame.SERVICE, "", "oms.no_task"),
         ("oms", 404, "", Blame.SERVICE, "", "oms.no_task"),
         ("oms", 405, "APIGW.0802", Blame.SERVICE, "ak not exist", "oms.settings"),
+        ("obs", 404, "NoSuchBucket", Blame.SERVICE, "", "obs.no_bucket"),
+        ("obs", 403, "VirtualHostDomainRequired", Blame.SERVICE, "", "obs.endpoint"),
+        ("obs", 400, "Odd", Blame.SERVICE, "", "obs.settings"),
+        ("obs", 0, "", Blame.PASSING, f"{UNKNOWN_BUCKET}: why", "obs.bucket"),
         ("oms", 0, "", Blame.PASSING, "timed out", "network"),
         ("oms", 503, "", Blame.PASSING, "", "passing"),
         ("oms", 200, "", Blame.PASSING, f"{FROM_ELSEWHERE}OMS: <html>", "stranger"),

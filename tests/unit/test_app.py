@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 from doubles.build import Heard
 from doubles.clock import until
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from worker.clock import SystemClock
-from worker.process import app
+from worker.clouds.wiring import Keys
+from worker.process import app, connections
 from worker.process.assembly import ACKNOWLEDGEMENTS_MAX, LEASES_MAX, POSTS_MAX, RECORDS_MAX
 from worker.settings import load_settings
 
 
 def test_every_pool_has_a_connection_for_each_call_that_limits_let_through_and_for_probes() -> None:
-    assert app.ACKNOWLEDGEMENT_CONNECTIONS > ACKNOWLEDGEMENTS_MAX + LEASES_MAX
-    assert app.STORE_CONNECTIONS > RECORDS_MAX
-    assert app.SINK_CONNECTIONS > POSTS_MAX
+    assert connections.ACKNOWLEDGEMENT_CONNECTIONS > ACKNOWLEDGEMENTS_MAX + LEASES_MAX
+    assert connections.STORE_CONNECTIONS > RECORDS_MAX
+    assert connections.SINK_CONNECTIONS > POSTS_MAX
 
 
 async def test_deletes_that_hang_cost_no_renewal_its_connection(cloud: LocalCloud) -> None:
@@ -26,9 +28,10 @@ async def test_deletes_that_hang_cost_no_renewal_its_connection(cloud: LocalClou
     cloud.faults.add(hang)
     settings = load_settings(cloud.settings(), dotenv=None)
     clock = SystemClock()
-    keys = app._Keys(settings, lambda: settings, clock, Heard().journal)
+    keys = Keys(settings, clock, Heard().journal)
     await keys.fetch()
-    async with app._ports(settings, app._plan(settings), keys, clock) as ports:
+    opened = connections.open_ports(settings, app._plan(settings), keys, clock, random.Random(1))
+    async with opened as ports:
         deletes = [
             asyncio.create_task(ports.queue.delete(["unknown"]))
             for _ in range(ACKNOWLEDGEMENTS_MAX)

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from doubles.clock import QuickClock
 from doubles.web import Vendor, vendor
 from worker.clouds.credentials import AlibabaCredentials
+from worker.clouds.listing import Damaged
+from worker.clouds.listing import oss_page as page
+from worker.clouds.listing import oss_question as question
 from worker.clouds.oss import OssClient, Stored
-from worker.clouds.oss_listing import Damaged, Listed, Page, page, question
 from worker.errors import Blame, CallFailed, Outcome
+from worker.ports import Listed, Page
 
 KEYS = AlibabaCredentials("AK", "secret")
 NO_SUCH_KEY = "<Error><Code>NoSuchKey</Code></Error>"

@@ -77,4 +77,5 @@ def test_a_listing_of_names_alone_gives_the_groups() -> None:
         "max-deliveries",
         "unrouted",
         "receive-limit",
+        "not_arrived",
     ]

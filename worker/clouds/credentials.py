@@ -16,10 +16,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
-from alibabacloud_credentials.client import Client as ChainClient
 
 from worker.clock import Clock
 from worker.clouds.http import one_line
@@ -85,17 +84,26 @@ def huawei_from(settings: Settings) -> HuaweiCredentials:
     )
 
 
-class Chain:
-    """The default credential chain of alibabacloud-credentials, made on first use."""
+def obs_from(settings: Settings) -> HuaweiCredentials:
+    """Return the key that looks at the destination: its own, or else that of `huawei_from`."""
+    if settings.obs_ak is None or settings.obs_sk is None:
+        return huawei_from(settings)
+    token = settings.obs_security_token
+    return HuaweiCredentials(
+        settings.obs_ak.get_secret_value(),
+        settings.obs_sk.get_secret_value(),
+        token.get_secret_value() if token else "",
+    )
 
-    def __init__(
-        self, client: Callable[[], ChainClient] = ChainClient, proxies: Proxies = DIRECT
-    ) -> None:
-        self._make = client
+
+class Chain:
+    """The default credential chain of alibabacloud-credentials, loaded and made on first use."""
+
+    def __init__(self, client: Callable[[], Any] | None = None, proxies: Proxies = DIRECT) -> None:
+        self._make = client or _library_client
         self._proxies = proxies
-        self._client: ChainClient | None = None
-        for library in LIBRARIES:
-            logs.hear(library, _complain)
+        self._client: Any = None
+        _hear_the_library()
 
     def fetch(self) -> AlibabaCredentials:
         """Return what the chain gives now. Blocks; the library caches until shortly before expiry.
@@ -119,6 +127,20 @@ class Chain:
                 "the source of credentials answered with a temporary key without its token"
             )
         return AlibabaCredentials(*parts)
+
+
+def _library_client() -> Any:
+    # Some 500 modules, which whoever has a key in the settings does without.
+    from alibabacloud_credentials.client import Client  # noqa: PLC0415
+
+    # While they load they let their loggers write to standard error, whole requests and all.
+    _hear_the_library()
+    return Client()
+
+
+def _hear_the_library() -> None:
+    for library in LIBRARIES:
+        logs.hear(library, _complain)
 
 
 def _leave_to_the_library(proxies: Proxies) -> None:

@@ -18,7 +18,7 @@ from worker.config.proxies import DIRECT, Proxies, Proxy
 from worker.errors import FROM_ELSEWHERE, Blame, CallFailed, Failure, Outcome
 
 # The setting that names each service's endpoint.
-ENDPOINTS = {"mns": "MNS_ENDPOINT", "oss": "OSS_ENDPOINT", "oms": "SYNC_URL"}
+ENDPOINTS = {"mns": "MNS_ENDPOINT", "oss": "OSS_ENDPOINT", "oms": "SYNC_URL", "obs": "OBS_ENDPOINT"}
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 TEXT_CHARS_MAX = 300
 # With a proxy its name is the only one that is looked up.

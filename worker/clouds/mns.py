@@ -1,4 +1,4 @@
-"""MNS over aiohttp. Encoding, signing and error types are aliyun-mns-sdk's; only its transport is replaced.
+"""MNS over aiohttp. Signing and errors are aliyun-mns-sdk's (`mns_sdk.py`); only its transport is replaced.
 
 The SDK's own transport blocks, has no time-out over https and is not thread-safe.
 Protocol facts: MNS API 2015-06-06, pages receivemessage, batchdeletemessage, changemessagevisibility.
@@ -11,16 +11,13 @@ from typing import NoReturn, TypeVar
 from urllib.parse import quote
 
 import aiohttp
-from mns.mns_client import MNSClient as SdkClient
-from mns.mns_exception import MNSClientException, MNSServerException
-from mns.mns_http import RequestInternal, ResponseInternal
-from mns.mns_request import RequestBase, ResponseBase
 from yarl import URL
 
 from worker.clock import Clock
 from worker.clouds import mns_wire
 from worker.clouds.credentials import AlibabaCredentials
-from worker.clouds.http import Answer, Request, from_elsewhere, one_line, retry_after_seconds, send
+from worker.clouds.http import Answer, Request, from_elsewhere, retry_after_seconds, send
+from worker.clouds.mns_sdk import MnsSdk
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.event import Message
 from worker.ports import BATCH, QueueAttributes
@@ -63,13 +60,13 @@ class MnsClient:
         self._path = f"/queues/{queue}"
         self._polls, self._acks = sessions
         self._clock = clock
-        self._sdk = SdkClient(endpoint, credentials_provider=_SdkProvider(credentials))
+        self._sdk = MnsSdk(endpoint, credentials)
 
     async def receive(self, wait_seconds: int, count: int = BATCH) -> list[Message]:
         """Long-poll for up to 16 messages; an empty queue gives an empty list. Raises `CallFailed`."""
         target = f"{self._path}/messages?numOfMessages={count}&waitseconds={wait_seconds}"
         answer = await self._send(self._polls, "BatchReceiveMessage", "GET", target)
-        if answer.status == 404 and self._error(answer)[0] == "MessageNotExist":
+        if answer.status == 404 and self._sdk.error(answer)[0] == "MessageNotExist":
             return []
         self._require_success("BatchReceiveMessage", answer)
         return self._read("BatchReceiveMessage", answer, mns_wire.messages)
@@ -88,7 +85,7 @@ class MnsClient:
             self._require_success("BatchDeleteMessage", answer)
             return {}
         failed = mns_wire.failed_handles(answer.body)
-        if not failed and self._error(answer)[0] not in _GONE:
+        if not failed and self._sdk.error(answer)[0] not in _GONE:
             self._require_success("BatchDeleteMessage", answer)
         return {handle: code for handle, code in failed.items() if code not in _GONE}
 
@@ -101,7 +98,7 @@ class MnsClient:
         seconds = min(max(seconds, VISIBILITY_SECONDS_MIN), VISIBILITY_SECONDS_MAX)
         target = f"{self._path}/messages?ReceiptHandle={quote(handle, safe='')}&VisibilityTimeout={seconds}"
         answer = await self._send(self._acks, "ChangeMessageVisibility", "PUT", target)
-        if answer.status >= 400 and self._error(answer)[0] in _GONE:
+        if answer.status >= 400 and self._sdk.error(answer)[0] in _GONE:
             return None
         self._require_success("ChangeMessageVisibility", answer)
         return self._read("ChangeMessageVisibility", answer, mns_wire.receipt_handle)
@@ -127,7 +124,7 @@ class MnsClient:
         """Look at up to 16 visible messages; nothing changes for them. Raises `CallFailed`."""
         target = f"{self._path}/messages?peekonly=true&numOfMessages={BATCH}"
         answer = await self._send(self._acks, "BatchPeekMessage", "GET", target)
-        if answer.status == 404 and self._error(answer)[0] == "MessageNotExist":
+        if answer.status == 404 and self._sdk.error(answer)[0] == "MessageNotExist":
             return []
         self._require_success("BatchPeekMessage", answer)
         return self._read("BatchPeekMessage", answer, mns_wire.peeked)
@@ -146,10 +143,9 @@ class MnsClient:
         target: str,
         body: bytes = b"",
     ) -> Answer:
-        request = RequestInternal(method, target, data=body or "")
-        self._sdk.build_header(RequestBase(), request)
+        headers = self._sdk.headers(method, target, body)
         url = URL(self._endpoint + target, encoded=True)
-        return await send(session, Request("mns", operation, method, url, request.header, body))
+        return await send(session, Request("mns", operation, method, url, headers, body))
 
     def _read(self, operation: str, answer: Answer, read: Callable[[bytes], T]) -> T:
         try:
@@ -162,29 +158,6 @@ class MnsClient:
                 )
             ) from error
 
-    def _sdk_error(self, answer: Answer) -> Exception | None:
-        headers = {"x-mns-request-id": answer.headers.get("x-mns-request-id", "")}
-        response = ResponseBase()
-        response.header = headers
-        text = answer.body.decode("utf-8", "replace")
-        try:
-            self._sdk.check_status(
-                RequestInternal(), ResponseInternal(answer.status, headers, text), response
-            )
-        # The SDK stumbles with an AttributeError over an element where it expects text.
-        except (MNSServerException, MNSClientException, AttributeError) as error:
-            found: Exception = error
-            return found
-        return None
-
-    def _error(self, answer: Answer) -> tuple[str, str, str]:
-        """Return code, message and request id; the code is empty when the body is not MNS's."""
-        error = self._sdk_error(answer)
-        if isinstance(error, MNSServerException):
-            request_id = one_line(str(error.request_id or ""))
-            return str(error.type), one_line(str(error.message)), request_id
-        return "", answer.excerpt(), one_line(answer.headers.get("x-mns-request-id", ""))
-
     def _require_success(self, operation: str, answer: Answer) -> None:
         if answer.status >= 300:
             self._fail(operation, answer)
@@ -192,7 +165,7 @@ class MnsClient:
             raise CallFailed(from_elsewhere("mns", "MNS", operation, answer))
 
     def _fail(self, operation: str, answer: Answer) -> NoReturn:
-        code, message, request_id = self._error(answer)
+        code, message, request_id = self._sdk.error(answer)
         blame = _blame(answer.status, code)
         if blame is Blame.ITEM and operation not in _OF_ONE_ITEM:
             blame = Blame.SERVICE
@@ -215,13 +188,6 @@ class MnsClient:
                 place=self._endpoint,
             )
         )
-
-
-class _SdkProvider:
-    """Hands the current snapshot to the SDK's signer; the SDK wants "" for "no token"."""
-
-    def __init__(self, current: Callable[[], AlibabaCredentials]) -> None:
-        self.get_credentials = current
 
 
 def _is_from_mns(answer: Answer) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -29,7 +30,7 @@ from worker.clouds.oms_signature import HuaweiCredentials, sign
 from worker.config.addresses import SyncTask
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.keys import quote_for_oms
-from worker.ports import TaskState
+from worker.ports import CopyCounts, TaskState
 
 SKEW_SECONDS_MAX = 900
 
@@ -80,6 +81,10 @@ _NEVER_THE_KEYS = {
 }
 
 
+_STEP_SECONDS = {"FIVE_MINUTES": 300.0, "ONE_HOUR": 3600.0}
+_STEPS_NOT_FINAL = 2
+
+
 class OmsClient:
     """One sync task. Every attempt is signed anew over exactly the bytes that are sent."""
 
@@ -117,10 +122,41 @@ class OmsClient:
             raise CallFailed(from_elsewhere("oms", "OMS", "ShowSyncTask", answer))
         return TaskState(str(details["status"]), details)
 
+    async def copies(self, since: float, until: float) -> CopyCounts:
+        """Return what OMS counted between two times (epoch seconds). Raises `CallFailed`.
+
+        OMS API reference, ListSyncTaskStatistic: counts come in steps, empty steps are left out, and a number
+        may be a string. How late the newest steps are is not told: two steps are left out as not final.
+        """
+        url = URL(
+            f"{self._task_url}/statistics?data_type=REQUEST,SUCCESS,FAILURE,SKIP"
+            f"&start_time={int(since * 1000)}&end_time={int(until * 1000)}",
+            encoded=True,
+        )
+        answer = await self._call("ListSyncTaskStatistic", "GET", url, b"")
+        if answer.status != HTTPStatus.OK:
+            raise CallFailed(classify("ListSyncTaskStatistic", answer, self._clock.wall()))
+        try:
+            return _counted(_json_object(answer.body), until)
+        except (LookupError, TypeError, ValueError) as error:
+            stranger = from_elsewhere("oms", "OMS", "ListSyncTaskStatistic", answer)
+            raise CallFailed(stranger) from error
+
     async def _call(self, operation: str, method: str, url: URL, body: bytes) -> Answer:
         headers = {"Content-Type": "application/json"}
         signed = sign(method, url, headers, body, self._credentials(), self._clock.wall())
         return await send(self._session, Request("oms", operation, method, url, signed, body))
+
+
+def _counted(details: Mapping[str, Any], until: float) -> CopyCounts:
+    step = _STEP_SECONDS.get(details.get("statistic_time_type", ""), max(_STEP_SECONDS.values()))
+    final_ms = (until - _STEPS_NOT_FINAL * step) * 1000
+    sums: Counter[str] = Counter()
+    for series in details["statistic_datas"]:
+        for each in series["data"]:
+            if int(each["time_stamp"]) <= final_ms:
+                sums[series["data_type"]] += int(each["statistic_num"])
+    return CopyCounts(sums["REQUEST"], sums["SUCCESS"] + sums["FAILURE"] + sums["SKIP"])
 
 
 def accepted(answer: Answer) -> str:

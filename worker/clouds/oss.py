@@ -1,4 +1,4 @@
-"""OSS over aiohttp: oss2 names the errors; its blocking transport is not used.
+"""OSS over aiohttp: oss2 reads the errors (`oss_error.py`); its blocking transport is not used.
 
 `quote(key, safe="")` with `encoded=True` keeps every key (`..`, `//`, control characters) byte for byte on
 the wire, in oss2's own form. PutObject overwrites, so repeating one is harmless.
@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
-from oss2.exceptions import make_exception
 from yarl import URL
 
 from worker.clock import Clock
-from worker.clouds import oss_listing
 from worker.clouds.credentials import AlibabaCredentials
-from worker.clouds.http import Answer, Request, from_elsewhere, one_line, retry_after_seconds, send
-from worker.clouds.oss_listing import Page
+from worker.clouds.http import Answer, Request, from_elsewhere, retry_after_seconds, send
+from worker.clouds.listing import Attempt, Damaged, once, oss_page, oss_question, pages
+from worker.clouds.oss_error import read_error
 from worker.clouds.oss_signature import canonical_query, sign
 from worker.config.addresses import bucket_origin
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.ports import NAME_TAKEN
+from worker.ports import NAME_TAKEN, ObjectFacts, Page
 
 _CREDENTIAL_CODES = frozenset(
     {
@@ -50,14 +47,6 @@ class Stored:
 
     body: bytes
     last_modified: float = 0.0
-
-
-# How one page of a listing is fetched: once, unless the caller wraps the call in its own retries.
-Attempt: TypeAlias = Callable[[Callable[[], Awaitable[Page]]], Awaitable[Page]]
-
-
-async def _once(attempt: Callable[[], Awaitable[Page]]) -> Page:
-    return await attempt()
 
 
 class OssClient:
@@ -114,34 +103,27 @@ class OssClient:
         *,
         delimiter: str = "",
         start_after: str = "",
-        attempt: Attempt = _once,
-    ) -> AsyncIterator[Page]:
+        attempt: Attempt = once,
+    ) -> AsyncGenerator[Page]:
         """List what begins with `prefix`, page by page: memory holds one page of 1,000 names.
 
         Objects that come or go meanwhile may be in the listing or not; the others are in it once.
         Raises `CallFailed`.
         """
-        token = ""
 
-        async def fetch() -> Page:
-            query = oss_listing.question(
-                prefix, delimiter=delimiter, start_after=start_after, token=token
-            )
+        async def fetch(token: str) -> Page:
+            query = oss_question(prefix, delimiter=delimiter, start_after=start_after, token=token)
             return await self._list_page(bucket, query)
 
-        while True:
-            found = await attempt(fetch)
-            yield found
-            token = found.next_token
-            if not token:
-                return
+        async for page in pages(fetch, attempt):
+            yield page
 
     async def _list_page(self, bucket: str, query: Mapping[str, str]) -> Page:
         answer = await self._call("ListObjectsV2", "GET", bucket, "", {}, b"", query)
         self._require_success("ListObjectsV2", answer, f"{bucket}/{query.get('prefix', '')}")
         try:
-            return oss_listing.page(answer.body)
-        except oss_listing.Damaged as error:
+            return oss_page(answer.body)
+        except Damaged as error:
             raise CallFailed(_unusable("ListObjectsV2", answer, str(error))) from error
 
     async def exists(self, bucket: str, key: str) -> bool | None:
@@ -157,6 +139,22 @@ class OssClient:
         if failure.blame is Blame.PASSING:
             raise CallFailed(failure)
         return None
+
+    async def facts(self, bucket: str, key: str) -> ObjectFacts | None:
+        """Return what HeadObject tells of an object; None if it is not there. Raises `CallFailed`.
+
+        HeadObject has no body: where the code says only 404, the bucket may be the one that is missing.
+        """
+        answer = await self._call("HeadObject", "HEAD", bucket, key, {}, b"")
+        if answer.status == 404 and _MARK in answer.headers:
+            failure = self._failure("HeadObject", answer, f"{bucket}/{key}")
+            if failure.code in ("", "NoSuchKey"):
+                return None
+        self._require_success("HeadObject", answer, f"{bucket}/{key}")
+        try:
+            return facts_of(answer.headers)
+        except ValueError as error:
+            raise CallFailed(_unusable("HeadObject", answer, str(error))) from error
 
     async def _call(
         self,
@@ -191,8 +189,8 @@ class OssClient:
             raise CallFailed(from_elsewhere("oss", "OSS", operation, answer))
 
     def _failure(self, operation: str, answer: Answer, asked: str) -> Failure:
-        error = make_exception(_Readable(answer))
-        code, status = str(error.code or ""), answer.status
+        error = read_error(answer)
+        code, status = error.code, answer.status
         blame = _blame(status, code)
         return Failure(
             service="oss",
@@ -201,25 +199,26 @@ class OssClient:
             blame=blame,
             status=status,
             code=code,
-            message=one_line(str(error.message or "")) or answer.excerpt(),
-            request_id=one_line(str(error.request_id or "")),
+            message=error.message or answer.excerpt(),
+            request_id=error.request_id,
             retry_after_seconds=retry_after_seconds(answer.headers, self._clock.wall()),
             resource=asked,
             place=self._region,
         )
 
 
-class _Readable:
-    """An answer in the shape that `oss2.exceptions.make_exception` reads."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.status = answer.status
-        self.headers: Any = answer.headers
-        self._body = io.BytesIO(answer.body)
-
-    def read(self, size: int) -> bytes:
-        """Return the next `size` bytes of the body."""
-        return self._body.read(size)
+def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
+    """Read the headers of HeadObject; raises ValueError without a size."""
+    told = headers.get("x-oss-hash-crc64ecma", "")
+    return ObjectFacts(
+        size=int(headers.get("Content-Length", "")),
+        last_modified=_seconds(headers.get("Last-Modified", "")),
+        etag=headers.get("ETag", "").strip('"'),
+        crc64=int(told) if told.isascii() and told.isdigit() else None,
+        kind=headers.get("x-oss-object-type", ""),
+        storage_class=headers.get("x-oss-storage-class", ""),
+        is_encrypted="x-oss-server-side-encryption" in headers,
+    )
 
 
 def _seconds(http_date: str) -> float:

@@ -45,6 +45,7 @@ _REGION = r"([a-z]+(?:-[a-z0-9]+?)+?)(?:-internal|-vpc|-control)*"
 _MNS_HOST = re.compile(
     rf"(?:(?:[^.]+\.)?mns\.{_REGION}|{_REGION}\.mns)\.aliyuncs\.com",
 )
+_OBS_BUCKET_HOST = re.compile(r".+\.obs\.[a-z0-9-]+\.myhuaweicloud\.(?:com|cn|eu)")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -86,6 +87,16 @@ def oss_endpoint(text: str) -> str:
     return origin
 
 
+def obs_endpoint(text: str) -> str:
+    """Answer like `endpoint`; a host that begins with a bucket is refused."""
+    origin = endpoint(text)
+    if _OBS_BUCKET_HOST.fullmatch(urlsplit(origin).hostname or ""):
+        raise ValueError(
+            "begins with a bucket: leave out all before obs., the relay adds the bucket itself"
+        )
+    return origin
+
+
 def plain_endpoint(text: str) -> str:
     """Answer like `endpoint`, with http allowed: MNS classic internal hosts have no other form."""
     return _origin(_split(text, is_http_allowed=True))
@@ -113,11 +124,11 @@ def host(text: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def bucket_origin(oss_endpoint: str, bucket: str) -> str:
+def bucket_origin(endpoint: str, bucket: str) -> str:
     """Answer where calls for the bucket go: it stands in the host, but not before an IP or localhost."""
-    parts = urlsplit(oss_endpoint)
+    parts = urlsplit(endpoint)
     is_in_path = parts.hostname == "localhost" or _ip(parts.hostname or "") is not None
-    return oss_endpoint if is_in_path else f"{parts.scheme}://{bucket}.{parts.netloc}"
+    return endpoint if is_in_path else f"{parts.scheme}://{bucket}.{parts.netloc}"
 
 
 def mns_region(mns_endpoint: str) -> str:

@@ -13,7 +13,7 @@ from worker.flow.bury import DeadLetters
 from worker.flow.dedupe import Change, Dedupe
 from worker.flow.delete import Deleter
 from worker.flow.lease import Held, Leases
-from worker.flow.post import Poster
+from worker.flow.post import Poster, Verdict
 from worker.flow.receive import Receiver
 from worker.flow.record import Records
 from worker.flow.selection import Selected, Selection, is_resolved
@@ -28,7 +28,8 @@ Witness = Callable[[], Awaitable[bool]]
 class Flow:
     """Carries messages through the six verbs; each is deleted only after all its keys are recorded.
 
-    `witnesses` has one per service that can fail a message: "oms" and "oss".
+    `witnesses` has one per service that can fail a message: "oms" and "oss". `follow` hears of each verdict
+    whose record is confirmed; it must not wait.
     """
 
     receiver: Receiver
@@ -41,6 +42,7 @@ class Flow:
     leases: Leases
     deliveries_max: int
     witnesses: Mapping[str, Witness]
+    follow: Callable[[Verdict], None] | None = None
 
     async def take(self, *, is_short: bool = False) -> None:
         """Receive once, decode each message, and let dedupe merge their keys into what waits to be posted."""
@@ -73,6 +75,8 @@ class Flow:
         failures = await self.records.record(verdicts)
         _passed(Verb.RECORD, batch)
         for verdict, failure in zip(verdicts, failures, strict=True):
+            if self.follow is not None and failure is None:
+                self.follow(verdict)
             for held in self.dedupe.settle(
                 verdict.change, undone=failure, rejected=verdict.rejection
             ):

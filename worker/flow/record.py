@@ -92,6 +92,11 @@ class Records:
             ):  # pragma: no branch  there is no fifth outcome
                 return verdict.failure
 
+    async def keep(self, key: str, line: bytes) -> Failure | None:
+        """Keep a record that stands for no message: of a key that was announced again."""
+        name = record_name(self.task_id, SUCCESS, key)
+        return await self.put(name, line, "application/json")
+
     async def _write(self, folder: str, verdict: Verdict) -> Failure | None:
         name = record_name(self.task_id, folder, verdict.change.key)
         failure = await self.put(name, record_line(verdict), "application/json")

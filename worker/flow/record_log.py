@@ -61,6 +61,11 @@ class LogRecords(Records):
             self._note(SUCCESS, accepted)
         return [await self._end(verdict, shared) for verdict in verdicts]
 
+    async def keep(self, key: str, line: bytes) -> Failure | None:
+        """Keep a record that stands for no message, as a line among the others."""
+        del key
+        return await self._groups.commit([line])
+
     async def _end(self, verdict: Verdict, shared: Failure | None) -> Failure | None:
         match verdict.outcome:
             case Outcome.ACCEPTED:

@@ -1,17 +1,20 @@
-"""The bucket that the sync task copies: an event is only for the task that copies its bucket."""
+"""What the sync task has said of itself: an event is only for the task that copies its bucket."""
 
 from __future__ import annotations
 
+from worker.ports import TaskState
+
 
 class Source:
-    """What the task has said of its source (`src_bucket` of ShowSyncTask); empty while that is not known."""
+    """The bucket that the task copies, empty while it is not known, and what else ShowSyncTask told."""
 
     def __init__(self, bucket: str = "") -> None:
         self.bucket = bucket
+        self.task: TaskState | None = None
 
-    def learn(self, bucket: str) -> None:
-        """Take what the task says of its source."""
-        self.bucket = bucket
+    def learn(self, task: TaskState) -> None:
+        """Take what the task says of itself."""
+        self.bucket, self.task = task.source_bucket, task
 
     def is_foreign(self, bucket: str) -> bool:
         """Whether the task is known to copy another bucket; while it is not known, none is foreign."""

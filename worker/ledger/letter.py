@@ -40,6 +40,7 @@ class Cause(StrEnum):
     MAX_DELIVERIES = "max-deliveries"
     UNROUTED = "unrouted"
     RECEIVE_LIMIT = "receive-limit"
+    NOT_ARRIVED = "not_arrived"
 
 
 class Place(StrEnum):

@@ -47,6 +47,11 @@ def log_name(task_id: str, at: float, worker: str, number: int) -> str:
     return f"{task_folder(task_id)}{log_hour(at)}{worker}-{number}.jsonl"
 
 
+def claim_name(task_id: str, what: str) -> str:
+    """Return the object by which one worker of a task claims something for itself; `what` tells it apart."""
+    return f"{task_folder(task_id)}arrival/{hashlib.sha256(what.encode()).hexdigest()[:32]}.json"
+
+
 def probe_name(task_id: str, prober: str = "relay") -> str:
     """Return the one object that each `prober` of a task writes to see whether records can be written."""
     return f"{task_folder(task_id)}probe/{prober}.json"

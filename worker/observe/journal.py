@@ -146,6 +146,50 @@ class Journal:
         tell = self.log.warning if self._told[end] <= ENDS_TOLD_MAX else self.log.debug
         tell(text, action=end, **seen, why=bounded(why), **advice)
 
+    def arrived(self, seconds: float | None, *, is_proved: bool) -> None:
+        """Note a followed key that has arrived, and after how long where that tells how long copies take."""
+        self.metrics.arrivals["arrived"].inc()
+        if is_proved:
+            self.metrics.arrivals_proved.inc()
+        if seconds is not None:
+            self.metrics.arrival_seconds.observe(seconds)
+
+    def arrival(self, outcome: str, key: str = "", why: str = "") -> None:
+        """Note what became of a followed key that has not arrived: late, resent, given_up or unknown."""
+        self.metrics.arrivals[outcome].inc()
+        if outcome not in _NOT_ARRIVED:
+            return
+        text, advice = _NOT_ARRIVED[outcome]
+        self._told[outcome] += 1
+        tell = self.log.warning if self._told[outcome] <= ENDS_TOLD_MAX else self.log.debug
+        tell(text, action="arrival", key=bounded(key), outcome=outcome, why=bounded(why), **advice)
+
+    def skipped_in_silence(self) -> None:
+        """Note a change that OMS skips by its default rule, however often it is announced."""
+        self.metrics.silent_skips.inc()
+
+    def row_unread(self, kind: str) -> None:
+        """Tell, a few times a minute, that a row of one of OMS's lists has a form that is not known."""
+        self._told["row"] += 1
+        if self._told["row"] <= ENDS_TOLD_MAX:
+            self.log.warning(
+                "a row of OMS's lists cannot be read: its key is not followed. `oms-relay reconcile` "
+                "compares the whole bucket",
+                action="arrival",
+                list=kind,
+            )
+
+    def look_failed(self, failure: Failure) -> None:
+        """Tell, once a minute, that source or destination cannot be looked at: only the following waits."""
+        self._told["look"] += 1
+        if self._told["look"] == 1:
+            self.log.warning(
+                "whether copies have arrived cannot be seen now: the relay works on, and looks again",
+                action="arrival",
+                why=bounded(str(failure)),
+                hint=str(advise(failure)),
+            )
+
     async def keep_summing(self, clock: Clock) -> None:
         """Tell once a minute what went through, if anything did, and once more at the end; run for ever."""
         while True:
@@ -164,7 +208,7 @@ class Journal:
         reason = bounded(str(failure)) if failure else ""
         if state == "open":
             self.log.error(
-                "a service cannot be used: receiving has stopped, nothing is lost, probing goes on",
+                _CANNOT_LOOK if service == "obs" else _CANNOT_WORK,
                 action="breaker",
                 service=service,
                 why=reason,
@@ -188,6 +232,20 @@ _BAD_ENDS: dict[str, tuple[str, dict[str, str]]] = {
     "dead_letter": (
         "message kept as a dead letter and deleted",
         {"hint": "`oms-relay dead list` shows it, `oms-relay dead redrive` sends it again"},
+    ),
+}
+
+
+_CANNOT_WORK = "a service cannot be used: receiving has stopped, nothing is lost, probing goes on"
+_CANNOT_LOOK = "the destination cannot be looked at: the relay works on, probing goes on"
+_NOT_ARRIVED: dict[str, tuple[str, dict[str, str]]] = {
+    "late": ("a change has not arrived in time: both sides are looked at", {}),
+    "resent": ("a change has not arrived: it was announced again", {}),
+    "given_up": (
+        "a change has not arrived and is given up: it is kept as a dead letter",
+        {
+            "hint": "`oms-relay dead list` shows it with the reason, `oms-relay dead redrive` sends it"
+        },
     ),
 }
 

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from worker.events.event import Kind
 
 CALL_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+ARRIVAL_BUCKETS_SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 21_600, 86_400)
+ARRIVALS = ("arrived", "late", "resent", "given_up", "unknown")
 LAG_BUCKETS_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
 
@@ -90,6 +92,35 @@ class Metrics:
             registry=registry,
         )
         self._call = lru_cache(maxsize=256)(self._calls.labels)
+        self.arrival_seconds = Histogram(
+            "oms_relay_arrival_seconds",
+            "Seconds from the OSS event to the copy at the destination, of the keys that are followed.",
+            buckets=ARRIVAL_BUCKETS_SECONDS,
+            registry=registry,
+        )
+        arrivals = _counter(
+            registry,
+            "arrivals",
+            "Followed keys by outcome, and what was done about them.",
+            "outcome",
+        )
+        # There from the start, so that the first one is an increase.
+        self.arrivals = {outcome: arrivals.labels(outcome) for outcome in ARRIVALS}
+        self.arrivals_proved = _counter(
+            registry, "arrivals_proved", "Arrived keys whose checksums are equal on both sides."
+        )
+        self.silent_skips = _counter(
+            registry,
+            "silent_skips",
+            "Changes that OMS's default rule skips, however often announced.",
+        )
+        self.arrivals_pending = _gauge(registry, "arrivals_pending", "Keys being followed.")
+        self.copy_backlog = _gauge(
+            registry,
+            "copy_backlog_objects",
+            "Accepted keys that OMS has not copied, skipped or failed: an upper bound, by its statistics.",
+        )
+        self.copy_backlog.set(float("nan"))
         self._posted_as = lru_cache(maxsize=16)(self._posted.labels)
         self._recorded_in = lru_cache(maxsize=16)(self._recorded.labels)
         self._ended_as = lru_cache(maxsize=16)(self._ended.labels)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import ceil
-from urllib.parse import quote
-
-import orjson
 
 from worker.errors import CallFailed, Failure
+from worker.events.encode import event_body
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import side_by_side
 from worker.operate.reconcile import Finding
 from worker.outages.service import Pace
-from worker.settings import Settings
 
 SENDS_AT_ONCE = 16
 
@@ -80,31 +75,16 @@ class Announcer:
     async def _announce(self, gap: Finding) -> Announced:
         if not await self._clients.may_go(self._pace):
             return Announced(gap)
-        body = event_body(self._clients.settings, self._bucket, gap.key, gap.changed_at)
+        settings = self._clients.settings
+        body = event_body(
+            self._bucket,
+            gap.key,
+            gap.changed_at,
+            region=settings.oss_region,
+            key_encoding=settings.key_encoding,
+        )
         try:
             sent = await self._clients.patiently(lambda: self._clients.queue.send(body))
         except CallFailed as failed:
             return Announced(gap, failure=failed.failure)
         return Announced(gap, sent)
-
-
-def event_body(settings: Settings, bucket: str, key: str, at: float) -> str:
-    """Return an event as OSS sends one for an object written at this time (epoch seconds).
-
-    The key stands in it as `RELAY_KEY_ENCODING` reads it. It has no request id, so that dedupe takes each
-    such message for an event of its own.
-    """
-    event = {
-        "eventName": "ObjectCreated:PutObject",
-        "eventSource": "acs:oss",
-        "eventTime": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
-        "eventVersion": "1.0",
-        "oss": {
-            "bucket": {"name": bucket},
-            "object": {"key": quote(key) if settings.key_encoding == "url" else key},
-            "ossSchemaVersion": "1.0",
-            "ruleId": "oms-relay",
-        },
-        "region": settings.oss_region,
-    }
-    return base64.b64encode(orjson.dumps({"events": [event]})).decode()

@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
 
 from worker.clock import Clock, SystemClock
-from worker.clouds.credentials import (
-    AlibabaCredentials,
-    Chain,
-    Credentials,
-    alibaba_from,
-    huawei_from,
-)
-from worker.clouds.http import open_session
 from worker.clouds.mns import MnsClient
+from worker.clouds.obs import ObsClient
 from worker.clouds.oms import OmsClient
-from worker.clouds.oms_signature import HuaweiCredentials
 from worker.clouds.oss import OssClient
+from worker.clouds.wiring import MNS_CALL_SECONDS, Keys, Pool, Pools, open_clients
 from worker.observe.journal import Journal
 from worker.observe.metrics import Metrics
 from worker.outages.retry import Backoff, Retry
@@ -33,12 +26,11 @@ from worker.settings import Settings
 T = TypeVar("T")
 
 CONNECTIONS = 64
-MNS_CALL_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """MNS, OSS and OMS as one relay's settings name them.
+    """MNS, OSS, OMS and, where `OBS_ENDPOINT` is set, OBS as one relay's settings name them.
 
     Once `stop` is set no call is repeated and no further item begun: a bulk action ends soon and cleanly.
     """
@@ -48,6 +40,7 @@ class Clients:
     dead_letter_queue: MnsClient | None
     store: OssClient
     sink: OmsClient
+    destination: ObsClient | None
     clock: Clock
     retry: Retry
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,30 +76,18 @@ async def connect(
     credentials.
     """
     clock = clock or SystemClock()
-    alibaba, huawei = await _fetched(settings, reload, clock)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(_kept_fresh(alibaba))
-        await stack.enter_async_context(_kept_fresh(huawei))
-        seconds = max(settings.request_timeout_seconds, MNS_CALL_SECONDS)
-        opened = open_session(
-            connections=CONNECTIONS, total_seconds=seconds, proxies=settings.proxies
-        )
-        session = await stack.enter_async_context(opened)
-
-        def queue(name: str) -> MnsClient:
-            return MnsClient(
-                settings.mns_endpoint, name, alibaba.current, (session, session), clock
-            )
-
-        dead = settings.mns_dead_letter_queue
+    keys = Keys(settings, clock, Journal(Metrics(CollectorRegistry())), reload)
+    await keys.fetch()
+    all_calls = Pool(CONNECTIONS, max(settings.request_timeout_seconds, MNS_CALL_SECONDS))
+    pools = Pools(*(all_calls for _ in fields(Pools)))
+    async with _kept_fresh(keys), open_clients(settings, keys, pools, clock) as opened:
         yield Clients(
             settings,
-            queue=queue(settings.mns_queue),
-            dead_letter_queue=queue(dead) if dead else None,
-            store=OssClient(
-                settings.oss_endpoint, settings.oss_region, alibaba.current, session, clock
-            ),
-            sink=OmsClient(settings.sync_task, huawei.current, session, clock),
+            queue=opened.queue,
+            dead_letter_queue=opened.dead_letter_queue,
+            store=opened.store,
+            sink=opened.sink,
+            destination=opened.destination,
             clock=clock,
             retry=Retry(clock, Backoff(rng or random.Random())),  # noqa: S311  jitter, not secrecy
         )
@@ -117,24 +98,9 @@ def brief(clients: Clients, attempts_max: int) -> Clients:
     return replace(clients, retry=clients.retry.at_most(attempts_max))
 
 
-async def _fetched(
-    settings: Settings, reload: Callable[[], Settings] | None, clock: Clock
-) -> tuple[Credentials[AlibabaCredentials], Credentials[HuaweiCredentials]]:
-    chain, journal = Chain(proxies=settings.proxies), Journal(Metrics(CollectorRegistry()))
-
-    def fresh() -> Settings:
-        return reload() if reload and settings.secret_files else settings
-
-    alibaba = Credentials(lambda: alibaba_from(fresh()) or chain.fetch(), clock, journal)
-    huawei = Credentials(lambda: huawei_from(fresh()), clock, journal)
-    await alibaba.refresh()
-    await huawei.refresh()
-    return alibaba, huawei
-
-
 @asynccontextmanager
-async def _kept_fresh(credentials: Credentials[T]) -> AsyncIterator[None]:
-    task = asyncio.create_task(credentials.keep_fresh(lambda: None), name="refresh credentials")
+async def _kept_fresh(keys: Keys) -> AsyncIterator[None]:
+    task = asyncio.create_task(keys.keep_fresh(), name="refresh credentials")
     try:
         yield
     finally:

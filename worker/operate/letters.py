@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from worker.clouds.oss_listing import Listed
 from worker.ledger.letter import Letter, Place, Ref
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import LogBucket, side_by_side
+from worker.ports import Listed
 
 GROUPS_MAX = 1000
 MATCHES_MAX = 10

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import TypeVar
 
 from worker.clouds.oss import Stored
-from worker.clouds.oss_listing import Listed, Page
 from worker.ledger.names import task_folder
 from worker.operate.connect import Clients
+from worker.ports import Listed, Page
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from worker.advice import LOG_IS_SOURCE, TASK_STOPPED, advise
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.observe.journal import Journal
-from worker.ports import Queue, QueueAttributes, Sink, Store
+from worker.ports import Queue, QueueAttributes, Sink, Store, TaskState
 
 
 class Probes:
@@ -34,8 +34,8 @@ class Probes:
         body = {"probed_at": datetime.fromtimestamp(self._clock.wall(), UTC).isoformat()}
         await store.put(bucket, name, json.dumps(body).encode(), "application/json")
 
-    async def sink(self, sink: Sink, hear: Callable[[str], None], log_bucket: str) -> None:
-        """Ask for the task's state, and let `hear` have the bucket that it copies, empty if it does not say.
+    async def sink(self, sink: Sink, hear: Callable[[TaskState], None], log_bucket: str) -> None:
+        """Ask for the task's state, and let `hear` have it.
 
         A task that is not SYNCHRONIZING takes no events, and one that copies the log bucket would copy our
         records, each of which would be an event of its own.
@@ -46,7 +46,7 @@ class Probes:
             instead = "the first post decides, and events of other buckets cannot be told apart"
             self._may_be_denied(failed, instead)
             return
-        hear(state.source_bucket)
+        hear(state)
         if not state.is_synchronizing:
             raise _of_task(f"{TASK_STOPPED}{state.status or 'in an unknown state'}")
         if state.source_bucket == log_bucket:

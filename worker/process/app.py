@@ -8,20 +8,14 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-import aiohttp
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from worker import __version__
 from worker.clock import Clock, SystemClock
-from worker.clouds.credentials import Chain, Credentials, alibaba_from, huawei_from
-from worker.clouds.http import open_session
-from worker.clouds.mns import MnsClient
-from worker.clouds.oms import OmsClient
-from worker.clouds.oss import OssClient
+from worker.clouds.wiring import Keys
 from worker.config.proxies import DIRECT, Proxies
 from worker.errors import Fatal
 from worker.flow.relay import Capacity, Stops
@@ -29,16 +23,8 @@ from worker.observe.journal import Journal
 from worker.observe.lossy import Lossy
 from worker.observe.metrics import Metrics
 from worker.observe.trace import Traces, wished
-from worker.process.assembly import (
-    ACKNOWLEDGEMENTS_MAX,
-    LEASES_MAX,
-    POSTS_MAX,
-    RECORDS_MAX,
-    Assembled,
-    Plan,
-    Ports,
-    assemble,
-)
+from worker.process.assembly import Assembled, Plan, assemble
+from worker.process.connections import WAIT_SECONDS_MAX, open_ports
 from worker.process.health import Health, serving
 from worker.process.notify import Notifier
 from worker.process.signals import Signals
@@ -50,14 +36,6 @@ WORKER = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
 # "Internal software error" of sysexits.h: supervisors restart on it.
 EXIT_DIED = 70
 FLUSH_SECONDS_MAX = 2.0
-WAIT_SECONDS_MAX = 30
-# For what no limit counts: probes, looks at the depth, the dead-letter queue.
-SPARE_CONNECTIONS = 8
-# Enough for all limits that share a pool: deletes that hang must cost no renewal its connection (G6).
-ACKNOWLEDGEMENT_CONNECTIONS = ACKNOWLEDGEMENTS_MAX + LEASES_MAX + SPARE_CONNECTIONS
-STORE_CONNECTIONS = RECORDS_MAX + SPARE_CONNECTIONS
-SINK_CONNECTIONS = POSTS_MAX + SPARE_CONNECTIONS
-MNS_CALL_SECONDS = 20.0
 
 
 async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) -> int:
@@ -75,10 +53,10 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
     flush = begin_tracing(os.environ, WORKER, clock, _rng(), journal, settings.proxies)
     for warning in settings.warnings:
         journal.log.warning(warning, action="settings")
-    keys = _Keys(settings, reload, clock, journal)
+    keys = Keys(settings, clock, journal, reload)
     await keys.fetch()
     plan = _plan(settings)
-    async with _ports(settings, plan, keys, clock) as ports, signals.heard(stops):
+    async with open_ports(settings, plan, keys, clock, _rng()) as ports, signals.heard(stops):
         assembled = assemble(ports, plan, journal)
         health = Health(assembled, journal.metrics, clock.monotonic)
         async with serving(health, settings.admin_host, settings.admin_port):
@@ -95,7 +73,7 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
             )
             notifier = Notifier.from_environment(os.environ, os.getpid())
             beside = {
-                "refresh credentials": keys.keep_fresh(assembled),
+                "refresh credentials": _keep_fresh(keys, assembled),
                 "sum up": journal.keep_summing(clock),
                 "notify systemd": notifier.run(stops.taking, health.reasons, health.stuck),
             }
@@ -167,83 +145,20 @@ async def _run(
     return is_sound
 
 
-class _Keys:
-    """The credentials of both clouds, and what happens when they change."""
+async def _keep_fresh(keys: Keys, assembled: Assembled) -> None:
+    """Other credentials are worth a probe at once (G5)."""
+    mns, oss, oms, acks = assembled.breakers
 
-    def __init__(
-        self,
-        settings: Settings,
-        reload: Callable[[], Settings],
-        clock: SystemClock,
-        journal: Journal,
-    ) -> None:
-        chain = Chain(proxies=settings.proxies)
+    def both() -> None:
+        mns.probe_now()
+        oss.probe_now()
+        acks.probe_now()
 
-        def fresh() -> Settings:
-            return reload() if settings.secret_files else settings
+    def look() -> None:
+        for breaker in assembled.beside:
+            breaker.probe_now()
 
-        self.alibaba = Credentials(lambda: alibaba_from(fresh()) or chain.fetch(), clock, journal)
-        self.huawei = Credentials(lambda: huawei_from(fresh()), clock, journal)
-
-    async def fetch(self) -> None:
-        await self.alibaba.refresh()
-        await self.huawei.refresh()
-
-    async def keep_fresh(self, assembled: Assembled) -> None:
-        """Other credentials are worth a probe at once (G5)."""
-        mns, oss, oms, acks = assembled.breakers
-
-        def both() -> None:
-            mns.probe_now()
-            oss.probe_now()
-            acks.probe_now()
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.alibaba.keep_fresh(both), name="refresh Alibaba credentials")
-            group.create_task(self.huawei.keep_fresh(oms.probe_now), name="refresh Huawei keys")
-
-
-@asynccontextmanager
-async def _ports(
-    settings: Settings, plan: Plan, keys: _Keys, clock: SystemClock
-) -> AsyncIterator[Ports]:
-    total = settings.request_timeout_seconds
-    async with AsyncExitStack() as stack:
-
-        async def session(connections: int, seconds: float) -> aiohttp.ClientSession:
-            opened = open_session(
-                connections=connections, total_seconds=seconds, proxies=settings.proxies
-            )
-            return await stack.enter_async_context(opened)
-
-        acknowledgements = await session(ACKNOWLEDGEMENT_CONNECTIONS, MNS_CALL_SECONDS)
-
-        async def queue(name: str, polls: int, poll_seconds: float) -> MnsClient:
-            sessions = (await session(polls, poll_seconds + MNS_CALL_SECONDS), acknowledgements)
-            return MnsClient(settings.mns_endpoint, name, keys.alibaba.current, sessions, clock)
-
-        name = settings.mns_dead_letter_queue
-        source = await queue(settings.mns_queue, plan.capacity.polls, plan.wait_seconds)
-        yield Ports(
-            queue=source,
-            observed=source,
-            sink=OmsClient(
-                settings.sync_task,
-                keys.huawei.current,
-                await session(SINK_CONNECTIONS, total),
-                clock,
-            ),
-            store=OssClient(
-                settings.oss_endpoint,
-                settings.oss_region,
-                keys.alibaba.current,
-                await session(STORE_CONNECTIONS, total),
-                clock,
-            ),
-            clock=clock,
-            rng=_rng(),
-            dead_letter_queue=await queue(name, 1, WAIT_SECONDS_MAX) if name else None,
-        )
+    await keys.keep_fresh(both, oms.probe_now, look)
 
 
 def _plan(settings: Settings) -> Plan:
@@ -263,6 +178,10 @@ def _plan(settings: Settings) -> Plan:
         max_deliveries=settings.max_deliveries,
         oms_max_rps=settings.oms_max_rps,
         wait_seconds=wait_seconds(settings),
+        region=settings.oss_region,
+        destination_bucket=settings.obs_bucket or "",
+        arrival_ratio=settings.arrival_ratio,
+        arrival_seconds=settings.arrival_seconds,
     )
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
+from worker.arrival.again import Again
+from worker.arrival.backlog import CopyBacklog
+from worker.arrival.destination import DestinationView
+from worker.arrival.follow import LOOKS_AT_ONCE, Follower
+from worker.arrival.result_lists import ResultLists
 from worker.clock import Clock
+from worker.events.encode import event_body
 from worker.events.keys import KeyEncoding, KeyReader
 from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import Undelivered
@@ -30,7 +37,7 @@ from worker.outages.limit import AdaptiveLimit
 from worker.outages.probes import Probes
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
-from worker.ports import Queue, QueueView, Sink, Store
+from worker.ports import Destination, Objects, Queue, QueueView, Sink, Statistics, Store
 
 POSTS_MAX = 128
 RECORDS_MAX = 128
@@ -42,8 +49,20 @@ VISIBILITY_SECONDS_DEFAULT = 30
 
 
 @dataclass(frozen=True, slots=True)
+class ArrivalPorts:
+    """What a relay needs to see that copies arrive. `source` is where single source objects are looked at."""
+
+    destination: Destination
+    source: Objects
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
-    """The outside world of one relay. `observed` is the queue once more, for its depth; None: not sampled."""
+    """The outside world of one relay. `observed` is the queue once more, for its depth; None: not sampled.
+
+    Without `arrival` nothing is followed to the destination.
+    """
 
     queue: Queue
     sink: Sink
@@ -52,6 +71,7 @@ class Ports:
     rng: random.Random
     dead_letter_queue: Queue | None = None
     observed: QueueView | None = None
+    arrival: ArrivalPorts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +88,10 @@ class Plan:
     max_deliveries: int = 20
     oms_max_rps: float | None = None
     wait_seconds: int = 15
+    region: str = ""
+    destination_bucket: str = ""
+    arrival_ratio: float = 0.01
+    arrival_seconds: float = 900.0
 
 
 class Breakers(NamedTuple):
@@ -81,11 +105,15 @@ class Breakers(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A relay ready to run, and the parts that the admin server looks at."""
+    """A relay ready to run, and the parts that the admin server looks at.
+
+    `beside` are the breakers of services without which messages move all the same.
+    """
 
     relay: Relay
     flow: Flow
     breakers: Breakers
+    beside: tuple[Breaker, ...] = ()
 
 
 def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
@@ -113,6 +141,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     async def probe_store() -> None:
         await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
 
+    arrival = _arrival(ports, plan, source, services.posts, records, dead_letters, journal)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
@@ -129,6 +158,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
             "oms": poster.takes_keys,
             "oss": lambda: services.records.works("PutObject", probe_store),
         },
+        follow=arrival.follower.accepted if arrival else None,
     )
     probed: tuple[tuple[Breaker, Probe], ...] = (
         (breakers.mns, lambda: probes.queue(ports.queue, leases.follow)),
@@ -137,7 +167,61 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         (breakers.acks, lambda: probes.queue(ports.queue, leases.follow)),
     )
     sides = _sides(ports, breakers, dead_letters, leases, journal)
-    return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers)
+    beside: tuple[Breaker, ...] = ()
+    if arrival is not None:
+        beside = (arrival.breaker,)
+        probed += ((arrival.breaker, arrival.view.probe),)
+        sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
+    return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers, beside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    breaker: Breaker
+    view: DestinationView
+    follower: Follower
+    lists: ResultLists
+    backlog: CopyBacklog
+
+
+def _arrival(
+    ports: Ports,
+    plan: Plan,
+    source: Source,
+    posts: Service,
+    records: Records,
+    dead_letters: DeadLetters,
+    journal: Journal,
+) -> _Arrival | None:
+    """Wire what follows accepted keys to the destination; its breaker stops nothing else."""
+    if ports.arrival is None:
+        return None
+    clock, asked = ports.clock, ports.arrival
+    breaker, limit = Breaker("obs", clock, journal), AdaptiveLimit(LOOKS_AT_ONCE)
+    journal.metrics.limit.labels("arrival").set_function(lambda: limit.limit)
+    retry = Retry(clock, Backoff(ports.rng))
+    service = Service(breaker, limit, retry, Pace(clock, None), clock, journal)
+    view = DestinationView(
+        asked.destination, asked.source, service, source, plan.destination_bucket
+    )
+    body_of = partial(event_body, region=plan.region, key_encoding=plan.key_encoding)
+    again = Again(ports.sink, posts, records, dead_letters, source, clock, journal, body_of)
+    follower = Follower(
+        view,
+        again,
+        clock,
+        ports.rng,
+        journal,
+        ratio=plan.arrival_ratio,
+        late_seconds=plan.arrival_seconds,
+    )
+    return _Arrival(
+        breaker,
+        view,
+        follower,
+        ResultLists(view, follower, records, clock, journal),
+        CopyBacklog(asked.statistics, posts, clock, journal),
+    )
 
 
 def _sides(

@@ -24,6 +24,7 @@ class Health:
     def __init__(self, assembled: Assembled, metrics: Metrics, now: Callable[[], float]) -> None:
         self._flow = assembled.flow
         self._breakers = assembled.breakers
+        self._beside = assembled.beside
         self._metrics = metrics
         self._now = now
         self._working_since: float | None = None
@@ -83,7 +84,9 @@ class Health:
             "status": "not ready" if causes else "ready",
             "reasons": [str(each) for each in causes],
             "causes": [each.as_object() for each in causes],
-            "services": {breaker.service: str(breaker.state) for breaker in self._breakers},
+            "services": {
+                each.service: str(each.state) for each in (*self._breakers, *self._beside)
+            },
             "in_flight": len(self._flow.leases.in_hand),
         }
         return web.json_response(body, status=503 if causes else 200)

@@ -1,0 +1,86 @@
+"""Both sides of a copy as the relay looks at them, behind a breaker that never stops the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+from worker.advice import UNKNOWN_BUCKET
+from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.flow.source import Source
+from worker.outages.service import Service
+from worker.ports import Destination, ObjectFacts, Objects
+
+T = TypeVar("T")
+
+
+class DestinationView:
+    """Looks at source and destination. `bucket` is the destination's, empty: the one that the task names."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        objects: Objects,
+        service: Service,
+        source: Source,
+        bucket: str = "",
+    ) -> None:
+        self.store = destination
+        self._objects = objects
+        self._service = service
+        self._source = source
+        self._bucket = bucket
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether both sides may be looked at now."""
+        return not self._service.breaker.is_open and bool(self.bucket and self.source_bucket)
+
+    @property
+    def bucket(self) -> str:
+        """The destination bucket; empty while it is not known."""
+        task = self._source.task
+        return self._bucket or (task.destination_bucket if task else "")
+
+    @property
+    def source_bucket(self) -> str:
+        """The bucket that the task copies; empty while it is not known."""
+        return self._source.bucket
+
+    async def copy(self, key: str) -> ObjectFacts | None:
+        """Return what the destination has of a key. Raises `CallFailed`."""
+        return await self.call("HeadObject", lambda: self.store.facts(self.bucket, key))
+
+    async def source(self, key: str) -> ObjectFacts | None:
+        """Return what the source has of a key. Raises `CallFailed`."""
+        # Past the breaker of the log bucket: what the source says must neither open nor close it.
+        started = self._service.clock.monotonic()
+        result = "ok"
+        try:
+            return await self._objects.facts(self.source_bucket, key)
+        except CallFailed as failed:
+            result = str(failed.failure.blame)
+            raise
+        finally:
+            took = self._service.clock.monotonic() - started
+            self._service.journal.called("oss", "HeadObject", result, took)
+
+    async def call(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Call the destination. Raises `CallFailed`, at once while its breaker is open."""
+        return await self._service.once(operation, attempt)
+
+    async def probe(self) -> None:
+        """List one name, which tells of the bucket, the right to list it and the signature."""
+        if not self.bucket:
+            raise CallFailed(
+                Failure(
+                    "obs",
+                    "ListObjects",
+                    Outcome.RETRY_LATER,
+                    Blame.PASSING,
+                    message=f"{UNKNOWN_BUCKET}: the sync task was not seen, or does not name it",
+                )
+            )
+        async with aclosing(self.store.list(self.bucket, "oms/", keys_max=1)) as pages:
+            await anext(pages)

@@ -1,0 +1,269 @@
+"""Follow accepted keys to the destination, beside the flow, and announce again what does not arrive.
+
+A key is looked at soon after OMS has accepted it, and then ever more rarely until it is late. Before anything
+is announced again both sides are looked at: what is gone from the source, or the same already, ends it. Then
+it is announced at most three times for one state of the source, and at last given up: with a failed record,
+and a dead letter of the cause `not_arrived`.
+
+Nothing here is needed for a message to be deleted: what a crash forgets is a measurement, not an object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+
+from worker.arrival.again import Again, SourceState
+from worker.arrival.compare import Comparison, Verdict, compare
+from worker.arrival.destination import DestinationView
+from worker.clock import Clock
+from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.flow.post import Verdict as Posted
+from worker.flow.record import RESENT_SECONDS
+from worker.observe.journal import Journal
+from worker.ports import ObjectFacts
+
+FOLLOWED_MAX = 50_000
+LOOKS_AT_ONCE = 32
+TICK_SECONDS = 1.0
+# When the first look is due, until it is known how long copies take; at most a quarter of the deadline.
+FIRST_LOOK_SECONDS = 15.0
+FIRST_LOOK_SECONDS_MIN = 5.0
+SMOOTHING = 0.1
+# After a look that failed: an outage of OBS, or of what is asked of the source.
+BLIND_SECONDS = 30.0
+AGAIN_AFTER_FAILURE_SECONDS = 60.0
+# From one announcement of a state to the next, and from the last one to the end.
+WAITS_SECONDS = (600.0, 3600.0, 21_600.0)
+
+
+@dataclass(slots=True, eq=False)
+class Followed:
+    """One key on its way. Times are epoch seconds.
+
+    `etag` is that of the newest event, empty where none told it. `is_live` is false for events that were sent
+    long after their change: they say nothing of how long copies take. `is_suspect` marks what OMS itself
+    lists as failed or skipped: it is not waited for.
+    """
+
+    key: str
+    etag: str
+    changed_at: float
+    posted_at: float
+    late_at: float
+    is_live: bool = True
+    is_suspect: bool = False
+    is_told_late: bool = False
+    look_seconds: float = 0.0
+    state: SourceState | None = None
+    announced: int = 0
+    again_at: float = 0.0
+    # Grows with each newer event of the key, so that a look at the older state ends nothing.
+    version: int = 0
+
+
+class Follower:
+    """Follows a share of the accepted keys, at most `FOLLOWED_MAX` at a time."""
+
+    def __init__(
+        self,
+        view: DestinationView,
+        again: Again,
+        clock: Clock,
+        rng: random.Random,
+        journal: Journal,
+        *,
+        ratio: float,
+        late_seconds: float,
+    ) -> None:
+        self._view = view
+        self._again = again
+        self._clock = clock
+        self._rng = rng
+        self._journal = journal
+        self._ratio = ratio
+        self._late_seconds = late_seconds
+        self._typical_seconds = FIRST_LOOK_SECONDS / 2
+        self._followed: dict[str, Followed] = {}
+        self._due: list[tuple[float, int, Followed]] = []
+        self._numbers = count()
+        self._places = asyncio.Semaphore(LOOKS_AT_ONCE)
+        journal.metrics.arrivals_pending.set_function(lambda: len(self._followed))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more key may be followed."""
+        return len(self._followed) < FOLLOWED_MAX
+
+    def accepted(self, posted: Posted) -> None:
+        """Take a key whose record is confirmed, or leave it to chance. Never waits."""
+        if posted.outcome is not Outcome.ACCEPTED or self._rng.random() >= self._ratio:
+            return
+        newest = posted.change.newest
+        changed_at = _seconds(newest.event.time) or posted.posted_at
+        sent_at = newest.held.message.enqueue_time_ms / 1000
+        self._follow(
+            Followed(
+                posted.change.key,
+                newest.event.etag,
+                changed_at,
+                posted.posted_at,
+                max(changed_at, posted.posted_at) + self._late_seconds,
+                is_live=sent_at - changed_at <= RESENT_SECONDS,
+            )
+        )
+
+    def suspect(self, key: str) -> None:
+        """Take a key that OMS lists as failed or skipped: it is looked at as soon as may be."""
+        now = self._clock.wall()
+        self._follow(Followed(key, "", now, now, now, is_live=False, is_suspect=True))
+
+    def _follow(self, new: Followed) -> None:
+        old = self._followed.get(new.key)
+        if old is not None:
+            _renew(old, new)
+            if new.is_suspect:
+                self._plan(old, 0.0)
+        elif self.has_room:
+            self._followed[new.key] = new
+            self._plan(new, 0.0 if new.is_suspect else self._first_look_seconds())
+        else:
+            self._journal.arrival("unknown")
+
+    def _first_look_seconds(self) -> float:
+        least = max(FIRST_LOOK_SECONDS_MIN, 2 * self._typical_seconds)
+        return min(least, self._late_seconds / 4)
+
+    def _plan(self, each: Followed, seconds: float) -> None:
+        due_at = self._clock.monotonic() + seconds
+        heapq.heappush(self._due, (due_at, next(self._numbers), each))
+
+    async def run(self) -> None:
+        """Look at what is due, a few at a time, for ever. While OBS cannot be used nothing is looked at."""
+        async with asyncio.TaskGroup() as looks:
+            while True:
+                each = self._taken() if self._view.is_usable else None
+                if each is None:
+                    await self._clock.sleep(TICK_SECONDS)
+                    continue
+                await self._places.acquire()
+                look = looks.create_task(self._look(each), name=f"look {each.key[:80]!r}")
+                look.add_done_callback(lambda _: self._places.release())
+
+    def _taken(self) -> Followed | None:
+        """Take what is due first; None if nothing is due."""
+        while self._due and self._due[0][0] <= self._clock.monotonic():
+            each = heapq.heappop(self._due)[2]
+            # A key may have been planned twice, and be done with by now.
+            if self._followed.get(each.key) is each:
+                return each
+        return None
+
+    async def _look(self, each: Followed) -> None:
+        version = each.version
+        try:
+            seconds = await self._looked(each)
+        except CallFailed as failed:
+            self._journal.look_failed(failed.failure)
+            seconds = self._after(failed.failure)
+        if seconds is None and each.version == version:
+            self._followed.pop(each.key, None)
+        else:
+            self._plan(each, seconds or self._first_look_seconds())
+
+    def _after(self, failure: Failure) -> float | None:
+        """Look again later; but where the source may not be looked at, what became of it stays unknown."""
+        if failure.service == "oss" and failure.blame is not Blame.PASSING:
+            self._journal.arrival("unknown")
+            return None
+        return BLIND_SECONDS
+
+    async def _looked(self, each: Followed) -> float | None:
+        """Look once; return after how many seconds to look again, None when there is nothing more to do."""
+        copy = await self._view.copy(each.key)
+        if copy is not None and each.etag and copy.etag.lower() == each.etag.lower():
+            self._arrived(each, copy, each.changed_at, Verdict.PROVED)
+            return None
+        now = self._clock.wall()
+        if copy is None and now < each.late_at:
+            return self._next_look_seconds(each)
+        source = await self._view.source(each.key)
+        grace_seconds = 0.0 if each.is_suspect else self._late_seconds
+        found = compare(source, copy, now=now, grace_seconds=grace_seconds)
+        if source is None:
+            return None
+        if copy is not None and found.verdict.has_arrived:
+            changed_at = max(each.changed_at, source.last_modified)
+            self._arrived(each, copy, changed_at, found.verdict)
+            return None
+        if found.verdict is Verdict.PENDING or now < each.late_at:
+            return self._next_look_seconds(each)
+        return await self._not_arrived(each, source, found)
+
+    def _next_look_seconds(self, each: Followed) -> float:
+        """Wait twice as long as before, and not past the moment at which something has to be done."""
+        longer = 2 * each.look_seconds or self._first_look_seconds()
+        each.look_seconds = min(longer, self._late_seconds)
+        left = max(each.late_at, each.again_at) - self._clock.wall()
+        return min(each.look_seconds, max(left, TICK_SECONDS)) if left > 0 else each.look_seconds
+
+    def _arrived(
+        self, each: Followed, copy: ObjectFacts, changed_at: float, verdict: Verdict
+    ) -> None:
+        took = max(0.0, copy.last_modified - changed_at)
+        if each.is_live and not each.is_suspect:
+            since_post = max(0.0, copy.last_modified - each.posted_at)
+            self._typical_seconds += SMOOTHING * (since_post - self._typical_seconds)
+        if not each.is_suspect or each.announced:
+            seconds = took if each.is_live else None
+            self._journal.arrived(seconds, is_proved=verdict is Verdict.PROVED)
+
+    async def _not_arrived(
+        self, each: Followed, source: ObjectFacts, found: Comparison
+    ) -> float | None:
+        """Announce it again, or wait for that, or give it up."""
+        if not each.is_told_late and not each.is_suspect:
+            each.is_told_late = True
+            self._journal.arrival("late", each.key, found.why or str(found.verdict))
+        state = SourceState(source.etag, source.last_modified)
+        if each.state != state:
+            each.state, each.announced, each.again_at = state, 0, 0.0
+        if self._clock.wall() < each.again_at:
+            return self._next_look_seconds(each)
+        hopeless = self._again.is_futile(found) or (
+            f"announced {each.announced} times" if each.announced >= len(WAITS_SECONDS) else ""
+        )
+        refused = None if hopeless else await self._again.announce(each.key, each.etag, state)
+        if refused is not None and refused.outcome is not Outcome.REJECTED:
+            return AGAIN_AFTER_FAILURE_SECONDS
+        if hopeless or refused is not None:
+            why = f"{found.why or found.verdict}; {hopeless or refused}"
+            is_kept = await self._again.give_up(each.key, state, each.announced, why)
+            return None if is_kept else AGAIN_AFTER_FAILURE_SECONDS
+        self._journal.arrival("resent", each.key, found.why or str(found.verdict))
+        each.again_at = self._clock.wall() + WAITS_SECONDS[each.announced]
+        each.announced += 1
+        each.look_seconds = 0.0
+        return self._next_look_seconds(each)
+
+
+def _renew(old: Followed, new: Followed) -> None:
+    """Let what is followed stand for the newer event of its key."""
+    if new.is_suspect:
+        old.is_suspect, old.late_at = True, new.late_at
+        return
+    old.etag, old.changed_at, old.posted_at = new.etag, new.changed_at, new.posted_at
+    old.late_at, old.is_live, old.is_suspect = new.late_at, new.is_live, False
+    old.is_told_late, old.look_seconds = False, 0.0
+    old.version += 1
+
+
+def _seconds(iso: str) -> float:
+    try:
+        return datetime.fromisoformat(iso).timestamp()
+    except ValueError:
+        return 0.0

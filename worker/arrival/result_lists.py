@@ -1,0 +1,208 @@
+"""Read OMS's lists of failed and skipped copies, as they grow, and suspect every key in them.
+
+Facts: OMS user guide, object lists (oms_01_0044). They stand in the destination bucket under
+`oms/sync_task/<task id>/<kind>/<sync subtask>/<time>...txt`; a failed row has time, URL-encoded name, name
+and error code, a skipped row time, name and size. What parts the columns, how often a list appears and
+whether it grows is not told: all of that is tolerated here. A row that fits no form is told and left alone.
+
+Several relays read the same lists. So that a row is followed by one of them, a list is claimed at each size
+by an object in the log bucket that only one can write. Who has looked at all of its rows claims it a second
+time; where that is missing half an hour later, its reader has died, and another takes its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote, unquote_plus
+
+from worker.arrival.destination import DestinationView
+from worker.arrival.follow import Follower
+from worker.clock import Clock
+from worker.errors import CallFailed
+from worker.flow.record import Records
+from worker.ledger.names import claim_name
+from worker.observe.journal import Journal
+from worker.ports import NAME_TAKEN, Listed
+
+LOOK_SECONDS = 60.0
+# A reader that has not finished by then is taken to be gone.
+READER_SECONDS = 1800.0
+# Lists that are older have been looked at, by this relay or the one before it.
+LIST_AGE_SECONDS_MAX = 172_800.0
+ROOM_SECONDS = 1.0
+LINE_BYTES_MAX = 16_384
+
+_SEPARATOR = r"[\s,;|\"]+"
+_TIME = re.compile(
+    rf"^[\s\"]*(?:\d{{4}}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?|\d{{10,13}})"
+    rf"{_SEPARATOR}"
+)
+_ENCODED = re.compile(rf"([^\s,;|\"]+){_SEPARATOR}")
+_SIZED = re.compile(r"(.+?)[\s,;|\"]+(\d+)[\s\"]*$", re.DOTALL)
+
+
+class ListKind(StrEnum):
+    """The folders of lists that name keys which may not have arrived."""
+
+    FAILED = "failed_object_lists"
+    SKIPPED = "skip_object_lists"
+
+
+def failed_key(row: str) -> str | None:
+    """Return the key of a row of failed copies; None if the row has another form.
+
+    The encoded name is read, because nothing in it can be taken for a separator; the raw name behind it has
+    to be the same, as far as the row goes.
+    """
+    time = _TIME.match(row)
+    encoded = _ENCODED.match(row, time.end()) if time else None
+    if encoded is None:
+        return None
+    rest = row[encoded.end() :]
+    for key in (unquote(encoded[1]), unquote_plus(encoded[1])):
+        # A name with a line break is cut by it.
+        if rest.startswith(key) or (rest and "\n" in key and key.startswith(rest)):
+            return key
+    return None
+
+
+def skipped_key(row: str) -> str | None:
+    """Return the key of a row of skipped copies; None if the row has another form."""
+    time = _TIME.match(row)
+    sized = _SIZED.fullmatch(row, time.end()) if time else None
+    return sized[1] if sized else None
+
+
+_KEY_OF = {ListKind.FAILED: failed_key, ListKind.SKIPPED: skipped_key}
+
+
+@dataclass(slots=True)
+class _Seen:
+    """How far one list is done with: its whole rows up to `row_end` bytes, at this `size`.
+
+    `turn` is the claim to try next, 1 or 2, `try_at` when, by the monotonic clock; 0 when all is done.
+    """
+
+    row_end: int = 0
+    size: int = 0
+    turn: int = 0
+    try_at: float = 0.0
+
+
+class ResultLists:
+    """Looks for new rows once a minute; every key in them becomes a suspect of the follower."""
+
+    def __init__(
+        self,
+        view: DestinationView,
+        follower: Follower,
+        records: Records,
+        clock: Clock,
+        journal: Journal,
+    ) -> None:
+        self._view = view
+        self._follower = follower
+        self._records = records
+        self._clock = clock
+        self._journal = journal
+        self._seen: dict[str, _Seen] = {}
+
+    async def run(self) -> None:
+        """Look once a minute, for ever. While OBS or the log bucket cannot be used it waits."""
+        while True:
+            if self._view.is_usable:
+                try:
+                    await self.look()
+                except CallFailed as failed:
+                    self._journal.look_failed(failed.failure)
+            await self._clock.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Read what has been added to any list. Raises `CallFailed`."""
+        names = set()
+        for kind in ListKind:
+            prefix = f"oms/sync_task/{self._records.task_id}/{kind}/"
+            async for listed in self._listed(prefix):
+                names.add(listed.key)
+                await self._look_at(kind, listed)
+        for gone in self._seen.keys() - names:
+            del self._seen[gone]
+
+    async def _listed(self, prefix: str) -> AsyncIterator[Listed]:
+        oldest = self._clock.wall() - LIST_AGE_SECONDS_MAX
+        pages = self._view.store.list(self._view.bucket, prefix)
+        while True:
+            page = await self._view.call("ListObjects", lambda: anext(pages, None))
+            if page is None:
+                return
+            for each in page.objects:
+                if each.last_modified >= oldest:
+                    yield each
+
+    async def _look_at(self, kind: ListKind, listed: Listed) -> None:
+        seen = self._seen.setdefault(listed.key, _Seen())
+        if listed.size != seen.size:
+            seen.size, seen.turn, seen.try_at = listed.size, 1, 0.0
+        if not seen.turn or self._clock.monotonic() < seen.try_at:
+            return
+        if await self._claimed(listed, seen.turn):
+            await self._read(kind, listed, seen)
+            if seen.turn == 1:
+                await self._claimed(listed, 2)
+            seen.turn = 0
+        elif seen.turn == 1:
+            seen.turn, seen.try_at = 2, self._clock.monotonic() + READER_SECONDS
+        else:
+            seen.turn = 0
+
+    async def _claimed(self, listed: Listed, turn: int) -> bool:
+        """Whether this relay may look at the list at this size. Raises `CallFailed` if that is not known."""
+        name = claim_name(self._records.task_id, f"{listed.key}\n{listed.size}\n{turn}")
+        failure = await self._records.put(name, b"{}", "application/json", may_replace=False)
+        if failure is not None and failure.code != NAME_TAKEN:
+            raise CallFailed(failure)
+        return failure is None
+
+    async def _read(self, kind: ListKind, listed: Listed, seen: _Seen) -> None:
+        """Suspect the key of each row from where this relay has read on. The last row may still grow."""
+        at, rest = seen.row_end, b""
+        while at < listed.size and (part := await self._part(listed.key, at)):
+            at += len(part)
+            *lines, rest = (rest + part).split(b"\n")
+            seen.row_end = at - len(rest)
+            for key in self._keys(kind, lines):
+                await self._suspect(key)
+            if len(rest) > LINE_BYTES_MAX:
+                rest = b""
+        for key in self._keys(kind, [rest]):
+            await self._suspect(key)
+
+    async def _part(self, name: str, start: int) -> bytes:
+        store, bucket = self._view.store, self._view.bucket
+        return await self._view.call("GetObject", lambda: store.read(bucket, name, start))
+
+    async def _suspect(self, key: str) -> None:
+        while not self._follower.has_room:
+            await self._clock.sleep(ROOM_SECONDS)
+        self._follower.suspect(key)
+
+    def _keys(self, kind: ListKind, lines: Iterable[bytes]) -> Iterator[str]:
+        for line in lines:
+            if not line.strip():
+                continue
+            key = _KEY_OF[kind](line.decode("utf-8", "surrogateescape").rstrip("\r"))
+            if key is None or not _is_text(key):
+                self._journal.row_unread(kind)
+            else:
+                yield key
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,252 @@
+"""The destination: Huawei OBS over aiohttp. It is looked at, and a deletion is the only thing it is told.
+
+Facts: OBS API reference (HeadObject obs_04_0084, GetObject obs_04_0083, ListObjects obs_04_0022, DeleteObject
+obs_04_0085, error codes obs_04_0115). A bucket stands in the host; in the path only on addresses and
+localhost. OBS refuses a key whose signatures are wrong again and again: the first one has to end the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+
+import aiohttp
+from yarl import URL
+
+from worker.clock import Clock
+from worker.clouds.http import (
+    Answer,
+    Request,
+    from_elsewhere,
+    one_line,
+    retry_after_seconds,
+    send,
+    skew_seconds,
+)
+from worker.clouds.listing import (
+    PAGE_KEYS,
+    Attempt,
+    Damaged,
+    obs_page,
+    obs_question,
+    once,
+    pages,
+)
+from worker.clouds.obs_signature import sign
+from worker.clouds.oms_signature import HuaweiCredentials
+from worker.config.addresses import bucket_origin
+from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.ports import ObjectFacts, Page
+
+READ_BYTES_MAX = 1024 * 1024
+SKEW_SECONDS_MAX = 900
+
+# OBS puts its request id on all that it sends; a portal or a proxy does not.
+_MARK = "x-obs-request-id"
+_NONE: Mapping[str, str] = {}
+_CREDENTIAL_CODES = frozenset(
+    {
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TooManyWrongSignature",
+    }
+)
+_PASSING_CODES = frozenset({"OperationAborted", "RequestTimeout", "SlowDown", "ServiceUnavailable"})
+# The API reference names no CRC64 of HeadObject; the two official SDKs read one name each.
+_CRC64 = ("x-obs-hash-crc64ecma", "x-obs-checksum-crc64ecma")
+_ENCRYPTED = "x-obs-server-side-encryption"
+NO_CODE = "refused without a code: a wrong signature, or no right to read"
+
+
+class ObsClient:
+    """Objects of one endpoint. Every attempt is signed anew; each call raises `CallFailed`."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        credentials: Callable[[], HuaweiCredentials],
+        session: aiohttp.ClientSession,
+        clock: Clock,
+    ) -> None:
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._session = session
+        self._clock = clock
+
+    async def facts(self, bucket: str, key: str) -> ObjectFacts | None:
+        """Return what HeadObject tells of an object; None if it is not there, or only a delete marker is."""
+        answer = await self._call("HeadObject", "HEAD", bucket, key)
+        if answer.status == HTTPStatus.NOT_FOUND and _MARK in answer.headers:
+            return None
+        self._require("HeadObject", answer, f"{bucket}/{key}", HTTPStatus.OK)
+        try:
+            return facts_of(answer.headers)
+        except ValueError as error:
+            raise CallFailed(_unusable("HeadObject", answer, str(error))) from error
+
+    async def read(self, bucket: str, key: str, start: int = 0) -> bytes:
+        """Return at most 1 MiB of an object from a byte on; empty at its end, or if it is not there."""
+        span = {"range": f"bytes={start}-{start + READ_BYTES_MAX - 1}"}
+        answer = await self._call("GetObject", "GET", bucket, key, span)
+        asked = f"{bucket}/{key}"
+        if _MARK in answer.headers:
+            failure = self._failure("GetObject", answer, asked)
+            if failure.code in ("NoSuchKey", "InvalidRange"):
+                return b""
+        self._require("GetObject", answer, asked, HTTPStatus.PARTIAL_CONTENT)
+        if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            raise CallFailed(_unusable("GetObject", answer, "another range than the one asked for"))
+        return answer.body
+
+    async def list(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        delimiter: str = "",
+        start_after: str = "",
+        keys_max: int = PAGE_KEYS,
+        attempt: Attempt = once,
+    ) -> AsyncGenerator[Page]:
+        """List what begins with `prefix`, page by page, in the order of the names' UTF-8 bytes."""
+
+        async def fetch(token: str) -> Page:
+            query = obs_question(
+                prefix, delimiter=delimiter, marker=token or start_after, keys_max=keys_max
+            )
+            answer = await self._call("ListObjects", "GET", bucket, "", query=query)
+            self._require("ListObjects", answer, f"{bucket}/{prefix}", HTTPStatus.OK)
+            try:
+                return obs_page(answer.body)
+            except Damaged as error:
+                raise CallFailed(_unusable("ListObjects", answer, str(error))) from error
+
+        async for page in pages(fetch, attempt):
+            yield page
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that is not there counts as deleted."""
+        answer = await self._call("DeleteObject", "DELETE", bucket, key)
+        self._require("DeleteObject", answer, f"{bucket}/{key}", HTTPStatus.NO_CONTENT)
+
+    def origin(self, bucket: str) -> str:
+        """Return scheme, host and port that calls for this bucket go to."""
+        return bucket_origin(self._endpoint, bucket)
+
+    async def _call(
+        self,
+        operation: str,
+        method: str,
+        bucket: str,
+        key: str,
+        headers: Mapping[str, str] = _NONE,
+        query: Mapping[str, str] = _NONE,
+    ) -> Answer:
+        now = self._clock.wall()
+        signed = sign(method, (bucket, key), query, headers, self._credentials(), now)
+        url = self._url(bucket, key, query)
+        return await send(self._session, Request("obs", operation, method, url, signed))
+
+    def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> URL:
+        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+        rest = quote(key, safe="") + (f"?{pairs}" if pairs else "")
+        origin = self.origin(bucket)
+        path = f"{bucket}/{rest}" if origin == self._endpoint else rest
+        return URL(f"{origin}/{path}", encoded=True)
+
+    def _require(self, operation: str, answer: Answer, asked: str, status: int) -> None:
+        """Raise unless it is the success that OBS documents for this call: others answer with a 200, too."""
+        if _MARK not in answer.headers:
+            raise CallFailed(from_elsewhere("obs", "OBS", operation, answer))
+        if answer.status != status:
+            raise CallFailed(self._failure(operation, answer, asked))
+
+    def _failure(self, operation: str, answer: Answer, asked: str) -> Failure:
+        code, message, request_id = _told(answer)
+        if 200 <= answer.status < 300:
+            return _unusable(operation, answer, "a success that is none of this call")
+        blame = _blame(answer.status, code)
+        return Failure(
+            service="obs",
+            operation=operation,
+            outcome=Outcome.RETRY_LATER,
+            blame=blame,
+            status=answer.status,
+            code=code,
+            message=self._explained(message or answer.excerpt() or NO_CODE, answer, blame),
+            request_id=request_id,
+            retry_after_seconds=retry_after_seconds(answer.headers, self._clock.wall()),
+            resource=asked,
+            place=self._endpoint,
+        )
+
+    def _explained(self, text: str, answer: Answer, blame: Blame) -> str:
+        """Add the usual cause of a refused signature: a clock that is off."""
+        skew = skew_seconds(answer.headers, self._clock.wall())
+        if blame is not Blame.CREDENTIALS or skew is None or abs(skew) < SKEW_SECONDS_MAX:
+            return text
+        direction = "ahead of" if skew > 0 else "behind"
+        return f"{text}; this machine's clock is {abs(skew):.0f} s {direction} Huawei's"
+
+
+def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
+    """Read the headers of HeadObject; raises ValueError without a size.
+
+    A storage class and a type are told only where they are not the usual ones.
+    """
+    told = next((headers[name] for name in _CRC64 if name in headers), "")
+    is_of_parts = "x-obs-uploadId" in headers
+    return ObjectFacts(
+        size=int(headers.get("Content-Length", "")),
+        last_modified=_seconds(headers.get("Last-Modified", "")),
+        etag=headers.get("ETag", "").strip('"'),
+        crc64=int(told) if told.isascii() and told.isdigit() else None,
+        kind=headers.get("x-obs-object-type", "Multipart" if is_of_parts else "Normal"),
+        storage_class=headers.get("x-obs-storage-class", "STANDARD"),
+        is_encrypted=any(name.lower().startswith(_ENCRYPTED) for name in headers),
+    )
+
+
+def _told(answer: Answer) -> tuple[str, str, str]:
+    """Return code, message and request id of a refusal; HeadObject has no body to tell a code in."""
+    fields: dict[str, str] = {}
+    with suppress(ET.ParseError):
+        fields = {child.tag: child.text or "" for child in ET.fromstring(answer.body)}
+    request_id = fields.get("RequestId") or answer.headers.get(_MARK, "")
+    return (
+        one_line(fields.get("Code", "")),
+        one_line(fields.get("Message", "")),
+        one_line(request_id),
+    )
+
+
+def _blame(status: int, code: str) -> Blame:
+    # Where no code says that the right is missing, it may be the signature, and a second one may be too many.
+    is_unsaid = status == HTTPStatus.FORBIDDEN and not code
+    if code in _CREDENTIAL_CODES or status == HTTPStatus.UNAUTHORIZED or is_unsaid:
+        return Blame.CREDENTIALS
+    if code in _PASSING_CODES or status in (408, 429) or status >= 500:
+        return Blame.PASSING
+    return Blame.SERVICE
+
+
+def _unusable(operation: str, answer: Answer, why: str) -> Failure:
+    """Return the failure of a success that is damaged."""
+    return Failure(
+        "obs", operation, Outcome.UNKNOWN, Blame.PASSING, status=answer.status, message=why
+    )
+
+
+def _seconds(http_date: str) -> float:
+    try:
+        return parsedate_to_datetime(http_date).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
