@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.processes import children_of
+from harness.processes import children_of, unmeasured
 from localcloud.cloud import LocalCloud
 from localcloud.demo.relay import RelayFailedError, RelayProcess
 
@@ -28,7 +27,7 @@ def account_of(output: str) -> dict[str, tuple[str, str]]:
 
 
 def run(folder: Path, *options: str) -> tuple[int, str]:
-    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONUTF8": "1"}
+    environment = {**unmeasured(), "TMPDIR": str(folder), "PYTHONUTF8": "1"}
     ended = subprocess.run(
         [*COMMAND, *options], capture_output=True, text=True, check=False, env=environment
     )
@@ -46,6 +45,9 @@ def test_its_account_adds_up_under_faults(tmp_path: Path) -> None:
     assert account["failed records"] == ("✓", "2")
     assert account["dead letters: undecodable"] == ("✓", "1")
     assert account["queue empty"] == ("✓", "yes")
+    assert int(account["announced again"][1]) > 0
+    assert account["arrived at the destination"][0] == "✓"
+    assert account["proved by checksums"] == ("✓", account["arrived at the destination"][1])
     assert account["destination identical to source"] == ("✓", "yes")
     assert account["relay's exit code after SIGTERM"] == ("✓", "0")
     assert "Everything adds up" in output
@@ -65,7 +67,7 @@ def test_its_account_adds_up_although_the_relay_is_killed(tmp_path: Path) -> Non
 
 @contextmanager
 def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    environment = {**unmeasured(), "TMPDIR": str(folder)}
     with subprocess.Popen(
         COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:

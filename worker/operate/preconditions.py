@@ -8,7 +8,7 @@ from worker.advice import TEXTS, UNKNOWN_BUCKET
 from worker.errors import CallFailed, RelayError
 from worker.observe.depth import UNCOUNTED
 from worker.operate.connect import Clients
-from worker.operate.doctor_task import counter, text
+from worker.operate.doctor import counter, text
 from worker.operate.network import Network, Unreachable
 from worker.ports import TaskState
 

@@ -15,7 +15,7 @@ from worker.errors import Blame, CallFailed, Failure
 from worker.events.event import Message
 from worker.operate.brought import Brought, brought
 from worker.operate.connect import Clients
-from worker.operate.doctor_task import counter
+from worker.operate.doctor import counter
 from worker.operate.letters import Letters
 from worker.operate.workers import Rates, Sample, look, rates
 from worker.outages.breaker import PROBE_SECONDS_CREDENTIALS

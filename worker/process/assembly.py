@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from worker.arrival.again import Again
 from worker.arrival.backlog import CopyBacklog
+from worker.arrival.deletions import Deletions
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import LOOKS_AT_ONCE, Follower
 from worker.arrival.result_lists import ResultLists
@@ -33,14 +33,16 @@ from worker.ledger.names import probe_name
 from worker.observe.depth import Depth
 from worker.observe.journal import Journal
 from worker.outages.breaker import Breaker
+from worker.outages.breakers import Breakers, Cloud
 from worker.outages.limit import AdaptiveLimit
 from worker.outages.probes import Probes
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
-from worker.ports import Destination, Objects, Queue, QueueView, Sink, Statistics, Store
+from worker.ports import Destination, Queue, QueueView, Sink, SourceObjects, Statistics, Store
 
 POSTS_MAX = 128
 RECORDS_MAX = 128
+LOOKS_MAX = 64
 ACKNOWLEDGEMENTS_MAX = 64
 LEASES_MAX = 64
 VERDICTS_MAX = 100_000
@@ -53,7 +55,7 @@ class ArrivalPorts:
     """What a relay needs to see that copies arrive. `source` is where single source objects are looked at."""
 
     destination: Destination
-    source: Objects
+    source: SourceObjects
     statistics: Statistics
 
 
@@ -76,7 +78,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the settings decide about one relay. `wait_seconds` is the length of a long poll."""
+    """What the settings decide about one relay. `wait_seconds` is the length of a long poll.
+
+    With `deletions_per_hour` deletions are propagated, at most so many an hour.
+    """
 
     worker: str
     task_id: str
@@ -92,15 +97,7 @@ class Plan:
     destination_bucket: str = ""
     arrival_ratio: float = 0.01
     arrival_seconds: float = 900.0
-
-
-class Breakers(NamedTuple):
-    """The state of each service; `acks` is MNS as deletes find it."""
-
-    mns: Breaker
-    oss: Breaker
-    oms: Breaker
-    acks: Breaker
+    deletions_per_hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +116,7 @@ class Assembled:
 def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     """Wire the six verbs. Nothing is sent before the relay runs."""
     clock = ports.clock
-    names = ("mns", "oss", "oms", "mns-acks")
-    breakers = Breakers(*(Breaker(name, clock, journal) for name in names))
+    breakers = Breakers(clock, journal)
     services = _services(ports, plan, breakers, journal)
     leases = Leases(
         _Leased(ports.queue, services.leases),
@@ -131,22 +127,34 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     records = _records(ports, plan, services.records, journal)
     dead_letters = DeadLetters(records, plan.worker, clock)
-    looks = Looks(ports.store, lambda: not breakers.oss.is_open, clock, journal)
-    journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
+    looks = Looks(ports.store, services.looks)
     source = Source()
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
     probes = Probes(clock, journal)
 
+    async def probe_queue() -> None:
+        await probes.queue(ports.queue, leases.follow)
+
+    async def probe_sink() -> None:
+        await probes.sink(ports.sink, source.learn, plan.log_bucket)
+
     async def probe_store() -> None:
         await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
 
-    arrival = _arrival(ports, plan, source, services.posts, records, dead_letters, journal)
+    arrival = _arrival(ports, plan, source, services, records, dead_letters, journal)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
         ),
-        selection=Selection(reader, plan.key_encoding, plan.log_bucket, source, journal),
+        selection=Selection(
+            reader,
+            plan.key_encoding,
+            plan.log_bucket,
+            source,
+            journal,
+            takes_deletions=bool(arrival and arrival.deletions),
+        ),
         dedupe=Dedupe(journal),
         poster=poster,
         records=records,
@@ -159,14 +167,15 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
             "oss": lambda: services.records.works("PutObject", probe_store),
         },
         follow=arrival.follower.accepted if arrival else None,
+        deletions=arrival.deletions if arrival else None,
     )
     probed: tuple[tuple[Breaker, Probe], ...] = (
-        (breakers.mns, lambda: probes.queue(ports.queue, leases.follow)),
-        (breakers.oss, probe_store),
-        (breakers.oms, lambda: probes.sink(ports.sink, source.learn, plan.log_bucket)),
-        (breakers.acks, lambda: probes.queue(ports.queue, leases.follow)),
+        (services.polls.breaker, probe_queue),
+        (services.records.breaker, probe_store),
+        (services.posts.breaker, probe_sink),
+        (services.acknowledgements.breaker, probe_queue),
     )
-    sides = _sides(ports, breakers, dead_letters, leases, journal)
+    sides = _sides(ports, services, dead_letters, leases, journal)
     beside: tuple[Breaker, ...] = ()
     if arrival is not None:
         beside = (arrival.breaker,)
@@ -182,13 +191,14 @@ class _Arrival:
     follower: Follower
     lists: ResultLists
     backlog: CopyBacklog
+    deletions: Deletions | None
 
 
 def _arrival(
     ports: Ports,
     plan: Plan,
     source: Source,
-    posts: Service,
+    services: _Services,
     records: Records,
     dead_letters: DeadLetters,
     journal: Journal,
@@ -199,13 +209,25 @@ def _arrival(
     clock, asked = ports.clock, ports.arrival
     breaker, limit = Breaker("obs", clock, journal), AdaptiveLimit(LOOKS_AT_ONCE)
     journal.metrics.limit.labels("arrival").set_function(lambda: limit.limit)
-    retry = Retry(clock, Backoff(ports.rng))
-    service = Service(breaker, limit, retry, Pace(clock, None), clock, journal)
+    retry, pace = Retry(clock, Backoff(ports.rng)), Pace(clock, None)
+    service = Service(breaker, limit, retry, pace, clock, journal)
+    # A limit of their own: they must not take the places of those that the flow waits for.
+    looks = Service(
+        services.records.breaker,
+        AdaptiveLimit(LOOKS_AT_ONCE),
+        retry,
+        pace,
+        clock,
+        journal,
+        tells_breaker=False,
+    )
     view = DestinationView(
-        asked.destination, asked.source, service, source, plan.destination_bucket
+        asked.destination, asked.source, service, looks, source, plan.destination_bucket
     )
     body_of = partial(event_body, region=plan.region, key_encoding=plan.key_encoding)
-    again = Again(ports.sink, posts, records, dead_letters, source, clock, journal, body_of)
+    again = Again(
+        ports.sink, services.posts, records, dead_letters, source, clock, journal, body_of
+    )
     follower = Follower(
         view,
         again,
@@ -215,18 +237,30 @@ def _arrival(
         ratio=plan.arrival_ratio,
         late_seconds=plan.arrival_seconds,
     )
+    deletions = None
+    if plan.deletions_per_hour is not None:
+        deletions = Deletions(
+            view,
+            again,
+            records,
+            clock,
+            journal,
+            grace_seconds=plan.arrival_seconds,
+            per_hour=plan.deletions_per_hour,
+        )
     return _Arrival(
         breaker,
         view,
         follower,
         ResultLists(view, follower, records, clock, journal),
-        CopyBacklog(asked.statistics, posts, clock, journal),
+        CopyBacklog(asked.statistics, services.posts, clock, journal),
+        deletions,
     )
 
 
 def _sides(
     ports: Ports,
-    breakers: Breakers,
+    services: _Services,
     dead_letters: DeadLetters,
     leases: Leases,
     journal: Journal,
@@ -234,7 +268,9 @@ def _sides(
     sides: list[Side] = []
     if ports.dead_letter_queue is not None:
         common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
-        sides.append(Undelivered(*common, may_keep=lambda: not breakers.oss.is_open).run)
+        sides.append(
+            Undelivered(*common, may_keep=lambda: not services.records.breaker.is_open).run
+        )
     if ports.observed is not None:
         depth = Depth(
             ports.observed,
@@ -243,7 +279,7 @@ def _sides(
             journal,
             lambda: len(leases.in_hand),
             leases.follow,
-            lambda: not breakers.mns.is_open,
+            lambda: not services.polls.breaker.is_open,
         )
         sides.append(depth.run)
     return sides
@@ -276,6 +312,7 @@ class _Services:
     acknowledgements: Service
     leases: Service
     records: Service
+    looks: Service
     posts: Service
 
 
@@ -286,19 +323,27 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
     where messages may be received but not deleted, receiving has to stop.
     """
     clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
-    mns, oss, oms, acks = breakers
+    mns, oss = breakers.add("mns", Cloud.ALIBABA), breakers.add("oss", Cloud.ALIBABA)
+    oms, acks = breakers.add("oms", Cloud.HUAWEI), breakers.add("mns-acks", Cloud.ALIBABA)
     polls = plan.capacity.polls
 
     def service(
-        name: str, breaker: Breaker, limit: AdaptiveLimit, max_rps: float | None = None
+        name: str,
+        breaker: Breaker,
+        limit: AdaptiveLimit,
+        max_rps: float | None = None,
+        *,
+        tells_breaker: bool = True,
     ) -> Service:
         journal.metrics.limit.labels(name).set_function(lambda: limit.limit)
-        return Service(breaker, limit, retry, Pace(clock, max_rps), clock, journal)
+        pace = Pace(clock, max_rps)
+        return Service(breaker, limit, retry, pace, clock, journal, tells_breaker=tells_breaker)
 
     return _Services(
         polls=service("polls", mns, AdaptiveLimit(polls, polls)),
         acknowledgements=service("acknowledgements", acks, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
         leases=service("leases", mns, AdaptiveLimit(LEASES_MAX, LEASES_MAX)),
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
+        looks=service("looks", oss, AdaptiveLimit(LOOKS_MAX), tells_breaker=False),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
     )
