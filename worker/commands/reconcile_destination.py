@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from worker.clouds.obs import ObsClient
 from worker.commands import frame, terminal
 from worker.commands.bulk import FINISHING, TROUBLES_SHOWN
 from worker.commands.course import course
+from worker.commands.ending import Ending
 from worker.commands.reconcile_account import (
     ESTIMATED_AT,
     Account,
@@ -158,26 +159,14 @@ class _Run:
         self._question: Question | None = None
         self._grace_seconds = 0.0
         self._notes: list[str] = []
-        self._is_stopped = False
-        self._failed = ""
+        self._ending = Ending(FINISHING)
         self._lines = 0
         columns = {"": 1, "CHANGED (UTC)": 19, "WHY": 26, "KEY": 0}
         self._rows = Rows(columns, console())
 
     def compare(self) -> None:
         """Compare and print the account; raises `typer.Exit` if it did not come to the end."""
-        try:
-            frame.run(self._compare, ends_gently=True, saying=FINISHING)
-        except typer.Exit as early:
-            if early.exit_code == frame.EXIT_STOPPED:
-                self._is_stopped = True
-                self._tell()
-            raise
-        self._tell()
-        if self._failed:
-            frame.stop_because(self._failed, frame.EXIT_FAILED)
-        if self._is_stopped:
-            raise typer.Exit(frame.EXIT_STOPPED)
+        self._ending.run(self._compare, self._tell, lambda: True)
 
     async def _compare(self, clients: Clients) -> None:
         wishes = self._wishes
@@ -234,7 +223,7 @@ class _Run:
         # Rows that are printed as they come would tear a moving line.
         may_move = bool(wishes.as_json or wishes.limit)
         with course(clients.clock, wishes.expected, may_move=may_move) as shown_course:
-            try:
+            async with self._heard(clients):
                 async for each in findings:
                     self._take(each)
                     count += 1
@@ -242,11 +231,17 @@ class _Run:
                     if not is_estimated and self._effort.source_objects >= ESTIMATED_AT:
                         is_estimated = True
                         shown_course.say(estimate(self._effort, wishes.expected))
-            except CallFailed as failed:
-                self._failed = frame.told(failed)
+
+    @asynccontextmanager
+    async def _heard(self, clients: Clients) -> AsyncIterator[None]:
+        """Note what ends it early: its account is told all the same."""
+        async with self._ending.heard(clients):
+            try:
+                yield
+            except CallFailed:
+                raise
             except RelayError as error:
-                self._failed = str(error)
-        self._is_stopped = clients.stop.is_set()
+                self._ending.failed = str(error)
 
     def _take(self, announced: Announced[Judged]) -> None:
         judged = announced.finding
@@ -271,7 +266,7 @@ class _Run:
         self._rows.flush()
         self._say(*self._sentences())
         if self._report and self._question:
-            is_complete = not (self._failed or self._is_stopped)
+            is_complete = not (self._ending.failed or self._ending.is_stopped)
             self._report.line(
                 self._account.as_object(self._question, is_complete=is_complete), at_once=True
             )
@@ -297,7 +292,7 @@ class _Run:
                 f"{self._effort.not_looked_at} names were not looked at, because they changed at other "
                 "times: this says nothing of them."
             )
-        if self._failed or self._is_stopped:
+        if self._ending.failed or self._ending.is_stopped:
             yield "It ended before the last name: this is the account of what was read."
         yield from self._about_unproved()
         yield from self._about_gaps()
@@ -362,26 +357,20 @@ class _Run:
                 typer.confirm(
                     f"Delete these {count} objects of {place} for good?", abort=True, err=True
                 )
-            try:
-                frame.run(
-                    lambda clients: self._delete(clients, question),
-                    ends_gently=True,
-                    saying=FINISHING,
-                )
-            finally:
-                self._say(*self._deleted())
+            self._ending.run(
+                lambda clients: self._delete(clients, question),
+                lambda: self._say(*self._deleted()),
+                lambda: self._fates[Fate.DELETED] == count,
+            )
 
     async def _delete(self, clients: Clients, question: Question) -> None:
         destination = _destination(clients)
         deletions = Deletions(clients, destination, question, self._said, self._wishes.rate)
-        try:
+        async with self._heard(clients):
             async for each in deletions.run(self._extras.found):
                 self._fates[each.fate] += 1
                 if each.why and len(self._troubles) < TROUBLES_SHOWN:
                     self._troubles.append(each)
-        except CallFailed as failed:
-            self._failed = frame.told(failed)
-        self._is_stopped = clients.stop.is_set()
 
     def _said(self, step: Deletion) -> None:
         told = as_object(Announced(step.extra))
@@ -408,13 +397,6 @@ class _Run:
             yield f"  {each.fate}: {shown(each.extra.key)}: {shown(each.why)}"
 
     def end(self) -> None:
-        """Raise `typer.Exit` unless nothing is missing, different or unread, and all extra is deleted."""
-        if self._failed:
-            frame.stop_because(self._failed, frame.EXIT_FAILED)
-        if self._is_stopped:
-            raise typer.Exit(frame.EXIT_STOPPED)
-        is_deleted = self._wishes.is_dry_run or (
-            self._fates[Fate.DELETED] == len(self._extras.found)
-        )
-        if not self._account.is_clean or (self._wishes.is_deleting and not is_deleted):
+        """Raise `typer.Exit` unless nothing is missing, different or unread."""
+        if not self._account.is_clean:
             raise typer.Exit(frame.EXIT_FAILED)

@@ -11,8 +11,8 @@ import typer
 
 from worker.commands import frame, terminal
 from worker.commands.bulk import FINISHING
+from worker.commands.ending import Ending
 from worker.commands.terminal import Rows, console, progress, time_shown
-from worker.errors import CallFailed
 from worker.operate.announce import Announced, Announcer
 from worker.operate.connect import Clients
 from worker.operate.parse_time import parse_time
@@ -74,14 +74,7 @@ def compare_with_records(
             announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
             await report.read(clients, announcer.announced(found))
 
-    try:
-        frame.run(compare, ends_gently=True, saying=FINISHING)
-    except typer.Exit as early:
-        if early.exit_code == frame.EXIT_STOPPED:
-            report.is_stopped = True
-            report.tell()
-        raise
-    report.tell()
+    report.ending.run(compare, report.tell, report.is_across)
 
 
 class _Report:
@@ -106,8 +99,7 @@ class _Report:
         self._counts: Counter[State] = Counter()
         self._sent = 0
         self._lines = 0
-        self._failed = ""
-        self.is_stopped = False
+        self.ending = Ending(FINISHING)
         columns = {"": 1, "CHANGED (UTC)": 19, "RECORDED (UTC)": 19, "KEY": 0}
         self._rows = Rows(columns, console())
 
@@ -124,14 +116,11 @@ class _Report:
         # Rows that are printed as they come would tear a moving bar.
         is_quiet = self._as_json or self._limit
         with progress("reconcile", None) if is_quiet else nullcontext() as bar:
-            try:
+            async with self.ending.heard(clients):
                 async for each in findings:
                     self._take(each)
                     if bar is not None:
                         bar.advance(bar.tasks[0].id)
-            except CallFailed as failed:
-                self._failed = frame.told(failed)
-        self.is_stopped = clients.stop.is_set()
 
     def _take(self, announced: Announced[Finding]) -> None:
         finding = announced.finding
@@ -149,16 +138,14 @@ class _Report:
             self._rows.add(SYMBOLS[finding.state], *map(time_shown, times), finding.key)
 
     def tell(self) -> None:
-        """Print the account and raise `typer.Exit` unless everything is across."""
+        """Print the account."""
         self._rows.flush()
         for sentence in self._account():
             console(is_error=self._as_json).print(sentence)
-        if self._failed:
-            frame.stop_because(self._failed, frame.EXIT_FAILED)
-        if self.is_stopped:
-            raise typer.Exit(frame.EXIT_STOPPED)
-        if self._counts[State.REFUSED] or self._gaps > self._sent:
-            raise typer.Exit(frame.EXIT_FAILED)
+
+    def is_across(self) -> bool:
+        """Whether nothing is refused, and an event was sent for each gap."""
+        return not self._counts[State.REFUSED] and self._gaps <= self._sent
 
     @property
     def _gaps(self) -> int:
@@ -174,7 +161,7 @@ class _Report:
         for state, words in WORDS.items():
             if counts[state] or state is not State.GONE:
                 yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
-        if self.is_stopped or self._failed:
+        if self.ending.is_stopped or self.ending.failed:
             yield "It ended before the last name: this is the account of what was read."
         if self._is_sending:
             yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from worker.arrival.deletions import KEPT_PREFIX
 from worker.clouds.obs import ObsClient
 from worker.errors import Blame, CallFailed, Failure, RelayError
 from worker.operate.connect import Clients
-from worker.operate.destination_reconcile import OMS_OWN, Judged, Question, Standing
+from worker.operate.destination_reconcile import Judged, Question, Standing
 from worker.operate.log_bucket import side_by_side
 from worker.outages.service import Pace
 from worker.ports import ObjectFacts, TaskState
@@ -179,7 +180,7 @@ class Deletions:
 
 
 def _is_of_oms(key: str) -> bool:
-    return key.startswith(OMS_OWN)
+    return key.startswith(KEPT_PREFIX)
 
 
 def _is_same_state(extra: Judged, copy: ObjectFacts) -> bool:

@@ -21,6 +21,7 @@ from worker.arrival.compare import (
     are_unlike_md5s,
     compare,
 )
+from worker.arrival.deletions import KEPT_PREFIX
 from worker.clouds.obs import ObsClient
 from worker.errors import Blame, CallFailed, Failure
 from worker.ledger.names import ROOT
@@ -29,8 +30,6 @@ from worker.operate.log_bucket import side_by_side
 from worker.operate.two_listings import Pair, stretches
 from worker.ports import Listed, ObjectFacts, Page, TaskState
 
-# What OMS writes into the destination: its lists of results, which no source has.
-OMS_OWN = "oms/"
 LOOKS_AT_ONCE = 32
 _NOT_THERE = "not in the destination"
 _MOVED = "changed while it was compared"
@@ -242,7 +241,7 @@ class DestinationReconciliation:
             source, copy = pair.source, pair.destination
             if own is not None and pair.key.startswith(own):
                 continue
-            if source is None and pair.key.startswith(OMS_OWN):
+            if source is None and pair.key.startswith(KEPT_PREFIX):
                 continue
             effort.source_objects += source is not None
             changed = source or copy
