@@ -199,7 +199,7 @@ class _Run:
         )
         return Question(
             wishes.bucket,
-            destination_bucket(clients, around.task),
+            destination_bucket(clients, around),
             wishes.key,
             since,
             until,
@@ -319,7 +319,7 @@ class _Run:
         wishes, account = self._wishes, self._account
         gaps = account.gaps
         for why, count in account.futile.most_common():
-            yield f"{count} of the {gaps} gaps are not announced. {why[:1].upper()}{why[1:]}."
+            yield f"Not announced: {count} of {gaps} gaps. {why[:1].upper()}{why[1:]}."
         useful = gaps - sum(account.futile.values())
         if wishes.is_sending and wishes.is_dry_run:
             yield f"{useful} events would be sent. Nothing was changed: this was a dry run."

@@ -39,11 +39,13 @@ class UnknownDestination(RelayError):  # noqa: N818  the name says what it is
     """Nobody says which bucket the copies are in."""
 
 
-def destination_bucket(clients: Clients, task: TaskState | None) -> str:
+def destination_bucket(clients: Clients, around: Circumstances) -> str:
     """Return the bucket with the copies: OBS_BUCKET, or the task's. Raises `UnknownDestination`."""
+    task = around.task
     found = clients.settings.obs_bucket or (task.destination_bucket if task else "")
     if not found:
-        raise UnknownDestination(f"{UNKNOWN_BUCKET}: {TEXTS['obs.bucket']}")
+        why = "".join(f" {each.rstrip('.')}." for each in around.doubts)
+        raise UnknownDestination(f"{UNKNOWN_BUCKET}: {TEXTS['obs.bucket']}.{why}")
     return found
 
 
