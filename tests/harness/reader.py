@@ -88,7 +88,8 @@ class Reader:
 
     async def type(self, statement: str) -> str:
         """Carry a statement out, which must succeed; return what it prints or serves."""
-        text = typed(statement, self.folder, self.cloud.settings(), self.admin_port)
+        settings = self.cloud.settings(with_destination=True)
+        text = typed(statement, self.folder, settings, self.admin_port)
         if self.serving:
             await until(lambda: account.waiting(self.cloud) == 0, "an empty queue", LIMIT_SECONDS)
         if RELAY.search(text):
@@ -213,7 +214,9 @@ async def reading(cloud: LocalCloud, folder: Path) -> AsyncIterator[Reader]:
     (folder / "bin" / "ossutil").chmod(0o755)
     (folder / "secrets").mkdir()
     settings = cloud.settings()
-    secrets = {"hw_ak": settings["HW_AK"], "hw_sk": settings["HW_SK"], "console": "c" * 16}
+    key = {"ak": settings["HW_AK"], "sk": settings["HW_SK"]}
+    secrets = {f"{of}_{name}": value for of in ("hw", "obs") for name, value in key.items()}
+    secrets["console"] = "c" * 16
     for name, value in secrets.items():
         (folder / "secrets" / name).write_text(f"{value}\n")
     reader = Reader(cloud, folder)

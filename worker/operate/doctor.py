@@ -2,8 +2,9 @@
 
 What it does to the services: one unsigned `HEAD /` for each endpoint, one small object under
 `oms_source_record/<task id>/probe/` that it deletes again, and calls that read. Deletes and renewals are
-tried with a receipt handle that names no message, a deletion at the destination with a name that nobody has. It receives only from a queue in which no message waits,
-unless told otherwise, and it posts nothing unless told which key.
+tried with a receipt handle that names no message, a deletion at the destination with a name that nobody has.
+It receives only from a queue in which no message waits, unless told otherwise, and it posts nothing unless
+told which key.
 
 Facts: MNS API 2015-06-06, pages getqueueattributes, peekmessage, receivemessage, deletemessage; OMS API
 reference, ShowSyncTask and CreateSyncEvents.
