@@ -4,6 +4,8 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.13 python3.12 python3.1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests start some 200 processes. Where Python may not keep what it has compiled, each compiles all of it.
+export PYTHONDONTWRITEBYTECODE :=
 ALL_CORES := --numprocesses auto --maxprocesses 8 --dist worksteal
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-strip-extras
 

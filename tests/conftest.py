@@ -1,8 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+import structlog
 
 from localcloud.cloud import LocalCloud
 
@@ -32,3 +34,11 @@ async def cloud() -> AsyncIterator[LocalCloud]:
     """A local cloud that serves on free ports; the test prepares it."""
     async with LocalCloud(seed=1) as cloud:
         yield cloud
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No .env of this directory counts, and what commands make of logging ends with the test."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    structlog.reset_defaults()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from localcloud.service import Call
+from localcloud.storage.target import decoded, decoded_query
 
 UNKNOWN = "UnknownOperation"
 
@@ -75,9 +75,9 @@ class Request:
             bucket, _, key = key.partition("/")
         return cls(
             call.method,
-            _decoded(bucket),
-            _decoded(key),
-            _query(query),
+            decoded(bucket),
+            decoded(key),
+            decoded_query(query),
             call.headers,
             call.body,
             is_path_style,
@@ -112,15 +112,3 @@ def _bucket_of(host: str) -> str:
         return ""
     bucket, separator, _ = name.partition(".obs.")
     return bucket if separator else name.partition(".")[0]
-
-
-def _query(text: str) -> dict[str, str]:
-    """Return the query, decoded; a bare name has the empty value. Assumption: `+` is a space."""
-    pairs = (part.partition("=") for part in text.replace("+", "%20").split("&") if part)
-    return {_decoded(name): _decoded(value) for name, _, value in pairs}
-
-
-def _decoded(text: str) -> str:
-    if "%" not in text:
-        return text
-    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 
 from localcloud.clock import Clock
 from localcloud.faults import Faults
@@ -23,6 +19,8 @@ from localcloud.obs.turn import LIST, Turn
 from localcloud.obs.wire import error_reply
 from localcloud.service import Call, Reply, Service
 from localcloud.storage.bucket import Bucket
+from localcloud.storage.content_md5 import Fit, fit_of
+from localcloud.storage.fresh_ids import FreshIds
 from localcloud.storage.multipart import etag_of_parts
 from localcloud.storage.stored import Described, Kind, StoredObject
 
@@ -64,8 +62,7 @@ class ObsService(Service):
         self.behaviour = ObsBehaviour()
         self.verifier = Verifier(clock, identities, self.behaviour)
         self._parsed: tuple[Call, Request] | None = None
-        self._salt = secrets.token_hex(4).upper()
-        self._numbers = count(1)
+        self._ids = FreshIds()
 
     def create_bucket(self, name: str, region: str = buckets.DEFAULT_REGION) -> Bucket:
         """Make a bucket in-process, or return the one of that name."""
@@ -138,7 +135,10 @@ class ObsService(Service):
 
     async def serve(self, call: Call) -> Reply:
         """Verify the signature, do the operation, answer."""
-        request_id, host_id = self._fresh_id(), base64.b64encode(self._salt.encode() * 4).decode()
+        request_id, host_id = (
+            self._fresh_id(),
+            base64.b64encode(self._ids.salt.encode() * 4).decode(),
+        )
         try:
             reply = self._act(self._request(call), request_id)
         except ObsError as error:
@@ -181,20 +181,14 @@ class ObsService(Service):
 
     def _fresh_id(self) -> str:
         """Return 32 hex digits: time, a salt of this process, and a number."""
-        return f"{int(self.clock.now() * 1000):016X}{self._salt}{next(self._numbers):08X}"
+        return self._ids.fresh(int(self.clock.now() * 1000), 16)
 
 
 def _check_md5(request: Request) -> None:
     """Refuse a body whose Content-MD5 does not fit."""
-    told = request.headers.get("Content-MD5")
-    if told is None:
-        return
-    try:
-        digest = base64.b64decode(told, validate=True)
-    except binascii.Error:
-        raise ObsError(
-            400, "InvalidDigest", "The Content-MD5 you specified is not valid."
-        ) from None
-    if digest != hashlib.md5(request.body, usedforsecurity=False).digest():
+    fit = fit_of(request.headers, request.body)
+    if fit is Fit.MALFORMED:
+        raise ObsError(400, "InvalidDigest", "The Content-MD5 you specified is not valid.")
+    if fit is Fit.DIFFERS:
         message = "The Content-MD5 you specified did not match what we received."
         raise ObsError(400, "BadDigest", message)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from localcloud.service import Call
+from localcloud.storage.target import decoded, decoded_query
 
 UNKNOWN = "UnknownOperation"
 
@@ -79,7 +79,12 @@ class Request:
         path, _, query = call.target.partition("?")
         bucket, _, key = path[1:].partition("/")
         return cls(
-            call.method, _decoded(bucket), _decoded(key), _query(query), call.headers, call.body
+            call.method,
+            decoded(bucket),
+            decoded(key),
+            decoded_query(query),
+            call.headers,
+            call.body,
         )
 
     @property
@@ -104,18 +109,3 @@ class Request:
             if name in SUBRESOURCES and name not in _HARMLESS and name != "partNumber":
                 return name
         return ""
-
-
-def _query(text: str) -> dict[str, str]:
-    """Return the query, decoded; a bare name has the empty value.
-
-    Assumption: `+` is a space. oss2 sends spaces so (as HTML forms do) and signs them as `%20`.
-    """
-    pairs = (part.partition("=") for part in text.replace("+", "%20").split("&") if part)
-    return {_decoded(name): _decoded(value) for name, _, value in pairs}
-
-
-def _decoded(text: str) -> str:
-    if "%" not in text:
-        return text
-    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")

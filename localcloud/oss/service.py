@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
-import secrets
 from collections.abc import Callable, Mapping
-from itertools import count
 
 from localcloud.clock import Clock
 from localcloud.faults import Faults
@@ -23,6 +19,8 @@ from localcloud.oss.turn import Change, Outcome, Turn
 from localcloud.oss.wire import error_reply
 from localcloud.service import Call, Reply, Service
 from localcloud.storage.bucket import Bucket
+from localcloud.storage.content_md5 import Fit, fit_of
+from localcloud.storage.fresh_ids import FreshIds
 from localcloud.storage.stored import PLAIN, Described, StoredObject
 
 Handler = Callable[[Turn], Outcome]
@@ -79,8 +77,7 @@ class OssService(Service):
         self.rules: list[EventRule] = []
         self._publish = publish
         self._parsed: tuple[Call, Request] | None = None
-        self._salt = secrets.token_hex(4).upper()
-        self._numbers = count(1)
+        self._ids = FreshIds()
 
     def create_bucket(self, name: str, region: str = buckets.DEFAULT_REGION) -> Bucket:
         """Make a bucket in-process, or return the one of that name."""
@@ -205,18 +202,11 @@ class OssService(Service):
 
     def _request_id(self, now: float) -> str:
         """Return 24 hex digits: time, a salt of this process, and a number."""
-        return f"{int(now):08X}{self._salt}{next(self._numbers):08X}"
+        return self._ids.fresh(int(now), 8)
 
 
 def _check_md5(request: Request) -> None:
     """Refuse a body whose Content-MD5 does not fit."""
-    told = request.headers.get("Content-MD5")
-    if told is None:
-        return
-    try:
-        digest = base64.b64decode(told, validate=True)
-    except binascii.Error:
-        digest = b""
-    if digest != hashlib.md5(request.body, usedforsecurity=False).digest():
+    if fit_of(request.headers, request.body) is not Fit.FITS:
         message = "The Content-MD5 you specified was invalid."
         raise OssError(400, "InvalidDigest", message, "0017-00000002")

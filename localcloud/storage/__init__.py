@@ -1,1 +1,1 @@
-"""What OSS and OBS have in common: objects, their order, pages of them, parts, checksums, and XML."""
+"""What OSS and OBS have in common: objects, their order, pages, parts, checksums, ids, targets, and XML."""

@@ -11,7 +11,7 @@ from harness.ops import DAY, put_letter, put_object
 from harness.site import site
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
-from worker.console import app, browse, pages
+from worker.console import browse, pages, server
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 PAGES = ("/", "/letters", "/letters/list", "/letters?place=archived", "/operations", "/search")
@@ -209,7 +209,7 @@ async def test_a_service_that_is_down_makes_a_page_that_says_what_to_do(
 async def test_a_service_that_hangs_is_told_as_one(
     cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "PAGE_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(server, "PAGE_SECONDS_MAX", 0.2)
     cloud.faults.add(Fault("oss", "*", Action.LATENCY, seconds=30))
     async with site(cloud) as console:
         page = await console.get("/letters/list")

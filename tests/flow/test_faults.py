@@ -14,6 +14,9 @@ from localcloud.faults import Action, Fault
 from localcloud.mns import Attributes
 from worker.outages.breaker import FAILURES_MIN
 
+# Measured elsewhere, line for line, and far slower under the tracer.
+pytestmark = pytest.mark.no_cover
+
 CALLS = (
     ("mns", "BatchReceiveMessage"),
     ("mns", "BatchDeleteMessage"),
@@ -44,8 +47,19 @@ FAULTS = {
 KEYS = ("plain", "照片/é", "a%41+b")
 
 
-@pytest.mark.parametrize("layout", ["object", "log"])
-@pytest.mark.parametrize(("service", "operation"), CALLS)
+# A look at the source, the queue or the task goes no other way when records are lines of a log.
+LOOKS = {"GetQueueAttributes", "HeadObject", "ShowSyncTask"}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "layout"),
+    [
+        (*call, layout)
+        for call in CALLS
+        for layout in ("object", "log")
+        if layout == "object" or call[1] not in LOOKS
+    ],
+)
 async def test_no_fault_on_any_call_loses_anything(
     monkeypatch: pytest.MonkeyPatch, service: str, operation: str, layout: str
 ) -> None:

@@ -16,7 +16,7 @@ from harness.ops import connected
 from harness.relay import free_port
 from localcloud.cloud import LocalCloud
 from worker.clock import Clock
-from worker.console import app
+from worker.console import server
 from worker.console.context import Context
 from worker.console.options import Options
 
@@ -121,8 +121,8 @@ async def site(
         connected(cloud, clock) as clients,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
     ):
-        here = app.make(clients, given)
-        async with app.serving(here):
+        here = server.make(clients, given)
+        async with server.serving(here):
             watching = asyncio.create_task(here.watch.run()) if watches else None
             try:
                 yield Site(cloud, here, f"http://127.0.0.1:{given.port}", session)

@@ -58,6 +58,7 @@ async def test_every_filter_leaves_out_what_is_not_wanted(cloud: LocalCloud) -> 
         assert await ids(letters, LetterFilter(ids=(message_id(3), message_id(4)))) == [4, 3]
 
 
+@pytest.mark.no_cover
 async def test_thousands_of_letters_are_read_page_by_page(cloud: LocalCloud) -> None:
     for number in range(2_300):
         put_letter(cloud, number)
@@ -130,6 +131,7 @@ async def test_objects_that_are_no_letters_are_left_alone(cloud: LocalCloud) -> 
         assert await Letters(clients).groups() == []
 
 
+@pytest.mark.no_cover
 async def test_groups_are_bounded_and_the_rest_is_counted_together(cloud: LocalCloud) -> None:
     words = [
         f"{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}"

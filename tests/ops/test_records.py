@@ -125,6 +125,7 @@ async def test_failed_records_are_filtered_and_long_keys_are_among_them(cloud: L
         assert all([record.reason async for record in records.failed(key_prefix="a/")])
 
 
+@pytest.mark.no_cover
 async def test_thousands_of_failed_records_are_read_page_by_page(cloud: LocalCloud) -> None:
     for number in range(1_500):
         put_object(cloud, f"failed_object/{number:04}", b"")

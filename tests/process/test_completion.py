@@ -25,6 +25,14 @@ def bash(script: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def read_by_bash(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a shell reads at its start, as the program prints it."""
+    script = tmp_path_factory.mktemp("completion") / "oms-relay.sh"
+    script.write_text(bash("oms-relay", _OMS_RELAY_COMPLETE="source_bash"))
+    return script
+
+
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
@@ -34,11 +42,13 @@ def bash(script: str, **environment: str) -> str:
         (["doctor", "--po"], ["--post"]),
     ],
 )
-def test_a_tab_completes_commands_and_options(typed: list[str], completed: list[str]) -> None:
+def test_a_tab_completes_commands_and_options(
+    read_by_bash: Path, typed: list[str], completed: list[str]
+) -> None:
     """The script is bash's own view: it is read, and its function is called as on a TAB."""
     words = " ".join(f"'{each}'" for each in ["oms-relay", *typed])
     printed = bash(
-        'eval "$(_OMS_RELAY_COMPLETE=source_bash oms-relay)"\n'
+        f". '{read_by_bash}'\n"
         "complete -p oms-relay >/dev/null\n"
         f"COMP_WORDS=({words}) COMP_CWORD={len(typed)}\n"
         "_oms_relay_completion oms-relay\n"

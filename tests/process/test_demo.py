@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.processes import children_of
+from harness.processes import children_of, unmeasured
 from localcloud.cloud import LocalCloud
 from localcloud.demo.relay import RelayFailedError, RelayProcess
 
@@ -28,7 +27,7 @@ def account_of(output: str) -> dict[str, tuple[str, str]]:
 
 
 def run(folder: Path, *options: str) -> tuple[int, str]:
-    environment = {**os.environ, "TMPDIR": str(folder), "PYTHONUTF8": "1"}
+    environment = {**unmeasured(), "TMPDIR": str(folder), "PYTHONUTF8": "1"}
     ended = subprocess.run(
         [*COMMAND, *options], capture_output=True, text=True, check=False, env=environment
     )
@@ -65,7 +64,7 @@ def test_its_account_adds_up_although_the_relay_is_killed(tmp_path: Path) -> Non
 
 @contextmanager
 def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, "TMPDIR": str(folder)}
+    environment = {**unmeasured(), "TMPDIR": str(folder)}
     with subprocess.Popen(
         COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.processes import unmeasured
+
 ROOT = Path(__file__).parents[2]
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -22,11 +24,10 @@ AS_IN_FRONT = ["env", "--default-signal=INT"]
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # Where coverage is measured, it hears signals itself.
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.run(
         [*AS_IN_FRONT, sys.executable, "-c", code],
         cwd=ROOT,
-        env={**plain, **environment},
+        env={**unmeasured(), **environment},
         capture_output=True,
         text=True,
         timeout=60,

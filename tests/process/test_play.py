@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.processes import children_of
+from harness.processes import children_of, unmeasured
 from harness.programs import fetched
 
 COMMAND = (sys.executable, "-W", "error", "-m", "localcloud", "play")
@@ -58,7 +58,7 @@ def playing(folder: Path) -> Iterator[Session]:
     person, terminal = os.openpty()
     process = subprocess.Popen(
         COMMAND,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**unmeasured(), "TMPDIR": str(folder)},
         stdin=terminal,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

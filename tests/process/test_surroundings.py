@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import account
+from harness.processes import unmeasured
 from harness.relay import free_port
 from harness.until import until
 from localcloud.cloud import LocalCloud
@@ -83,7 +84,7 @@ async def test_a_log_that_cannot_be_written_costs_no_message(
     for key in keys:
         cloud.oss.put("source", key, b"x")
     own = {"RELAY_ADMIN_PORT": str(free_port()), "RELAY_SHUTDOWN_GRACE_SECONDS": "5"}
-    environment = {**os.environ, **cloud.settings(), **own}
+    environment = {**unmeasured(), **cloud.settings(), **own}
     command = ("bash", "-c", shell, sys.executable)
     with place() as out:
         process = await asyncio.create_subprocess_exec(

@@ -48,7 +48,7 @@ def console(
 
     """
     # Here, so that the daemon, which is started by the same program, need not load what makes pages.
-    from worker.console import app  # noqa: PLC0415
+    from worker.console import server  # noqa: PLC0415
 
     async def serve(clients: Clients) -> None:
         settings = clients.settings
@@ -62,6 +62,6 @@ def console(
             read_only,
             token.get_secret_value() if token else None,
         )
-        await app.run(clients, options)
+        await server.run(clients, options)
 
     frame.run(serve, ends_gently=True)

@@ -1,8 +1,8 @@
 """The operators' web page: `oms-relay console`.
 
     options     where it listens, which workers it watches, what it allows
-    app         routes, the server's life
-    frame       around every request: language, headers, error pages
+    server      routes, the server's life
+    page_frame  around every request: language, headers, error pages
     guard       who may ask: Host, Origin, session, CSRF token, read-only
     sessions    signing in with the token; nothing else is kept on the server
     watch       looks at workers, queue and task again and again; charts draws what was seen

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from worker.console.audit import Audit
-from worker.console.frame import VISIT, Frame
 from worker.console.grouping_job import GroupingJobs
 from worker.console.operations import Operation, Operations
 from worker.console.options import Options
+from worker.console.page_frame import VISIT, Frame
 from worker.console.sessions import Sessions
 from worker.console.watch import Watch
 from worker.console.words import Words

@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from worker.config import addresses
-from worker.console.frame import VISIT, Refused, see_other
 from worker.console.options import Options
+from worker.console.page_frame import VISIT, Refused, see_other
 from worker.console.sessions import Sessions
 
 # Reachable without a session.

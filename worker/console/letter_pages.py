@@ -10,9 +10,9 @@ from aiohttp import web
 from worker.console.browse import cursor, leaf, place_of
 from worker.console.context import Context, context, words
 from worker.console.filters import BadFilter, Filter
-from worker.console.frame import Refused
 from worker.console.grouping_job import GroupingJob
 from worker.console.operations import Action
+from worker.console.page_frame import Refused
 from worker.console.words import Words
 from worker.ledger.letter import Cause, Letter, Place, Ref
 from worker.ledger.line import Record

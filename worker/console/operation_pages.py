@@ -9,8 +9,8 @@ from aiohttp import web
 
 from worker.console.context import context, form, words
 from worker.console.filters import IDS_MAX, BadFilter, Filter
-from worker.console.frame import VISIT, Refused, see_other
 from worker.console.operations import Action, Busy, Operation, Order, State
+from worker.console.page_frame import VISIT, Refused, see_other
 from worker.console.words import Words
 from worker.ledger.letter import Place, Ref
 from worker.operate.redrive import Limits, Outcome

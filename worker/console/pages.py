@@ -14,8 +14,8 @@ from aiohttp import web
 from worker.console.browse import Leaf, leaf
 from worker.console.context import Context, context, form, words
 from worker.console.filters import TEXT_CHARS_MAX
-from worker.console.frame import LANGUAGE_COOKIE, VISIT, Refused, see_other
 from worker.console.overview import overview
+from worker.console.page_frame import LANGUAGE_COOKIE, VISIT, Refused, see_other
 from worker.console.words import LANGUAGES
 from worker.ledger.letter import Place
 from worker.ledger.line import Record

@@ -14,11 +14,11 @@ from aiohttp.typedefs import Handler
 from worker.console import letter_pages, operation_pages, pages
 from worker.console.audit import Audit
 from worker.console.context import CONTEXT, PAGE_SECONDS_MAX, Context
-from worker.console.frame import Frame
 from worker.console.grouping_job import GroupingJobs
 from worker.console.guard import Guard
 from worker.console.operations import Operations
 from worker.console.options import Options
+from worker.console.page_frame import Frame
 from worker.console.sessions import Sessions
 from worker.console.watch import Watch
 from worker.errors import Fatal

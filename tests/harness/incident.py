@@ -1,36 +1,46 @@
-"""A night: a cloud and a relay at work in a thread, a fault, and the commands that a person types."""
+"""An incident: a cloud and a relay at work in a thread, a fault, and the commands that a person types."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from signal import Signals
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 
 from harness.ops import CommandLine, command_line
+from harness.processes import RUN, unmeasured
 from harness.relay import Running, free_port, relaying
-from localcloud.cloud import LocalCloud
+from harness.runbook_cases import Case, hold_against_row
+from localcloud.cloud import TASK_ID, LocalCloud
+from localcloud.identity import ALIBABA, HUAWEI
 
 T = TypeVar("T")
-RUN = ("-m", "worker", "run")
 LIMIT_SECONDS = 60
 
 
 @dataclass(slots=True)
-class Night:
-    """The commands are typed in this thread; everything else is done in that of the cloud."""
+class Incident:
+    """The commands are typed in this thread; everything else is done in that of the cloud.
 
+    `shown` counts how often the case has held what was printed against its row.
+    """
+
+    case: Case
     line: CommandLine
     relay: Running
-    settings: dict[str, str]
+    shown: int = 0
+
+    def shows(self, printed: str) -> None:
+        """Fail unless the words of the case's row, and the fixes it names, were printed."""
+        self.shown += 1
+        hold_against_row(self.case.row, printed)
 
     def cloud(self, change: Callable[[LocalCloud], T]) -> T:
         """Change or read the cloud in its own thread."""
@@ -41,10 +51,22 @@ class Night:
         """Write objects, whose events reach the queue."""
         self.cloud(lambda cloud: [cloud.oss.put("source", key, key.encode()) for key in keys])
 
+    def stop_task(self) -> None:
+        """Stop the sync task."""
+        self.cloud(lambda cloud: cloud.oms.tasks[TASK_ID].stop())
+
+    def start_task(self) -> None:
+        """Start the sync task again."""
+        self.cloud(lambda cloud: cloud.oms.tasks[TASK_ID].start(cloud.oms.clock.now()))
+
     def ask(self, *arguments: str, **settings: str) -> str:
         """Type a command; return what it prints, with its columns run together."""
-        result = self.line(*arguments, **self.settings, **settings)
+        result = self.line(*arguments, **self.case.settings, **settings)
         return " ".join(result.output.split())
+
+    def lines(self, *arguments: str) -> list[dict[str, Any]]:
+        """Type a command that must succeed; return the JSON lines it prints."""
+        return self.line.lines(*arguments, **self.case.settings)
 
     def status(self) -> str:
         """Type `status` with the relay's address."""
@@ -91,33 +113,21 @@ class Night:
         return asyncio.run_coroutine_threadsafe(coroutine, self.line.loop).result(LIMIT_SECONDS)
 
 
-class Begun(Protocol):
-    """How a night begins; `harness.trials.Trial` is one."""
-
-    @property
-    def settings(self) -> Mapping[str, str]: ...
-    @property
-    def prepare(self) -> Mapping[str, Any]: ...
-    @property
-    def before(self) -> Callable[[LocalCloud], Any]: ...
-
-
 @contextmanager
-def night(trial: Begun) -> Iterator[Night]:
-    """A prepared cloud as the trial wants it, and a relay with its settings over the cloud's own."""
-    settings = dict(trial.settings)
-    with command_line(**trial.prepare) as line:
-        line.within(trial.before)
+def beginning(case: Case) -> Iterator[Incident]:
+    """A prepared cloud as the case wants it, and a relay with its settings over the cloud's own."""
+    with command_line(**case.prepare) as line:
+        line.within(case.before)
         leaving = asyncio.Event()
 
         async def relay(started: asyncio.Future[Running]) -> None:
-            async with relaying(line.cloud, settings=settings) as running:
+            async with relaying(line.cloud, settings=dict(case.settings)) as running:
                 started.set_result(running)
                 await leaving.wait()
 
         async def start() -> tuple[Running, asyncio.Task[None]]:
             started = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(relay(started), name="relay of the night")
+            task = asyncio.create_task(relay(started), name="relay of the incident")
             await asyncio.wait((started, task), return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
@@ -129,9 +139,15 @@ def night(trial: Begun) -> Iterator[Night]:
 
         running, task = asyncio.run_coroutine_threadsafe(start(), line.loop).result(LIMIT_SECONDS)
         try:
-            yield Night(line, running, settings)
+            yield Incident(case, line, running)
         finally:
             asyncio.run_coroutine_threadsafe(end(task), line.loop).result(LIMIT_SECONDS)
+
+
+def deny(cloud: LocalCloud, *actions: str) -> None:
+    """Take these rights from the relay's keys, and give all others back."""
+    cloud.alibaba.add(replace(ALIBABA, denied=actions))
+    cloud.huawei.add(replace(HUAWEI, denied=actions))
 
 
 def process(
@@ -141,9 +157,10 @@ def process(
     **settings: str,
 ) -> str:
     """Run a relay as a process, send it signals once it has started; return its exit code and its log."""
-    # Who is killed reports no coverage, and measuring it doubles the time of a start.
-    names = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
-    names |= {"RELAY_ADMIN_PORT": str(free_port()), "RELAY_SHUTDOWN_GRACE_SECONDS": "5"}
+    names = unmeasured() | {
+        "RELAY_ADMIN_PORT": str(free_port()),
+        "RELAY_SHUTDOWN_GRACE_SECONDS": "5",
+    }
     with (
         tempfile.TemporaryDirectory() as directory,
         subprocess.Popen(
