@@ -235,7 +235,7 @@ class Follower:
             self._note_arrival(each, seconds)
 
     def _note_arrival(self, each: Followed, seconds: float | None) -> None:
-        """Count it as in time or late, once; late is also what nobody looked at when it should have arrived."""
+        """Count it once, as in time or late: it may have arrived late while nobody could look."""
         now = self._clock.monotonic()
         if seconds is not None:
             self.history.took(seconds, now)

@@ -75,9 +75,19 @@ class ArrivalSpan:
 
 def span_from(found: Mapping[str, Any]) -> ArrivalSpan:
     """Read a span from its JSON; raises LookupError, TypeError or ValueError where it is none."""
-    counts = (int(found[name]) for name in ("in_time", "late", "resent", "given_up"))
-    lags = (None if found[name] is None else float(found[name]) for name in ("p50", "p99"))
-    return ArrivalSpan(*counts, *lags, float(found["seen_seconds"]))
+    return ArrivalSpan(
+        int(found["in_time"]),
+        int(found["late"]),
+        int(found["resent"]),
+        int(found["given_up"]),
+        _lag_from(found["p50"]),
+        _lag_from(found["p99"]),
+        float(found["seen_seconds"]),
+    )
+
+
+def _lag_from(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def together(spans: Iterable[ArrivalSpan]) -> ArrivalSpan:

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.advice import advise
+from worker.arrival.history import ArrivalSpan
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
-from worker.arrival.history import ArrivalSpan
 from worker.errors import Failure
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
 from worker.operate.connect import Clients, brief
@@ -270,7 +270,7 @@ def _in_time(seen: ArrivalSpan, promised: str) -> str:
 def _style(seen: ArrivalSpan) -> str:
     if seen.share is None:
         return UNKNOWN_STYLE
-    return "green" if seen.share >= PROMISED_SHARE else "bold red"
+    return "green" if seen.share >= PROMISED_SHARE else "yellow"
 
 
 def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:

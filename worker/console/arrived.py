@@ -1,4 +1,4 @@
-"""How far changes have come, as the overview shows it: five levels, what was in time, how long copies take."""
+"""How far changes have come: five levels, what was in time, how long copies take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from worker.arrival.history import ArrivalSpan
 from worker.console.charts import chart, window
-from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, shown, tile
+from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, tile
 from worker.console.watch import Watch
 from worker.console.words import Words
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
@@ -86,7 +86,7 @@ def _share(t: Words, name: str, span: ArrivalSpan | None) -> dict[str, str]:
     if span is None or span.share is None:
         return tile(t, name, t("unknown"), t("tile.share.none") if span else "", UNKNOWN)
     counts = {"in_time": t.number(span.in_time), "followed": t.number(span.followed)}
-    state = OK if span.share >= PROMISED_SHARE else BAD
+    state = OK if span.share >= PROMISED_SHARE else WARN
     return tile(t, name, percent(span.share), t("tile.share.note", **counts), state)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.advice import Cause, cause_of
 from worker.clouds.http import one_line
-from worker.console.arrived import arrived, verdicts
+from worker.console.arrived import Verdict, arrived, verdicts
 from worker.console.charts import Point, chart, window
 from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, shown, tile
 from worker.console.filters import Filter
@@ -17,7 +17,13 @@ from worker.console.words import Words
 from worker.errors import Failure
 from worker.observe.journal import bounded
 from worker.operate.arrival import Sight
-from worker.operate.status import DEAD_COUNT_MAX, RETENTION_SHARE_WARNING, QueueStatus, WorkerStatus
+from worker.operate.status import (
+    DEAD_COUNT_MAX,
+    RETENTION_SHARE_WARNING,
+    QueueStatus,
+    Status,
+    WorkerStatus,
+)
 
 WORKERS_SHOWN_MAX = 100
 
@@ -47,14 +53,29 @@ def _headline(watch: Watch, t: Words) -> dict[str, str]:
     }
 
 
-def _verdicts(watch: Watch, t: Words) -> Iterator[tuple[str, str, dict[str, object]]]:
-    workers, status = watch.workers, watch.status
-    silent = [each for each in workers if each.sample.error]
-    if not workers or status is None:
+def _verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
+    if not watch.workers or watch.status is None:
         yield UNKNOWN, "looking", {}
         return
-    if len(silent) == len(workers):
-        yield BAD, "silent", {"urls": ", ".join(each.sample.url for each in silent[:5])}
+    silent = [each.sample.url for each in watch.workers if each.sample.error]
+    if len(silent) == len(watch.workers):
+        yield BAD, "silent", {"urls": ", ".join(silent[:5])}
+    yield from _stuck(watch.workers, watch.status, t)
+    yield from verdicts(watch, t)
+    if silent:
+        yield WARN, "some_silent", {"url": silent[0]}
+    if watch.status.errors:
+        yield WARN, "parts", {}
+    dead = sum((watch.status.dead_letters or {}).values())
+    if dead:
+        yield WARN, "dead", {"count": t.count("letters", dead)}
+    if watch.arrival.sight is Sight.UNKNOWN:
+        yield UNKNOWN, "blind", {}
+    yield OK, "well" if watch.arrival.sight is Sight.SEEN else "relayed", {}
+
+
+def _stuck(workers: Iterable[WorkerStatus], status: Status, t: Words) -> Iterator[Verdict]:
+    """Say what keeps messages from being done."""
     for each in workers:
         if not each.sample.error and not each.sample.is_ready:
             cause = next(iter(each.sample.causes), Cause(""))
@@ -64,15 +85,6 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[tuple[str, str, dict[str, obje
         yield BAD, "old", {"oldest": oldest, "keeps": t.span(status.queue.retention_seconds)}
     if status.task is not None and status.task.status not in ("SYNCHRONIZING", ""):
         yield BAD, "task", {"status": status.task.status}
-    yield from verdicts(watch, t)
-    if silent:
-        yield WARN, "some_silent", {"url": silent[0].sample.url}
-    if status.errors:
-        yield WARN, "parts", {}
-    dead = sum((status.dead_letters or {}).values())
-    if dead:
-        yield WARN, "dead", {"count": t.count("letters", dead)}
-    yield OK, "well" if watch.arrival.sight is Sight.SEEN else "relayed", {}
 
 
 def _tiles(watch: Watch, t: Words) -> Iterator[dict[str, str]]:

@@ -85,7 +85,8 @@ class Watch:
     @property
     def levels(self) -> Levels:
         """How far changes have come."""
-        done = self.status and self.status.task and self.status.task.done
+        task = None if self.status is None else self.status.task
+        done = None if task is None else task.done
         return levels_of((each.sample for each in self.workers), done)
 
     async def run(self) -> None:
@@ -156,8 +157,8 @@ def _moment(at: float, workers: Iterable[WorkerStatus], arrival: ArrivalStatus) 
         rate_out=sum(each.done for each in known) if known else None,
         lag_seconds=max(lags, default=None),
         in_flight=sum(each.sample.in_flight for each in found),
-        arrival_p50=arrival.hour and arrival.hour.p50,
-        arrival_p99=arrival.hour and arrival.hour.p99,
+        arrival_p50=None if arrival.hour is None else arrival.hour.p50,
+        arrival_p99=None if arrival.hour is None else arrival.hour.p99,
         copy_backlog=arrival.copy_backlog,
     )
 

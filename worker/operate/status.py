@@ -116,7 +116,7 @@ class Status:
     @property
     def levels(self) -> Levels:
         """How far changes have come."""
-        done = self.task and self.task.done
+        done = None if self.task is None else self.task.done
         return levels_of((each.sample for each in self.workers), done)
 
     @property

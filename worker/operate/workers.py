@@ -124,7 +124,9 @@ def _sample(url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str,
         dead=metrics.get("messages_ended_total:dead_letter", 0.0),
         lag_sum_seconds=metrics.get("lag_seconds_sum:live", 0.0),
         lag_count=metrics.get("lag_seconds_count:live", 0.0),
-        announced=sum(metrics.get(f"events_decoded_total:{kind}", 0.0) for kind in Kind if kind.is_change),
+        announced=sum(
+            metrics.get(f"events_decoded_total:{kind}", 0.0) for kind in Kind if kind.is_change
+        ),
         accepted=metrics.get(f"records_written_total:{SUCCESS}", 0.0),
         arrived=metrics.get("arrivals_total:arrived", 0.0),
         proved=metrics.get("arrivals_proved_total", 0.0),
