@@ -1,7 +1,7 @@
 """A rolling day of arrivals, minute by minute: what was in time, what was not, and how long copies took.
 
 A value without a clock: each call is told the time, in seconds of a clock that never goes back. A day takes
-about 200 KiB at most; a minute in which nothing happened takes nothing.
+less than half a MiB; a minute in which nothing happened takes nothing.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class ArrivalHistory:
             oldest = _minute_of(at - DAY_SECONDS)
             for old in [each for each in self._minutes if each <= oldest]:
                 del self._minutes[old]
-            self._minutes[minute] = array("L", [0] * _CELLS)
+            self._minutes[minute] = array("I", [0] * _CELLS)
         return self._minutes[minute]
 
 

@@ -214,8 +214,8 @@ def _level_lines(found: Status) -> Iterator[Line]:
         return
     done = "unknown" if levels.done is None else f"{levels.done} this month, as OMS says"
     text = (
-        f"{levels.announced} events announced, {levels.recorded} keys recorded since the workers started; "
-        f"{done} done"
+        f"{levels.announced} events announced and {levels.recorded} keys recorded since the workers started; "
+        f"done: {done}"
     )
     yield "levels", text, ""
     if levels.arrived is not None:
