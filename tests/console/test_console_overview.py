@@ -135,6 +135,7 @@ UNSEEN = told(cause=Cause("obs refused", None, "grant it"))
         ([SEEN], FAILING, "bad", "OMS failed to copy 270 objects this month."),
         ([GIVEN_UP], {}, "bad", "1 change did not arrive"),
         ([LATE], {}, "warn", "99.00% of the last hour were there within 15 min"),
+        ([told(day=ArrivalSpan())], {}, "unknown", "Whether copies arrive is not known"),
         ([UNSEEN], {}, "warn", "whether copies arrive cannot be seen: obs refused"),
     ],
 )

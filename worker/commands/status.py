@@ -233,7 +233,8 @@ def _arrival_lines(found: Status) -> Iterator[Line]:
     for name, what, seen in (("arrival", "hour", arrival.hour), ("", "day", arrival.day)):
         yield name, f"last {what}: {_in_time(seen, promised)}", _style(seen)
     day = arrival.day
-    style = "bold red" if day.given_up else "yellow" if day.late else ""
+    is_broken = day.share is not None and day.share < PROMISED_SHARE
+    style = "bold red" if day.given_up else "yellow" if is_broken else ""
     yield "", f"last day: {day.late} late, {day.resent} resent, {day.given_up} given up", style
     yield from _backlog_lines(arrival)
     for cause in arrival.causes:

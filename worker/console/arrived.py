@@ -74,7 +74,8 @@ def _tiles(arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
         yield tile(t, "late", t("unknown"), "", UNKNOWN)
     else:
         note = t("tile.late.note", resent=t.number(day.resent), given_up=t.number(day.given_up))
-        state = BAD if day.given_up else WARN if day.late else ""
+        is_broken = day.share is not None and day.share < PROMISED_SHARE
+        state = BAD if day.given_up else WARN if is_broken else ""
         yield tile(t, "late", t.number(day.late), note, state)
     backlog = arrival.copy_backlog
     value = t("unknown") if backlog is None else t.number(backlog)

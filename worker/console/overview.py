@@ -16,7 +16,7 @@ from worker.console.watch import Moment, Watch, oms_rates
 from worker.console.words import Words
 from worker.errors import Failure
 from worker.observe.journal import bounded
-from worker.operate.arrival import Sight
+from worker.operate.arrival import ArrivalStatus, Sight
 from worker.operate.status import (
     DEAD_COUNT_MAX,
     RETENTION_SHARE_WARNING,
@@ -69,9 +69,18 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
     dead = sum((watch.status.dead_letters or {}).values())
     if dead:
         yield WARN, "dead", {"count": t.count("letters", dead)}
-    if watch.arrival.sight is Sight.UNKNOWN:
-        yield UNKNOWN, "blind", {}
-    yield OK, "well" if watch.arrival.sight is Sight.SEEN else "relayed", {}
+    yield _rest(watch.arrival)
+
+
+def _rest(arrival: ArrivalStatus) -> Verdict:
+    """Say how things stand where nothing is known to be wrong: what is not known is not well."""
+    if arrival.sight is Sight.UNKNOWN:
+        return UNKNOWN, "blind", {}
+    if arrival.day is None:
+        return OK, "relayed", {}
+    if arrival.day.share is None:
+        return UNKNOWN, "untold", {}
+    return OK, "well", {}
 
 
 def _stuck(workers: Iterable[WorkerStatus], status: Status, t: Words) -> Iterator[Verdict]:
