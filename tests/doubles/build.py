@@ -20,6 +20,7 @@ from worker.outages.breaker import Breaker, State
 from worker.outages.limit import AdaptiveLimit
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
+from worker.process.assembly import Assembled
 
 
 class Heard:
@@ -47,6 +48,21 @@ def service(
     breaker.state = state
     retry = Retry(clock, Backoff(random.Random(0)), attempts_max)
     return Service(breaker, AdaptiveLimit(8, 8), retry, Pace(clock, None), clock, journal)
+
+
+def looking(
+    clock: Clock,
+    journal: Journal,
+    *,
+    state: State = State.CLOSED,
+    limit: AdaptiveLimit | None = None,
+) -> Service:
+    """The service of looks: it obeys the breaker of OSS and tells it nothing."""
+    breaker = Breaker("oss", clock, journal)
+    breaker.state = state
+    limit, retry = limit or AdaptiveLimit(64), Retry(clock, Backoff(random.Random(0)))
+    pace = Pace(clock, None)
+    return Service(breaker, limit, retry, pace, clock, journal, tells_breaker=False)
 
 
 def failure(blame: Blame = Blame.PASSING, outcome: Outcome | None = None, **more: Any) -> Failure:
@@ -81,3 +97,8 @@ def event(key: str = "a.txt", **more: Any) -> ObjectEvent:
 
 def change(key: str = "a.txt", *, of: Held | None = None, **more: Any) -> Change:
     return Change(key, [Waiter(of or held(), event(key, **more), b"")])
+
+
+def breaker_of(assembled: Assembled, service: str) -> Breaker:
+    """Return the breaker that is shown under this name."""
+    return next(each for each in assembled.breakers if each.service == service)

@@ -9,9 +9,11 @@ import orjson
 import pytest
 
 from harness.relay import Running, relaying
+from harness.until import until
 from localcloud.cloud import TASK_ID, LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.oms import Consistency
+from worker.errors import Blame
 
 FOLLOW_ALL = {"RELAY_ARRIVAL_RATIO": "1", "RELAY_ARRIVAL_SECONDS": "1"}
 ROOT = "oms_source_record"
@@ -201,14 +203,13 @@ async def test_a_refused_signature_is_the_last_call(cloud: LocalCloud) -> None:
     cloud.prepare()
     async with following(cloud, OBS_AK="LOCALAK", OBS_SK="wrong") as relay:
         cloud.oss.put("source", "a", b"content")
-        await relay.until(lambda: relay.metric("messages_deleted") == 1, "its event to be done")
-        await relay.until(
-            lambda: (
-                relay.breaker("obs").failure is not None
-                and relay.breaker("obs").failure.blame == "credentials"
-            ),
-            "the signature to be refused",
-        )
+
+        def is_refused() -> bool:
+            failure = relay.breaker("obs").failure
+            return failure is not None and failure.blame is Blame.CREDENTIALS
+
+        # Not by `relay.until`, which brings probes forward.
+        await until(is_refused, "the signature to be refused", 30.0)
         await asyncio.sleep(0.3)
         assert sum(cloud.obs.counts.values()) == 1
 

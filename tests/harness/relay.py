@@ -97,9 +97,8 @@ class Running:
 
     def breaker(self, service: str) -> Breaker:
         assembled = self.assembled
-        return next(
-            each for each in (*assembled.breakers, *assembled.beside) if each.service == service
-        )
+        breakers: list[Breaker] = [*assembled.breakers, *assembled.beside]
+        return next(each for each in breakers if each.service == service)
 
     def count(self, service: str, operation: str) -> int:
         """How many calls of an operation reached a service, answered or not."""

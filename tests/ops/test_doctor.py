@@ -15,11 +15,9 @@ from localcloud.identity import ALIBABA, HUAWEI, Identity
 from localcloud.mns import Attributes
 from localcloud.oms.task import Consistency, Overwrite, Statistic
 from worker.clock import SystemClock
-from worker.operate.check import Check, CheckStatus
-from worker.operate.doctor import DoctorOptions, examine
-from worker.operate.doctor_task import Task, task_checks
+from worker.operate.check import Check, CheckStatus, ServiceProber
+from worker.operate.doctor import DoctorOptions, Task, examine, task_checks
 from worker.operate.network import Network
-from worker.operate.service_prober import ServiceProber
 from worker.settings import load_settings
 
 ALLOWED = {

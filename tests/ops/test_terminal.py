@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.ops import CommandLine, bodies, objects, put_letter
-from harness.processes import unmeasured
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 
@@ -34,7 +33,7 @@ def started(
     relayctl: CommandLine, *arguments: str, terminal: int | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """A command as a process; with `terminal` its input and errors are that terminal's."""
-    environment = {**unmeasured(), **relayctl.cloud.settings(), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **relayctl.cloud.settings(), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "worker", *arguments],
         env=environment,

@@ -42,7 +42,7 @@ def loaded(program: str, **environ: str) -> set[str]:
     return VENDORS & set(ran.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["worker.cli", "worker.process.app", "worker.console.app"])
+@pytest.mark.parametrize("module", ["worker.cli", "worker.process.app", "worker.console.server"])
 def test_the_program_is_loaded_without_the_vendors_packages(module: str) -> None:
     assert loaded(f"import {module}") == set()
 

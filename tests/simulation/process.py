@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from prometheus_client import CollectorRegistry
 
+from doubles.build import breaker_of
 from simulation.loop import OWNER, LoopClock
 from simulation.queue import QueuePort
 from simulation.sink import SinkPort
@@ -41,10 +42,9 @@ class _Silence:
         return False
 
 
+SILENCE = cast("structlog.stdlib.BoundLogger", cast("object", _Silence()))
 # One for all worlds: metrics are counted here and judged elsewhere.
-_JOURNAL = Journal(
-    Metrics(CollectorRegistry()), cast("structlog.stdlib.BoundLogger", cast("object", _Silence()))
-)
+_JOURNAL = Journal(Metrics(CollectorRegistry()), SILENCE)
 
 
 class Process:
@@ -76,6 +76,7 @@ class Process:
             random.Random(f"{world.scenario.seed} {self.name}"),
         )
         self.assembled = self._context.run(assemble, ports, plan, _JOURNAL)
+        self._mns = [breaker_of(self.assembled, service) for service in ("mns", "mns-acks")]
 
     @property
     def in_hand(self) -> dict[str, Held]:
@@ -85,8 +86,7 @@ class Process:
     @property
     def is_cut_off(self) -> bool:
         """Whether it makes no calls to MNS at present, because the last ones failed."""
-        breakers = self.assembled.breakers
-        return breakers.mns.is_open or breakers.acks.is_open
+        return any(each.is_open for each in self._mns)
 
     def start(self) -> None:
         """Run the relay."""

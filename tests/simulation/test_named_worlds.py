@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import pytest
 
+from simulation.mutants_of_trial import BURNING, Planted
 from simulation.named import NAMED
 from simulation.world import Report, World
 
@@ -63,12 +65,24 @@ def test_an_outage_costs_no_message_and_few_deliveries(name: str) -> None:
     assert lived.report.drained_seconds < 60
 
 
-@pytest.mark.parametrize(
-    ("name", "deliveries"),
-    [("posts-refused-while-the-task-answers", 3), ("deletes-refused-while-polls-work", 3)],
-)
-def test_a_right_that_is_missing_burns_few_deliveries(name: str, deliveries: int) -> None:
-    assert _live(name).deliveries_max <= deliveries
+MISSING_RIGHTS = {
+    "posts-refused-while-the-task-answers": 3,
+    "deletes-refused-while-polls-work": 3,
+}
+
+
+@pytest.mark.parametrize("name", MISSING_RIGHTS)
+def test_a_right_that_is_missing_burns_few_deliveries(name: str) -> None:
+    assert _live(name).deliveries_max <= MISSING_RIGHTS[name]
+
+
+@pytest.mark.parametrize("bug", BURNING)
+@pytest.mark.parametrize("name", MISSING_RIGHTS)
+def test_that_burns_many_with_a_bug_in_the_trial(name: str, bug: Callable[[], Planted]) -> None:
+    world = World(NAMED[name])
+    with bug():
+        lived = Lived(world, world.play())
+    assert lived.deliveries_max > 3 * MISSING_RIGHTS[name]
 
 
 def test_each_layout_writes_its_own_records() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from doubles.build import Heard
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from simulation.loop import LoopClock, VirtualLoop
+from simulation.mutants_of_trial import STARVING, Planted
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.event import Message
 from worker.flow.relay import Capacity, Stops
@@ -137,6 +138,46 @@ def test_a_record_that_oss_always_fails_on_sinks_no_other(status: str) -> None:
     world.live()
     assert set(world.sink.accepted) == {"unrecordable", *good, *world.later}
     assert not world.queue.stored
+
+
+class QuietWorld(World):
+    """The same, after a first probe that fails, until shortly before the first new object."""
+
+    async def _live(self) -> None:
+        self.sink.fail("show", FAILURES["500"])
+        stops = Stops()
+        running = asyncio.create_task(self.relay.relay.run(stops))
+        await asyncio.sleep(1500.0)
+        stops.taking.set()
+        stops.working.set()
+        await running
+
+
+@pytest.mark.parametrize("keys", ["bad a b c", "a bad b c", "a b c bad"])
+@pytest.mark.parametrize("status", FAILURES)
+def test_after_an_outage_a_bad_key_sinks_none_of_its_batch_though_nothing_else_comes(
+    status: str, keys: str
+) -> None:
+    world = QuietWorld(keys.split(), FAILURES[status])
+    world.live()
+    assert set(world.sink.accepted) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("bug", STARVING)
+def test_a_bug_in_the_trial_lets_a_bad_key_sink_others(bug: Callable[[], Planted]) -> None:
+    good = [f"good {number}" for number in range(40)]
+    with bug():
+        worlds = [
+            QuietWorld(["bad", "good"], FAILURES["500"]),
+            World(["bad", *good], FAILURES["500"]),
+            World([*good, "bad"], FAILURES["403"]),
+        ]
+        for world in worlds:
+            world.live()
+    expected = ({"good"}, *({*good, *world.later} for world in worlds[1:]))
+    assert any(
+        keys - set(world.sink.accepted) for keys, world in zip(expected, worlds, strict=True)
+    )
 
 
 class BusyWorld(World):

@@ -1,4 +1,4 @@
-"""What holds for every unit test: one that waits for ever fails within seconds."""
+"""What holds for every unit test: one that waits for ever fails within a minute."""
 
 from harness.no_hang import pytest_runtest_protocol
 

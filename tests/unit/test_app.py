@@ -12,13 +12,19 @@ from localcloud.faults import Action, Fault
 from worker.clock import SystemClock
 from worker.clouds.wiring import Keys
 from worker.process import app, connections
-from worker.process.assembly import ACKNOWLEDGEMENTS_MAX, LEASES_MAX, POSTS_MAX, RECORDS_MAX
+from worker.process.assembly import (
+    ACKNOWLEDGEMENTS_MAX,
+    LEASES_MAX,
+    LOOKS_MAX,
+    POSTS_MAX,
+    RECORDS_MAX,
+)
 from worker.settings import load_settings
 
 
 def test_every_pool_has_a_connection_for_each_call_that_limits_let_through_and_for_probes() -> None:
     assert connections.ACKNOWLEDGEMENT_CONNECTIONS > ACKNOWLEDGEMENTS_MAX + LEASES_MAX
-    assert connections.STORE_CONNECTIONS > RECORDS_MAX
+    assert connections.STORE_CONNECTIONS > RECORDS_MAX + LOOKS_MAX
     assert connections.SINK_CONNECTIONS > POSTS_MAX
 
 

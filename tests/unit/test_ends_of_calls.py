@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from doubles.build import Heard, change, failure, service
+from doubles.build import Heard, change, failure, looking, service
 from doubles.clock import EPOCH, HandClock, QuickClock, settle, until
 from doubles.hurry import hurried
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
@@ -161,8 +161,8 @@ class SlowStore(ModelStore):
 
 
 async def test_a_look_lasts_from_its_place_to_its_answer(clock: QuickClock, heard: Heard) -> None:
-    looks = Looks(SlowStore(clock), lambda: True, clock, heard.journal)
-    looks.limit = AdaptiveLimit(1, 1)
+    service = looking(clock, heard.journal, limit=AdaptiveLimit(1, 1))
+    looks = Looks(SlowStore(clock), service)
     await asyncio.gather(*(looks.exists("films", key) for key in "abcd"))
     names = {"service": "oss", "operation": "HeadObject", "result": "ok"}
     assert heard.count("call_seconds_sum", **names) == clock.now == 4 * CALL_SECONDS
@@ -171,7 +171,7 @@ async def test_a_look_lasts_from_its_place_to_its_answer(clock: QuickClock, hear
 async def test_looks_rest_from_the_answer_that_failed(clock: QuickClock, heard: Heard) -> None:
     store = SlowStore(clock)
     store.fail("exists", failure(service="oss", operation="HeadObject"))
-    looks = Looks(store, lambda: True, clock, heard.journal)
+    looks = Looks(store, looking(clock, heard.journal))
     assert await looks.exists("films", "a") is None
     clock.now += BLIND_SECONDS - 1
     assert await looks.exists("films", "a") is None

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from doubles.build import Heard, event, failure, held, message
+from doubles.build import Heard, breaker_of, event, failure, held, message
 from doubles.clock import QuickClock, until
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.errors import Blame, Fatal
@@ -103,7 +103,7 @@ async def test_what_an_outage_kept_in_hand_does_not_hang(bench: Bench) -> None:
     """A trial that fails, again and again, is part of the outage: half an hour counts from its end."""
     bench.close_breakers()
     bench.assembled.flow.leases.hold([message()])
-    oms = bench.assembled.breakers.oms
+    oms = breaker_of(bench.assembled, "oms")
     for _ in range(3):
         bench.clock.now += STUCK_SECONDS
         oms.open(failure(Blame.PASSING))
@@ -142,7 +142,7 @@ async def test_before_the_first_probes_it_is_not_ready_and_says_so(bench: Bench)
 
 async def test_it_is_ready_when_every_service_works_or_is_on_trial(bench: Bench) -> None:
     bench.close_breakers()
-    bench.assembled.breakers[1].state = State.TRIAL
+    breaker_of(bench.assembled, "oss").state = State.TRIAL
     bench.assembled.flow.leases.hold([message()])
     status, body = await bench.readyz()
     assert (status, body["status"], body["reasons"]) == (200, "ready", [])
@@ -153,7 +153,7 @@ async def test_it_is_ready_when_every_service_works_or_is_on_trial(bench: Bench)
 async def test_the_reason_comes_with_the_next_step(bench: Bench) -> None:
     bench.close_breakers()
     why = failure(Blame.CREDENTIALS, status=401, code="APIGW.0301")
-    bench.assembled.breakers[2].open(why)
+    breaker_of(bench.assembled, "oms").open(why)
     status, body = await bench.readyz()
     assert status == 503
     (reason,) = body["reasons"]

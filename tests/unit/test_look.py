@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from doubles.build import Heard, failure
+from doubles.build import Heard, breaker_of, failure, looking
 from doubles.clock import HandClock, settle
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from simulation.loop import LoopClock, VirtualLoop
@@ -14,6 +14,7 @@ from worker.errors import Blame, CallFailed
 from worker.events.event import Message
 from worker.flow.relay import Capacity, Stops
 from worker.flow.source_lookup import BLIND_SECONDS, Looks
+from worker.outages.breaker import State
 from worker.process.assembly import Plan, Ports, assemble
 
 PASSING = failure(service="oss", operation="HeadObject", status=503)
@@ -25,8 +26,8 @@ class Bench:
     def __init__(self) -> None:
         self.clock, self.heard, self.store = HandClock(), Heard(), ModelStore()
         self.store.objects["there"] = b""
-        self.may_look = True
-        self.looks = Looks(self.store, lambda: self.may_look, self.clock, self.heard.journal)
+        self.service = looking(self.clock, self.heard.journal)
+        self.looks = Looks(self.store, self.service)
 
     async def look(self, key: str = "there") -> bool | None:
         return await self.looks.exists("films", key)
@@ -65,11 +66,22 @@ async def test_a_look_says_whether_the_object_is_there() -> None:
 
 async def test_nobody_looks_while_it_is_no_use() -> None:
     bench = Bench()
-    bench.may_look = False
+    bench.service.breaker.state = State.OPEN
     assert await bench.look() is None
     assert bench.made == 0
-    bench.may_look = True
+    bench.service.breaker.state = State.CLOSED
     assert await bench.look() is True
+
+
+async def test_looks_tell_the_breaker_nothing() -> None:
+    bench = Bench()
+    breaker = bench.service.breaker
+    breaker.state = State.TRIAL
+    assert await bench.look() is True
+    assert breaker.state is State.TRIAL
+    bench.store.fail("exists", failure(Blame.CREDENTIALS, service="oss"))
+    assert await bench.look() is None
+    assert breaker.state is State.TRIAL
 
 
 @pytest.mark.parametrize("blame", [Blame.PASSING, Blame.CREDENTIALS])
@@ -119,7 +131,7 @@ async def test_a_trial_that_is_cancelled_lets_another_be_made() -> None:
     await asyncio.wait((trial,))
     bench.looks._store = good
     assert await bench.look() is True
-    assert bench.looks.limit.in_flight == 0
+    assert bench.service.limit.in_flight == 0
 
 
 class Brisk(ModelQueue):
@@ -187,7 +199,7 @@ class World:
         self.store.failing = failing
         for _ in range(540):
             await asyncio.sleep(1)
-            self.seconds_open += self.assembled.breakers.oss.is_open
+            self.seconds_open += breaker_of(self.assembled, "oss").is_open
         counts = [each.dequeue_count for each in self.queue.stored.values()]
         self.deliveries_max = max(counts, default=0)
         self.store.failing = ""

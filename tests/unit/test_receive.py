@@ -166,7 +166,7 @@ async def test_a_failed_poll_gives_nothing_and_takes_its_promise_back(bench: Ben
     with hurried():
         assert await bench.receiver.receive() == []
     assert bench.leases._reserved == 0
-    assert bench.receiver._polls == 0
+    assert bench.receiver._gate._polls == 0
 
 
 async def test_a_message_already_in_hand_is_not_handed_out_twice(bench: Bench) -> None:

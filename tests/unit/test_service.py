@@ -7,9 +7,9 @@ import pytest
 from doubles.build import Heard, failure, service
 from doubles.clock import HandClock, QuickClock, settle
 from worker.errors import Blame, CallFailed, Failure
-from worker.outages.breaker import State
+from worker.outages.breaker import BreakerOpen, State
 from worker.outages.limit import AdaptiveLimit
-from worker.outages.service import BreakerOpen, Pace, Service
+from worker.outages.service import Pace, Service
 
 
 class Calls:
@@ -201,7 +201,7 @@ async def test_a_stop_lets_held_calls_go(called: Service) -> None:
     with pytest.raises(CallFailed):
         await held
     called.breaker.open(failure(Blame.SERVICE))
-    assert await called.breaker.next_trial() is False
+    assert await called.trial.next() is False
 
 
 async def test_a_held_call_lets_others_go_first_in_the_next_trial(heard: Heard) -> None:

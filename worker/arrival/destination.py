@@ -16,19 +16,24 @@ T = TypeVar("T")
 
 
 class DestinationView:
-    """Looks at source and destination. `bucket` is the destination's, empty: the one that the task names."""
+    """Looks at the destination by `service`, and at the source by `looks`.
+
+    `bucket` is the destination's; empty: the one that the task names.
+    """
 
     def __init__(
         self,
         destination: Destination,
         objects: Objects,
         service: Service,
+        looks: Service,
         source: Source,
         bucket: str = "",
     ) -> None:
         self.store = destination
         self._objects = objects
         self._service = service
+        self._looks = looks
         self._source = source
         self._bucket = bucket
 
@@ -54,17 +59,9 @@ class DestinationView:
 
     async def source(self, key: str) -> ObjectFacts | None:
         """Return what the source has of a key. Raises `CallFailed`."""
-        # Past the breaker of the log bucket: what the source says must neither open nor close it.
-        started = self._service.clock.monotonic()
-        result = "ok"
-        try:
-            return await self._objects.facts(self.source_bucket, key)
-        except CallFailed as failed:
-            result = str(failed.failure.blame)
-            raise
-        finally:
-            took = self._service.clock.monotonic() - started
-            self._service.journal.called("oss", "HeadObject", result, took)
+        return await self._looks.once(
+            "HeadObject", lambda: self._objects.facts(self.source_bucket, key)
+        )
 
     async def call(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Call the destination. Raises `CallFailed`, at once while its breaker is open."""

@@ -5,7 +5,8 @@ is announced again both sides are looked at: what is gone from the source, or th
 it is announced at most three times for one state of the source, and at last given up: with a failed record,
 and a dead letter of the cause `not_arrived`.
 
-Nothing here is needed for a message to be deleted: what a crash forgets is a measurement, not an object.
+Nothing here is needed for a message to be deleted: what a crash forgets is a measurement, not an object, and
+how often a state was announced. `reconcile` finds what nobody follows any more.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ from worker.arrival.compare import Comparison, Verdict, compare
 from worker.arrival.destination import DestinationView
 from worker.arrival.history import ArrivalHistory, Count
 from worker.clock import Clock
-from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.errors import Blame, CallFailed, Outcome
 from worker.flow.post import Verdict as Posted
 from worker.flow.record import RESENT_SECONDS
 from worker.observe.journal import Journal
+from worker.outages.breaker import BreakerOpen
 from worker.ports import ObjectFacts
 
 FOLLOWED_MAX = 50_000
 LOOKS_AT_ONCE = 32
-TICK_SECONDS = 1.0
+IDLE_SECONDS_MIN = 0.1
+IDLE_SECONDS_MAX = 5.0
+# A look is not worth planning for less.
+LOOK_SECONDS_MIN = 1.0
 # When the first look is due, until it is known how long copies take; at most a quarter of the deadline.
 FIRST_LOOK_SECONDS = 15.0
 FIRST_LOOK_SECONDS_MIN = 5.0
@@ -159,7 +164,7 @@ class Follower:
             while True:
                 each = self._taken() if self._view.is_usable else None
                 if each is None:
-                    await self._clock.sleep(TICK_SECONDS)
+                    await self._clock.sleep(self._idle_seconds())
                     continue
                 await self._places.acquire()
                 look = looks.create_task(self._look(each), name=f"look {each.key[:80]!r}")
@@ -174,21 +179,31 @@ class Follower:
                 return each
         return None
 
+    def _idle_seconds(self) -> float:
+        """Wait until something is due, but not for long: a newcomer may be due earlier."""
+        left = self._due[0][0] - self._clock.monotonic() if self._due else IDLE_SECONDS_MAX
+        return min(max(left, IDLE_SECONDS_MIN), IDLE_SECONDS_MAX)
+
     async def _look(self, each: Followed) -> None:
         version = each.version
         try:
             seconds = await self._looked(each)
         except CallFailed as failed:
             self._journal.look_failed(failed.failure)
-            seconds = self._after(failed.failure)
+            seconds = self._after(failed)
         if seconds is None and each.version == version:
             self._followed.pop(each.key, None)
         else:
             self._plan(each, seconds or self._first_look_seconds())
 
-    def _after(self, failure: Failure) -> float | None:
+    def _after(self, failed: CallFailed) -> float | None:
         """Look again later; but where the source may not be looked at, what became of it stays unknown."""
-        if failure.service == "oss" and failure.blame is not Blame.PASSING:
+        is_sent = not isinstance(failed, BreakerOpen)
+        if (
+            is_sent
+            and failed.failure.service == "oss"
+            and failed.failure.blame is not Blame.PASSING
+        ):
             self._journal.arrival("unknown")
             return None
         return BLIND_SECONDS
@@ -220,7 +235,9 @@ class Follower:
         longer = 2 * each.look_seconds or self._first_look_seconds()
         each.look_seconds = min(longer, self.late_seconds)
         left = max(each.late_at, each.again_at) - self._clock.wall()
-        return min(each.look_seconds, max(left, TICK_SECONDS)) if left > 0 else each.look_seconds
+        return (
+            min(each.look_seconds, max(left, LOOK_SECONDS_MIN)) if left > 0 else each.look_seconds
+        )
 
     def _arrived(
         self, each: Followed, copy: ObjectFacts, changed_at: float, verdict: Verdict

@@ -35,6 +35,7 @@ LIST_AGE_SECONDS_MAX = 172_800.0
 ROOM_SECONDS = 1.0
 LINE_BYTES_MAX = 16_384
 
+_SEPARATORS = ' \t,;|"'
 _SEPARATOR = r"[\s,;|\"]+"
 _TIME = re.compile(
     rf"^[\s\"]*(?:\d{{4}}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?|\d{{10,13}})"
@@ -61,10 +62,12 @@ def failed_key(row: str) -> str | None:
     encoded = _ENCODED.match(row, time.end()) if time else None
     if encoded is None:
         return None
-    rest = row[encoded.end() :]
+    rest = row[encoded.end(1) :]
     for key in (unquote(encoded[1]), unquote_plus(encoded[1])):
         # A name with a line break is cut by it.
-        if rest.startswith(key) or (rest and "\n" in key and key.startswith(rest)):
+        whole = key.partition("\n")[0]
+        at = rest.find(whole)
+        if at > 0 and not rest[:at].strip(_SEPARATORS):
             return key
     return None
 

@@ -9,8 +9,8 @@ from typing import TypeAlias
 import typer
 
 from worker.commands import frame, terminal
+from worker.commands.ending import Ending
 from worker.commands.terminal import Rows, console, progress
-from worker.errors import CallFailed
 from worker.ledger.letter import Place
 from worker.operate.connect import Clients
 from worker.operate.letters import Group, LetterFilter, Letters
@@ -29,32 +29,18 @@ class Job:
         self._verb, self._done, self._place, self._start = verb, done, place, start
         self._counts: Counter[Outcome] = Counter()
         self._troubles: list[Move] = []
-        self._failed = ""
-        self._is_stopped = False
+        self._ending = Ending(FINISHING)
 
     def run(self, wanted: LetterFilter, limits: Limits, *, is_sure: bool, as_json: bool) -> None:
         """Ask, move and tell; raises `typer.Exit` unless all went well."""
         total = None
         if not is_sure and not limits.is_dry_run:
             total = self._ask(wanted, limits)
-        try:
-            frame.run(
-                lambda clients: self._move(clients, wanted, limits, total, as_json=as_json),
-                ends_gently=True,
-                saying=FINISHING,
-            )
-        except typer.Exit as early:
-            if early.exit_code == frame.EXIT_STOPPED:
-                self._is_stopped = True
-                self._tell(limits, as_json=as_json)
-            raise
-        self._tell(limits, as_json=as_json)
-        if self._failed:
-            frame.stop_because(self._failed, frame.EXIT_FAILED)
-        if self._is_stopped:
-            raise typer.Exit(frame.EXIT_STOPPED)
-        if self._counts[Outcome.KEPT] or self._counts[Outcome.SENT]:
-            raise typer.Exit(frame.EXIT_FAILED)
+        self._ending.run(
+            lambda clients: self._move(clients, wanted, limits, total, as_json=as_json),
+            lambda: self._tell(limits, as_json=as_json),
+            lambda: not (self._counts[Outcome.KEPT] or self._counts[Outcome.SENT]),
+        )
 
     def _ask(self, wanted: LetterFilter, limits: Limits) -> int:
         frame.require_somebody(f"dead {self._verb}")
@@ -78,16 +64,13 @@ class Job:
         as_json: bool,
     ) -> None:
         with progress(self._verb, total) as bar:
-            try:
+            async with self._ending.heard(clients):
                 async for move in self._start(Moves(clients), wanted, limits):
                     self._count(move)
                     if as_json:
                         terminal.line(_as_object(move))
                     if bar is not None:
                         bar.advance(bar.tasks[0].id)
-            except CallFailed as failed:
-                self._failed = frame.told(failed)
-        self._is_stopped = clients.stop.is_set()
 
     def _count(self, move: Move) -> None:
         self._counts[move.outcome] += 1
@@ -109,13 +92,17 @@ class Job:
         parts = [
             f"{self._counts[each]} {text}" for each, text in told.items() if self._counts[each]
         ]
-        none = "Nothing was done." if self._is_stopped else "No letters match. Nothing was done."
+        none = (
+            "Nothing was done."
+            if self._ending.is_stopped
+            else "No letters match. Nothing was done."
+        )
         out.print("; ".join(parts) + "." if parts else none)
         for move in self._troubles:
             out.print(
                 f"  {move.letter.ref.message_id[:12]} {move.outcome}: {terminal.shown(move.detail)}"
             )
-        if self._is_stopped:
+        if self._ending.is_stopped:
             out.print("Stopped before the end: the letters not named here stand where they stood.")
         if limits.is_dry_run and parts:
             out.print("Nothing was changed: this was a dry run.")

@@ -5,35 +5,27 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import typer
 from rich.text import Text
 
 from worker.commands import frame, terminal
+from worker.commands.listing import print_listing
 from worker.commands.options import (
     LIMIT,
     ArchivedOption,
-    CauseOption,
-    GroupOption,
     JsonOption,
-    KeyOption,
     LimitOption,
-    SinceOption,
-    UntilOption,
-    wanted_from,
+    choosing_letters,
 )
 from worker.commands.terminal import Rows, console, shown, time_shown
 from worker.ledger.letter import Cause, Letter, Place
 from worker.operate.connect import Clients
-from worker.operate.letters import Group, Letters
+from worker.operate.letters import Group, LetterFilter, Letters
 
 
+@choosing_letters(by_id=False)
 def groups(
+    wanted: LetterFilter,
     *,
-    cause: CauseOption = None,
-    group: GroupOption = "",
-    key: KeyOption = "",
-    since: SinceOption = None,
-    until: UntilOption = None,
     archived: ArchivedOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -45,7 +37,6 @@ def groups(
         oms-relay dead groups --since 24h --key photos/
 
     """
-    wanted = wanted_from(cause, group, key, since, until)
     found = frame.run(lambda clients: Letters(clients).groups(wanted, _place(archived)))
     if as_json:
         for each in found:
@@ -54,13 +45,10 @@ def groups(
     _print_groups(found, archived=archived)
 
 
+@choosing_letters(by_id=False)
 def list_letters(
+    wanted: LetterFilter,
     *,
-    cause: CauseOption = None,
-    group: GroupOption = "",
-    key: KeyOption = "",
-    since: SinceOption = None,
-    until: UntilOption = None,
     archived: ArchivedOption = False,
     limit: LimitOption = LIMIT,
     as_json: JsonOption = False,
@@ -73,25 +61,17 @@ def list_letters(
         oms-relay dead list --limit 0 --json | jq -r .id
 
     """
-    wanted = wanted_from(cause, group, key, since, until)
 
     async def list_them(clients: Clients) -> None:
-        out = console()
-        rows = Rows({"ID": 12, "GROUP": 6, "CAUSE": 14, "DIED (UTC)": 19, "KEYS": 0}, out)
-        count = 0
-        async for letter in Letters(clients).read(wanted, _place(archived)):
-            if limit and count == limit:
-                rows.flush()
-                _say_more(limit, as_json=as_json)
-                return
-            count += 1
-            if as_json:
-                terminal.line(as_object(letter))
-            else:
-                rows.add(*_row(letter))
-        rows.flush()
-        if not count and not as_json:
-            out.print(f"No {_named(archived)} match.")
+        await print_listing(
+            Letters(clients).read(wanted, _place(archived)),
+            {"ID": 12, "GROUP": 6, "CAUSE": 14, "DIED (UTC)": 19, "KEYS": 0},
+            _row,
+            as_object,
+            limit=limit,
+            as_json=as_json,
+            nothing=f"No {_named(archived)} match.",
+        )
 
     frame.run(list_them)
 
@@ -151,14 +131,6 @@ def _row(letter: Letter) -> tuple[str | Text, ...]:
     what = Text(keys + more) if letter.keys else Text(shown(letter.error), style="dim")
     ref = letter.ref
     return (ref.message_id[:12], letter.group, ref.cause, time_shown(letter.died_at), what)
-
-
-def _say_more(limit: int, *, as_json: bool) -> None:
-    text = f"There are more than {limit}: --limit 0 shows all, filters show fewer."
-    if as_json:
-        typer.echo(text, err=True)
-    else:
-        console().print(f"\n{text}")
 
 
 def _place(archived: bool) -> Place:

@@ -9,30 +9,21 @@ import typer
 from worker.commands.bulk import Job
 from worker.commands.options import (
     CanaryOption,
-    CauseOption,
     DryRunOption,
-    GroupOption,
-    IdsArgument,
     JsonOption,
-    KeyOption,
     RateOption,
-    SinceOption,
-    UntilOption,
     YesOption,
-    wanted_from,
+    choosing_letters,
 )
 from worker.ledger.letter import Place
+from worker.operate.letters import LetterFilter
 from worker.operate.redrive import Limits
 
 
+@choosing_letters(by_id=True)
 def redrive(
-    ids: IdsArgument = None,
+    wanted: LetterFilter,
     *,
-    cause: CauseOption = None,
-    group: GroupOption = "",
-    key: KeyOption = "",
-    since: SinceOption = None,
-    until: UntilOption = None,
     canary: CanaryOption = None,
     rate: RateOption = None,
     dry_run: DryRunOption = False,
@@ -52,19 +43,14 @@ def redrive(
         oms-relay dead redrive --since 24h --rate 50/s --yes
 
     """
-    wanted = wanted_from(cause, group, key, since, until, tuple(ids or ()))
     job = Job("redrive", "redriven", Place.DEAD, lambda moves, *rest: moves.redrive(*rest))
     job.run(wanted, Limits(canary, rate, dry_run), is_sure=yes, as_json=as_json)
 
 
+@choosing_letters(by_id=True)
 def archive(
-    ids: IdsArgument = None,
+    wanted: LetterFilter,
     *,
-    cause: CauseOption = None,
-    group: GroupOption = "",
-    key: KeyOption = "",
-    since: SinceOption = None,
-    until: UntilOption = None,
     reason: Annotated[str, typer.Option(help="Why; it stays with each letter.")] = "",
     canary: CanaryOption = None,
     rate: RateOption = None,
@@ -80,21 +66,16 @@ def archive(
         oms-relay dead archive 1F6E2A --yes
 
     """
-    wanted = wanted_from(cause, group, key, since, until, tuple(ids or ()))
     job = Job(
         "archive", "archived", Place.DEAD, lambda moves, *rest: moves.archive(*rest, reason=reason)
     )
     job.run(wanted, Limits(canary, rate, dry_run), is_sure=yes, as_json=as_json)
 
 
+@choosing_letters(by_id=True)
 def unarchive(
-    ids: IdsArgument = None,
+    wanted: LetterFilter,
     *,
-    cause: CauseOption = None,
-    group: GroupOption = "",
-    key: KeyOption = "",
-    since: SinceOption = None,
-    until: UntilOption = None,
     canary: CanaryOption = None,
     rate: RateOption = None,
     dry_run: DryRunOption = False,
@@ -109,7 +90,6 @@ def unarchive(
         oms-relay dead unarchive --cause undecodable --since 7d --dry-run
 
     """
-    wanted = wanted_from(cause, group, key, since, until, tuple(ids or ()))
     job = Job(
         "unarchive", "brought back", Place.ARCHIVED, lambda moves, *rest: moves.unarchive(*rest)
     )

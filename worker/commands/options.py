@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -55,17 +58,41 @@ LIMIT = 50
 LimitOption = Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0 for all.")]
 
 
-def wanted_from(
-    cause: Cause | None,
-    group: str,
-    key: str,
-    since: float | None,
-    until: float | None,
-    ids: tuple[str, ...] = (),
+def letter_filter(
+    ids: IdsArgument = None,
+    *,
+    cause: CauseOption = None,
+    group: GroupOption = "",
+    key: KeyOption = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
 ) -> LetterFilter:
     """Return what the options ask for. Raises `typer.BadParameter` for text that no key can hold."""
     check_text(key)
-    return LetterFilter(str(cause or ""), group.lower(), key, since, until, ids)
+    return LetterFilter(str(cause or ""), group, key, since, until, tuple(ids or ()))
+
+
+def choosing_letters(*, by_id: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take the options of `letter_filter`, before its own; it gets the filter as `wanted`."""
+    chosen = dict(inspect.signature(letter_filter, eval_str=True).parameters)
+    if not by_id:
+        del chosen["ids"]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters
+        taken = [*chosen.values(), *(each for name, each in own.items() if name != "wanted")]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            wanted = letter_filter(**{name: given.pop(name) for name in chosen})
+            command(wanted, **given)
+
+        # What the command line is made from.
+        run.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in taken}
+        return run
+
+    return decorate
 
 
 def check_text(key: str) -> None:

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from worker.commands import frame, terminal
+from worker.commands.listing import print_listing
 from worker.commands.options import (
     LIMIT,
     JsonOption,
@@ -18,7 +19,7 @@ from worker.commands.options import (
     UntilOption,
     check_text,
 )
-from worker.commands.terminal import Rows, console, shown, time_shown
+from worker.commands.terminal import console, shown, time_shown
 from worker.ledger.line import Record
 from worker.operate.connect import Clients
 from worker.operate.records import RecordsOf
@@ -84,21 +85,15 @@ def failed(
     check_text(key)
 
     async def list_them(clients: Clients) -> None:
-        out, count = console(), 0
-        rows = Rows({"POSTED (UTC)": 19, "KEY": 0, "REASON": 40}, out)
-        async for record in RecordsOf(clients).failed(key_prefix=key, since=since, until=until):
-            if limit and count == limit:
-                rows.flush()
-                typer.echo(f"There are more than {limit}: --limit 0 shows all.", err=as_json)
-                return
-            count += 1
-            if as_json:
-                terminal.line(asdict(record))
-            else:
-                rows.add(time_shown(record.posted_at), record.key, record.reason)
-        rows.flush()
-        if not count and not as_json:
-            out.print("No failed records match.")
+        await print_listing(
+            RecordsOf(clients).failed(key_prefix=key, since=since, until=until),
+            {"POSTED (UTC)": 19, "KEY": 0, "REASON": 40},
+            lambda record: (time_shown(record.posted_at), record.key, record.reason),
+            asdict,
+            limit=limit,
+            as_json=as_json,
+            nothing="No failed records match.",
+        )
 
     frame.run(list_them)
 

@@ -55,9 +55,7 @@ class Filter:
                 times[name] = parse_time(text, now) if text else None
             except ValueError as error:
                 raise BadFilter(name) from error
-        return LetterFilter(
-            self.cause, self.group.lower(), self.key, times["since"], times["until"], ids
-        )
+        return LetterFilter(self.cause, self.group, self.key, times["since"], times["until"], ids)
 
     @property
     def is_empty(self) -> bool:

@@ -7,16 +7,15 @@ record was confirmed; never because its key was seen before.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from typing import NamedTuple
 
-from worker.clock import is_set_within
 from worker.errors import Failure
 from worker.events.event import ObjectEvent
+from worker.flow.batcher import Batcher
 from worker.flow.lease import Held
 from worker.observe.journal import Journal
 
@@ -69,10 +68,7 @@ class Dedupe:
         self._recorded: set[bytes] = set()
         self._recorded_before: set[bytes] = set()
         self._waiting: dict[str, Change] = {}
-        self._arrived = asyncio.Event()
-        self._is_full = asyncio.Event()
-        self._is_closed = False
-        self._batch_keys = 1
+        self._batches = Batcher(self._waiting)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -97,9 +93,7 @@ class Dedupe:
         change = self._waiting.get(key)
         if change is None:
             self._waiting[key] = Change(key, [waiter])
-            self._arrived.set()
-            if len(self._waiting) >= self._batch_keys:
-                self._is_full.set()
+            self._batches.arrived()
         else:
             change.waiters.append(waiter)
             self._journal.merged()
@@ -109,20 +103,12 @@ class Dedupe:
 
         An empty list means that `close` was called and nothing waits any more.
         """
-        self._batch_keys = keys_max
-        while not self._waiting and not self._is_closed:
-            self._arrived.clear()
-            await self._arrived.wait()
-        if len(self._waiting) < keys_max and not self._is_closed:
-            self._is_full.clear()
-            await is_set_within(self._is_full, linger_seconds)
+        await self._batches.due(keys_max, linger_seconds)
         return [self._waiting.pop(key) for key in list(islice(self._waiting, keys_max))]
 
     def close(self) -> None:
         """Say that no more will be admitted: batches leave at once, and `batch` ends when all are taken."""
-        self._is_closed = True
-        self._arrived.set()
-        self._is_full.set()
+        self._batches.close()
 
     def settle(
         self, change: Change, *, undone: Failure | None, rejected: Failure | None

@@ -9,8 +9,9 @@ import asyncio
 from functools import partial
 from typing import TypeAlias
 
-from worker.clock import Clock, is_set_within
+from worker.clock import Clock
 from worker.errors import CallFailed
+from worker.flow.batcher import Batcher
 from worker.flow.lease import Held, Leases
 from worker.observe.journal import Journal
 from worker.observe.trace import Verb
@@ -36,15 +37,12 @@ class Deleter:
         self._clock = clock
         self._journal = journal
         self._finished: list[_Finished] = []
-        self._arrived = asyncio.Event()
-        self._is_full = asyncio.Event()
+        self._batches = Batcher(self._finished)
 
     def delete(self, held: Held, end: str = "deleted", why: str = "") -> None:
         """Delete this message soon; `end` and `why` are what its last log line says."""
         self._finished.append((held, end, why))
-        self._arrived.set()
-        if len(self._finished) >= BATCH:
-            self._is_full.set()
+        self._batches.arrived()
 
     async def run(self) -> None:
         """Delete batch after batch, for ever. Batches overlap: a slow call holds up nobody."""
@@ -54,13 +52,9 @@ class Deleter:
                 calls.create_task(self._delete(batch), name=f"delete {len(batch)} messages")
 
     async def _batch(self) -> list[_Finished]:
-        while not self._finished:
-            self._arrived.clear()
-            await self._arrived.wait()
-        if len(self._finished) < BATCH:
-            self._is_full.clear()
-            await is_set_within(self._is_full, LINGER_SECONDS)
-        batch, self._finished = self._finished[:BATCH], self._finished[BATCH:]
+        await self._batches.due(BATCH, LINGER_SECONDS)
+        batch = self._finished[:BATCH]
+        del self._finished[:BATCH]
         return batch
 
     async def _delete(self, batch: list[_Finished]) -> None:

@@ -17,7 +17,6 @@ from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.flow.dedupe import Change
 from worker.observe.journal import Journal
-from worker.outages.breaker import State
 from worker.outages.service import Service
 from worker.ports import KEYS_DOCUMENTED, Sink
 
@@ -89,9 +88,9 @@ class Poster:
         self.keys_max = keys_max
         self._sink = sink
         self._service = service
+        self._trial = service.trial
         self._clock = clock
         self._journal = journal
-        self._is_waiting = False
         self._control = _Control()
         self._numbers = count(1)
 
@@ -108,26 +107,17 @@ class Poster:
         return await self._service.works("CreateSyncEvents", self._post_control_key)
 
     async def _posted(self, batch: Sequence[Change], attempts: int) -> list[Verdict]:
-        breaker, began = self._service.breaker, self._clock.monotonic()
-        if len(batch) > 1 and breaker.state is State.TRIAL and breaker.failure is not None:
-            # A key that OMS fails on must not fail the trial for its neighbours (G4).
+        if len(batch) > 1 and self._trial.wants_one_ahead:
             return await self._in_two(batch, 1, attempts)
+        began = self._clock.monotonic()
         post = await self._send(batch, attempts)
         if post.is_rejected:
             verdicts = await self._split(post)
             self._learn_keys_max(verdicts)
             return verdicts
-        if len(batch) > 1 and self._may_be_the_batch(post, began) and await self._may_go_on():
+        if len(batch) > 1 and post.failure and await self._trial.may_go_on(post.failure, began):
             return await self._in_two(batch, len(batch) // 2, post.attempts)
         return post.verdicts()
-
-    def _may_be_the_batch(self, post: _Post, began: float) -> bool:
-        """Whether a key of a batch that failed may be the reason: then parts of it may pass."""
-        breaker, failure = self._service.breaker, post.failure
-        if failure is None:
-            return False
-        is_refused = failure.blame is Blame.SERVICE and not breaker.is_open
-        return is_refused or breaker.succeeded_at > began
 
     async def _in_two(self, batch: Sequence[Change], first: int, attempts: int) -> list[Verdict]:
         """Post the batch in two parts, at once: a part that fails on trial lets the other one try."""
@@ -139,25 +129,8 @@ class Poster:
         return [verdict for task in tasks for verdict in task.result()]
 
     async def _part(self, part: Sequence[Change], attempts: int) -> list[Verdict]:
-        breaker = self._service.breaker
-        while breaker.is_open and await breaker.next_trial():
-            pass
+        await self._trial.next()
         return await self._posted(part, attempts)
-
-    async def _may_go_on(self) -> bool:
-        """Whether a batch that failed while others worked may be tried in parts.
-
-        If its failure has opened the breaker, one such batch at a time waits for the next trial.
-        """
-        if not self._service.breaker.is_open:
-            return True
-        if self._is_waiting:
-            return False
-        self._is_waiting = True
-        try:
-            return await self._service.breaker.next_trial()
-        finally:
-            self._is_waiting = False
 
     async def _send(self, batch: Sequence[Change], attempts: int) -> _Post:
         post = _Post(batch, attempts)

@@ -15,9 +15,10 @@ from worker.clock import is_set_within
 from worker.errors import CallFailed
 from worker.events.event import Message
 from worker.flow.lease import Held, Leases
-from worker.outages.breaker import Breaker, State
+from worker.outages.breaker import Breaker
 from worker.outages.retry import Backoff
 from worker.outages.service import Service
+from worker.outages.trial import Gate
 from worker.ports import BATCH, Queue
 
 GATE_SECONDS = 0.25
@@ -25,8 +26,6 @@ GATE_SECONDS = 0.25
 OPEN_SECONDS = 30.0
 # MNS may cut an answer short although more is waiting.
 PLENTY = BATCH // 2
-# As many messages of failed trials stay in hand.
-TRIED_MAX = 4 * BATCH
 
 
 class Receiver:
@@ -45,18 +44,17 @@ class Receiver:
         self._queue = queue
         self._service = service
         self._leases = leases
-        self._breakers = tuple(breakers)
         self._backoff = Backoff(rng)
         self._wait_seconds = wait_seconds
         self._early = 0
         self._failed = 0
-        self._tried = 0
-        self._polls = 0
         self._is_stopping = False
         self._nudge = asyncio.Event()
         self._backlog = asyncio.Semaphore(0)
         self.alive_at = service.clock.monotonic()
-        for breaker in self._breakers:
+        watched = tuple(breakers)
+        self._gate = Gate(watched)
+        for breaker in watched:
             breaker.listeners.append(self._nudge.set)
 
     @property
@@ -88,7 +86,7 @@ class Receiver:
         if not await self._may_poll(is_short=is_short):
             return []
         # What a failed trial has left in hand is to be tried again soon, whether or not more is waiting.
-        is_short = is_short or (self._is_on_trial() and bool(self._leases.in_hand))
+        is_short = is_short or (self._gate.is_on_trial and bool(self._leases.in_hand))
         started = self._service.clock.monotonic()
         try:
             messages, held = await self._poll(0 if is_short else self._wait_seconds)
@@ -113,22 +111,20 @@ class Receiver:
     async def _poll(self, wait_seconds: int) -> tuple[list[Message], list[Held]]:
         """Poll once, with room promised meanwhile; return what came, and what of it is new in hand."""
         self._leases.reserve(BATCH)
-        self._polls += 1
-        self._tried = self._trials()
         try:
-            # Not repeated here: a repeated poll would know nothing of a stop, nor of the other services.
-            messages = await self._service.once(
-                "BatchReceiveMessage", lambda: self._queue.receive(wait_seconds)
-            )
-            return messages, self._leases.hold(messages)
+            with self._gate.poll():
+                # Not repeated here: a repeated poll would know nothing of a stop, nor of the other services.
+                messages = await self._service.once(
+                    "BatchReceiveMessage", lambda: self._queue.receive(wait_seconds)
+                )
+                return messages, self._leases.hold(messages)
         finally:
-            self._polls -= 1
             self._leases.unreserve(BATCH)
 
     @property
     def is_open(self) -> bool:
         """Whether every service works, as far as is known."""
-        return not any(breaker.is_open for breaker in self._breakers)
+        return self._gate.is_open
 
     async def _may_poll(self, *, is_short: bool) -> bool:
         while not self.is_stopping:
@@ -139,28 +135,11 @@ class Receiver:
                 await self._leases.changed()
             elif not self.is_open:
                 await self._pause(OPEN_SECONDS)
-            elif self._is_on_trial() and not self._may_try():
+            elif not self._gate.lets_pass(len(self._leases.in_hand)):
                 await self._pause(GATE_SECONDS)
             else:
                 return True
         return False
-
-    def _is_on_trial(self) -> bool:
-        """Whether a service is on trial: then one batch at a time, so that few dequeue counts are burned."""
-        return any(breaker.state is State.TRIAL for breaker in self._breakers)
-
-    def _may_try(self) -> bool:
-        """Whether a poll may leave on trial.
-
-        Beside what failed trials have left in hand, one in each trial: were it a bad key that fails, nothing
-        else would ever be tried.
-        """
-        held = len(self._leases.in_hand)
-        is_next = held <= TRIED_MAX and self._trials() != self._tried
-        return not self._polls and (not held or is_next)
-
-    def _trials(self) -> int:
-        return sum(breaker.trials for breaker in self._breakers)
 
     async def _slow_down_if_early(self, is_full: bool, took_seconds: float) -> None:
         if is_full or took_seconds >= self._wait_seconds / 2:

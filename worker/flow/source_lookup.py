@@ -1,20 +1,17 @@
 """Looks at the source bucket, which settle how an ambiguous key is written.
 
-They go past the breaker of the log bucket: good ones would hide that no record can be written, and bad ones
-are no reason to stop the receiving, for not knowing is safe: then every reading of the key is posted.
+Their service tells the breaker of the log bucket nothing: good looks would hide that no record can be
+written, and bad ones are no reason to stop the receiving, for not knowing is safe: then every reading of the
+key is posted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from worker.clock import Clock
 from worker.errors import CallFailed
-from worker.observe.journal import Journal
-from worker.outages.limit import AdaptiveLimit
+from worker.outages.breaker import BreakerOpen
+from worker.outages.service import Service
 from worker.ports import Store
 
-LOOKS_MAX = 64
 # How long nobody looks after a look has failed in passing; then one finds out whether it has passed.
 BLIND_SECONDS = 1.0
 
@@ -23,51 +20,42 @@ class Looks:
     """Says whether an object exists; None where that is not known. Never raises, never repeats a look.
 
     While looks fail, one at a time is made and the others are spared: messages whose looks all waited for
-    their time-outs would fill the relay's hands. None is made while `may_look` says no.
+    their time-outs would fill the relay's hands. None is made while the breaker of the service is open.
     """
 
-    def __init__(
-        self, store: Store, may_look: Callable[[], bool], clock: Clock, journal: Journal
-    ) -> None:
-        self.limit = AdaptiveLimit(LOOKS_MAX)
+    def __init__(self, store: Store, service: Service) -> None:
         self._store = store
-        self._may_look = may_look
-        self._clock = clock
-        self._journal = journal
-        self._is_failing = False
+        self._service = service
+        self._clock = service.clock
+        self._failed: CallFailed | None = None
         self._is_finding_out = False
         self._blind_until = 0.0
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether the bucket holds an object under this very name."""
-        if self._is_blind():
-            return None
-        await self.limit.acquire()
         try:
-            # Another look may have failed while this one waited for its place.
-            return None if self._is_blind() else await self._look(bucket, key)
-        finally:
-            self.limit.release()
+            self._refuse_if_blind()
+            return await self._service.once("HeadObject", lambda: self._look(bucket, key))
+        except CallFailed:
+            return None
 
-    def _is_blind(self) -> bool:
+    def _refuse_if_blind(self) -> None:
         is_paused = self._is_finding_out or self._clock.monotonic() < self._blind_until
-        return not self._may_look() or (self._is_failing and is_paused)
+        if self._failed is not None and is_paused:
+            raise BreakerOpen(self._failed.failure)
 
     async def _look(self, bucket: str, key: str) -> bool | None:
-        started = self._clock.monotonic()
-        is_trial = self._is_failing
+        # Another look may have failed while this one waited for its place.
+        self._refuse_if_blind()
+        is_trial = self._failed is not None
         self._is_finding_out |= is_trial
-        found, result = None, "ok"
         try:
             found = await self._store.exists(bucket, key)
         except CallFailed as failed:
-            result = str(failed.failure.blame)
-            self.limit.congested()
+            self._failed = failed
             self._blind_until = self._clock.monotonic() + BLIND_SECONDS
-        else:
-            self.limit.succeeded(self._clock.monotonic() - started)
+            raise
         finally:
             self._is_finding_out &= not is_trial
-        self._is_failing = result != "ok"
-        self._journal.called("oss", "HeadObject", result, self._clock.monotonic() - started)
+        self._failed = None
         return found

@@ -43,7 +43,7 @@ class LetterFilter:
         """Whether the letter is wanted."""
         if self.cause and letter.ref.cause != self.cause:
             return False
-        if self.group and letter.group != self.group:
+        if self.group and letter.group != self.group.lower():
             return False
         if self.key_prefix and not any(key.startswith(self.key_prefix) for key in letter.keys):
             return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from worker.errors import CallFailed, RelayError
 from worker.observe.depth import UNCOUNTED
 from worker.operate.connect import Clients
-from worker.operate.doctor_task import counter, text
+from worker.operate.doctor import counter, text
 from worker.operate.network import Network, Unreachable
 
 # A Date header tells whole seconds.

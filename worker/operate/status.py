@@ -16,7 +16,7 @@ from worker.events.event import Message
 from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.brought import Brought, brought
 from worker.operate.connect import Clients
-from worker.operate.doctor_task import counter
+from worker.operate.doctor import counter
 from worker.operate.letters import Letters
 from worker.operate.levels import Levels, levels_of
 from worker.operate.workers import Rates, Sample, look, rates

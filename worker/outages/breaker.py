@@ -14,7 +14,7 @@ from enum import StrEnum
 from math import inf
 
 from worker.clock import Clock, is_set_within
-from worker.errors import Blame, CallFailed, Failure
+from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.observe.journal import Journal
 from worker.outages.retry import RETRY_AFTER_SECONDS_MAX
 
@@ -30,25 +30,27 @@ PROBE_SECONDS_CREDENTIALS = 300.0
 
 
 class State(StrEnum):
-    """`TRIAL`: the probe succeeded; one batch may pass, and the first real call decides."""
+    """`TRIAL`: the probe succeeded, and the first real call decides; what may pass until then: `trial.py`."""
 
     CLOSED = "closed"
     OPEN = "open"
     TRIAL = "trial"
 
 
+class BreakerOpen(CallFailed):
+    """Nothing was sent: the breaker is open, for the reason given."""
+
+
 class Breaker:
     """The state of one service. Every call reports to it; only a successful probe and call close it.
 
-    `trials` counts how often it came to be on trial, `succeeded_at` is when a real call last worked, by the
-    monotonic clock.
+    `succeeded_at` is when a real call last worked, by the monotonic clock.
     """
 
     def __init__(self, service: str, clock: Clock, journal: Journal) -> None:
         self.service = service
         self.state = State.OPEN
         self.failure: Failure | None = None
-        self.trials = 0
         self.succeeded_at = -inf
         self._clock = clock
         self._journal = journal
@@ -65,6 +67,11 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether calls must not be made."""
         return self.state is State.OPEN
+
+    def refuse_if_open(self) -> None:
+        """Raise `BreakerOpen` while calls must not be made."""
+        if self.is_open:
+            raise BreakerOpen(self.failure or _not_probed(self.service))
 
     def succeeded(self) -> None:
         """Note a real call that worked."""
@@ -100,9 +107,10 @@ class Breaker:
         if self.is_open:
             self._probe_now.set()
 
-    async def next_trial(self) -> bool:
-        """Wait while it is open; return False if the relay stops meanwhile."""
-        await self._is_passable.wait()
+    async def passable(self) -> bool:
+        """Wait while it is open; return False if the relay stops."""
+        while self.is_open and not self._is_stopping:
+            await self._is_passable.wait()
         return not self._is_stopping
 
     def stop(self) -> None:
@@ -147,7 +155,6 @@ class Breaker:
         # Calls that were under way together fail alike, each with a request id of its own: one piece of news.
         is_news = state is not self.state or _kind(failure) != _kind(self.failure)
         self.state, self.failure = state, failure
-        self.trials += state is State.TRIAL
         if not self.is_open:
             self._probe_now.clear()
             self._is_passable.set()
@@ -158,6 +165,10 @@ class Breaker:
             hear()
         if is_news:
             self._journal.breaker(self.service, state, failure)
+
+
+def _not_probed(service: str) -> Failure:
+    return Failure(service, "probe", Outcome.RETRY_LATER, Blame.PASSING, message="not probed yet")
 
 
 def _kind(failure: Failure | None) -> object:

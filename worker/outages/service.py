@@ -6,18 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from worker.clock import Clock
-from worker.errors import Blame, CallFailed, Failure, Outcome
+from worker.errors import Blame, CallFailed
 from worker.observe.journal import Journal
-from worker.outages.breaker import Breaker, State
+from worker.outages.breaker import Breaker, BreakerOpen
 from worker.outages.limit import AdaptiveLimit
 from worker.outages.retry import Retry
+from worker.outages.trial import Trial
 
 T = TypeVar("T")
-
-# A call that has failed on trial lets others go first in the next one, so that one bad key or name cannot
-# keep a service that works for all others from being found to work.
-GIVE_WAY_SECONDS = 1.0
-GIVE_WAYS_MAX = 3
 
 
 class Pace:
@@ -40,7 +36,10 @@ class Pace:
 
 
 class Service:
-    """Calls to MNS, OSS or OMS go through `call`, and nowhere else is it decided whether to repeat one."""
+    """Calls to MNS, OSS or OMS go through `call`, and nowhere else is it decided whether to repeat one.
+
+    Without `tells_breaker` the breaker lets calls through or not, and learns nothing from what they meet.
+    """
 
     def __init__(
         self,
@@ -50,14 +49,17 @@ class Service:
         pace: Pace,
         clock: Clock,
         journal: Journal,
+        *,
+        tells_breaker: bool = True,
     ) -> None:
         self.breaker = breaker
+        self.trial = Trial(breaker, clock)
+        self._tells_breaker = tells_breaker
         self.limit = limit
         self._retry = retry
         self._pace = pace
         self.clock = clock
         self.journal = journal
-        self._held = 0
 
     async def call(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, repeated while it fails in passing and the breaker is not open.
@@ -69,43 +71,18 @@ class Service:
         )
 
     async def persist(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Like `call`, but a call on trial is held through failed trials until one succeeds or a stop comes.
-
-        Its messages stay in hand: released and received for every trial, they would burn a dequeue count
-        each time (G3). It is held no longer once another call has worked: then it is not the service.
-        """
-        # Where calls are held, more is received on trial only; this one may come too late for that trial.
-        is_on_trial = self.breaker.state is State.TRIAL or self._held > 0
-        began, failures = self.clock.monotonic(), 0
-        while True:
-            try:
-                return await self.call(operation, attempt)
-            except CallFailed as failed:
-                failures += not isinstance(failed, BreakerOpen)
-                is_alone = self.breaker.is_open and self.breaker.succeeded_at <= began
-                if not (is_on_trial and is_alone and await self._give_way(failures)):
-                    raise
-
-    async def _give_way(self, failures: int) -> bool:
-        """Wait for the next trial, and let others go first in it; return False if the relay stops."""
-        self._held += 1
-        try:
-            if not await self.breaker.next_trial():
-                return False
-            await self.clock.sleep(GIVE_WAY_SECONDS * min(failures, GIVE_WAYS_MAX))
-            return True
-        finally:
-            self._held -= 1
+        """Like `call`, but what fails on trial waits for the next one, as `Trial.held` says."""
+        return await self.trial.held(lambda: self.call(operation, attempt))
 
     async def once(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Like `call`, without repeating: for callers that come back by themselves."""
-        self._refuse_if_open()
+        self.breaker.refuse_if_open()
         await self._pace.wait()
         await self.limit.acquire()
         started = self.clock.monotonic()
         try:
             # Another call may have opened the breaker while this one waited for its place.
-            self._refuse_if_open()
+            self.breaker.refuse_if_open()
             result = await attempt()
         except CallFailed as failed:
             self._learn_failure(operation, failed, started)
@@ -113,7 +90,8 @@ class Service:
         else:
             seconds = self.clock.monotonic() - started
             self.limit.succeeded(seconds)
-            self.breaker.succeeded()
+            if self._tells_breaker:
+                self.breaker.succeeded()
             self.journal.called(self.breaker.service, operation, "ok", seconds)
             return result
         finally:
@@ -134,19 +112,9 @@ class Service:
         self.journal.called(self.breaker.service, operation, failed.failure.blame, seconds)
         if failed.failure.blame is Blame.PASSING:
             self.limit.congested()
+        if not self._tells_breaker:
+            return
         was_open = self.breaker.is_open
         self.breaker.failed(failed.failure)
         if self.breaker.is_open and not was_open:
             self.limit.restart()
-
-    def _refuse_if_open(self) -> None:
-        if self.breaker.is_open:
-            raise BreakerOpen(self.breaker.failure or _not_probed(self.breaker.service))
-
-
-def _not_probed(service: str) -> Failure:
-    return Failure(service, "probe", Outcome.RETRY_LATER, Blame.PASSING, message="not probed yet")
-
-
-class BreakerOpen(CallFailed):
-    """Nothing was sent: the breaker is open, for the reason given."""

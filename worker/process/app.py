@@ -9,6 +9,7 @@ import random
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -23,6 +24,7 @@ from worker.observe.journal import Journal
 from worker.observe.lossy import Lossy
 from worker.observe.metrics import Metrics
 from worker.observe.trace import Traces, wished
+from worker.outages.breakers import Cloud
 from worker.process.assembly import Assembled, Plan, assemble
 from worker.process.connections import WAIT_SECONDS_MAX, open_ports
 from worker.process.health import Health, serving
@@ -147,18 +149,14 @@ async def _run(
 
 async def _keep_fresh(keys: Keys, assembled: Assembled) -> None:
     """Other credentials are worth a probe at once (G5)."""
-    mns, oss, oms, acks = assembled.breakers
-
-    def both() -> None:
-        mns.probe_now()
-        oss.probe_now()
-        acks.probe_now()
+    probe_now = assembled.breakers.probe_now
+    alibaba, huawei = partial(probe_now, Cloud.ALIBABA), partial(probe_now, Cloud.HUAWEI)
 
     def look() -> None:
         for breaker in assembled.beside:
             breaker.probe_now()
 
-    await keys.keep_fresh(both, oms.probe_now, look)
+    await keys.keep_fresh(alibaba, huawei, look)
 
 
 def _plan(settings: Settings) -> Plan:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from worker.arrival.account import ArrivalAccount
 from worker.arrival.again import Again
@@ -34,6 +33,7 @@ from worker.ledger.names import probe_name
 from worker.observe.depth import Depth
 from worker.observe.journal import Journal
 from worker.outages.breaker import Breaker
+from worker.outages.breakers import Breakers, Cloud
 from worker.outages.limit import AdaptiveLimit
 from worker.outages.probes import Probes
 from worker.outages.retry import Backoff, Retry
@@ -42,6 +42,7 @@ from worker.ports import Destination, Objects, Queue, QueueView, Sink, Statistic
 
 POSTS_MAX = 128
 RECORDS_MAX = 128
+LOOKS_MAX = 64
 ACKNOWLEDGEMENTS_MAX = 64
 LEASES_MAX = 64
 VERDICTS_MAX = 100_000
@@ -95,15 +96,6 @@ class Plan:
     arrival_seconds: float = 900.0
 
 
-class Breakers(NamedTuple):
-    """The state of each service; `acks` is MNS as deletes find it."""
-
-    mns: Breaker
-    oss: Breaker
-    oms: Breaker
-    acks: Breaker
-
-
 @dataclass(frozen=True, slots=True)
 class Assembled:
     """A relay ready to run, and the parts that the admin server looks at.
@@ -122,8 +114,7 @@ class Assembled:
 def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     """Wire the six verbs. Nothing is sent before the relay runs."""
     clock = ports.clock
-    names = ("mns", "oss", "oms", "mns-acks")
-    breakers = Breakers(*(Breaker(name, clock, journal) for name in names))
+    breakers = Breakers(clock, journal)
     services = _services(ports, plan, breakers, journal)
     leases = Leases(
         _Leased(ports.queue, services.leases),
@@ -134,17 +125,22 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     records = _records(ports, plan, services.records, journal)
     dead_letters = DeadLetters(records, plan.worker, clock)
-    looks = Looks(ports.store, lambda: not breakers.oss.is_open, clock, journal)
-    journal.metrics.limit.labels("looks").set_function(lambda: looks.limit.limit)
+    looks = Looks(ports.store, services.looks)
     source = Source()
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
     probes = Probes(clock, journal)
 
+    async def probe_queue() -> None:
+        await probes.queue(ports.queue, leases.follow)
+
+    async def probe_sink() -> None:
+        await probes.sink(ports.sink, source.learn, plan.log_bucket)
+
     async def probe_store() -> None:
         await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
 
-    arrival = _arrival(ports, plan, source, services.posts, records, dead_letters, journal)
+    arrival = _arrival(ports, plan, source, services, records, dead_letters, journal)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
@@ -164,12 +160,12 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         follow=arrival.follower.accepted if arrival else None,
     )
     probed: tuple[tuple[Breaker, Probe], ...] = (
-        (breakers.mns, lambda: probes.queue(ports.queue, leases.follow)),
-        (breakers.oss, probe_store),
-        (breakers.oms, lambda: probes.sink(ports.sink, source.learn, plan.log_bucket)),
-        (breakers.acks, lambda: probes.queue(ports.queue, leases.follow)),
+        (services.polls.breaker, probe_queue),
+        (services.records.breaker, probe_store),
+        (services.posts.breaker, probe_sink),
+        (services.acknowledgements.breaker, probe_queue),
     )
-    sides = _sides(ports, breakers, dead_letters, leases, journal)
+    sides = _sides(ports, services, dead_letters, leases, journal)
     beside: tuple[Breaker, ...] = ()
     account = None
     if arrival is not None:
@@ -194,7 +190,7 @@ def _arrival(
     ports: Ports,
     plan: Plan,
     source: Source,
-    posts: Service,
+    services: _Services,
     records: Records,
     dead_letters: DeadLetters,
     journal: Journal,
@@ -205,13 +201,25 @@ def _arrival(
     clock, asked = ports.clock, ports.arrival
     breaker, limit = Breaker("obs", clock, journal), AdaptiveLimit(LOOKS_AT_ONCE)
     journal.metrics.limit.labels("arrival").set_function(lambda: limit.limit)
-    retry = Retry(clock, Backoff(ports.rng))
-    service = Service(breaker, limit, retry, Pace(clock, None), clock, journal)
+    retry, pace = Retry(clock, Backoff(ports.rng)), Pace(clock, None)
+    service = Service(breaker, limit, retry, pace, clock, journal)
+    # A limit of their own: they must not take the places of those that the flow waits for.
+    looks = Service(
+        services.records.breaker,
+        AdaptiveLimit(LOOKS_AT_ONCE),
+        retry,
+        pace,
+        clock,
+        journal,
+        tells_breaker=False,
+    )
     view = DestinationView(
-        asked.destination, asked.source, service, source, plan.destination_bucket
+        asked.destination, asked.source, service, looks, source, plan.destination_bucket
     )
     body_of = partial(event_body, region=plan.region, key_encoding=plan.key_encoding)
-    again = Again(ports.sink, posts, records, dead_letters, source, clock, journal, body_of)
+    again = Again(
+        ports.sink, services.posts, records, dead_letters, source, clock, journal, body_of
+    )
     follower = Follower(
         view,
         again,
@@ -226,13 +234,13 @@ def _arrival(
         view,
         follower,
         ResultLists(view, follower, records, clock, journal),
-        CopyBacklog(asked.statistics, posts, clock, journal),
+        CopyBacklog(asked.statistics, services.posts, clock, journal),
     )
 
 
 def _sides(
     ports: Ports,
-    breakers: Breakers,
+    services: _Services,
     dead_letters: DeadLetters,
     leases: Leases,
     journal: Journal,
@@ -240,7 +248,9 @@ def _sides(
     sides: list[Side] = []
     if ports.dead_letter_queue is not None:
         common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
-        sides.append(Undelivered(*common, may_keep=lambda: not breakers.oss.is_open).run)
+        sides.append(
+            Undelivered(*common, may_keep=lambda: not services.records.breaker.is_open).run
+        )
     if ports.observed is not None:
         depth = Depth(
             ports.observed,
@@ -249,7 +259,7 @@ def _sides(
             journal,
             lambda: len(leases.in_hand),
             leases.follow,
-            lambda: not breakers.mns.is_open,
+            lambda: not services.polls.breaker.is_open,
         )
         sides.append(depth.run)
     return sides
@@ -282,6 +292,7 @@ class _Services:
     acknowledgements: Service
     leases: Service
     records: Service
+    looks: Service
     posts: Service
 
 
@@ -292,19 +303,27 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
     where messages may be received but not deleted, receiving has to stop.
     """
     clock, retry = ports.clock, Retry(ports.clock, Backoff(ports.rng))
-    mns, oss, oms, acks = breakers
+    mns, oss = breakers.add("mns", Cloud.ALIBABA), breakers.add("oss", Cloud.ALIBABA)
+    oms, acks = breakers.add("oms", Cloud.HUAWEI), breakers.add("mns-acks", Cloud.ALIBABA)
     polls = plan.capacity.polls
 
     def service(
-        name: str, breaker: Breaker, limit: AdaptiveLimit, max_rps: float | None = None
+        name: str,
+        breaker: Breaker,
+        limit: AdaptiveLimit,
+        max_rps: float | None = None,
+        *,
+        tells_breaker: bool = True,
     ) -> Service:
         journal.metrics.limit.labels(name).set_function(lambda: limit.limit)
-        return Service(breaker, limit, retry, Pace(clock, max_rps), clock, journal)
+        pace = Pace(clock, max_rps)
+        return Service(breaker, limit, retry, pace, clock, journal, tells_breaker=tells_breaker)
 
     return _Services(
         polls=service("polls", mns, AdaptiveLimit(polls, polls)),
         acknowledgements=service("acknowledgements", acks, AdaptiveLimit(ACKNOWLEDGEMENTS_MAX)),
         leases=service("leases", mns, AdaptiveLimit(LEASES_MAX, LEASES_MAX)),
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
+        looks=service("looks", oss, AdaptiveLimit(LOOKS_MAX), tells_breaker=False),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
     )

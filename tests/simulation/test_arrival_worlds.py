@@ -1,0 +1,216 @@
+"""Whatever OMS loses, delays or skips: in the end all has arrived, or a dead letter says what has not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from simulation.arrival import HOUR, CopyWorld, Fortune, Story, random_story
+from worker.arrival import follow
+from worker.arrival.again import Again
+from worker.arrival.compare import Comparison, Verdict
+from worker.arrival.follow import Followed, Follower
+from worker.arrival.result_lists import ResultLists
+
+WORLDS = 40
+WORLDS_LONG = 2000
+
+NAMED = {
+    "calm": Story(1),
+    "one-copy-in-a-hundred-is-lost": Story(1, Fortune(lost=0.01), writes=300, keys=200),
+    "many-are-lost": Story(1, Fortune(lost=0.5)),
+    "failures-listed-at-once": Story(1, Fortune(failed=0.3, list_seconds=1.0), ratio=0.0),
+    "failures-listed-late": Story(1, Fortune(failed=0.3, list_seconds=2 * HOUR), ratio=0.0),
+    "failures-never-listed": Story(1, Fortune(failed=0.3, list_seconds=None)),
+    "slow-copies-of-equal-size": Story(1, Fortune(copy_seconds=300.0), keys=3),
+    "skipped-in-silence": Story(1, Fortune(copy_seconds=300.0), keys=3, by_content=False),
+    "copies-two-hours-late": Story(1, Fortune(late=0.3)),
+    "an-hour-without-obs": Story(1, Fortune(lost=0.2), outages=(("obs", 600.0, 600.0 + HOUR),)),
+    "an-hour-without-oss": Story(1, Fortune(lost=0.2), outages=(("oss", 600.0, 600.0 + HOUR),)),
+    "an-hour-without-oms": Story(1, Fortune(lost=0.2), outages=(("oms", 600.0, 600.0 + HOUR),)),
+    "killed-while-following": Story(1, Fortune(lost=0.2), kills=(300.0, 900.0, 1500.0)),
+    "nothing-ever-arrives": Story(1, Fortune(lost=1.0), bad_until=20 * HOUR),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_in_the_end_all_has_arrived_or_somebody_was_told(name: str) -> None:
+    found = CopyWorld(NAMED[name]).play()
+    assert found.violations == []
+    if name == "nothing-ever-arrives":
+        assert found.counts["given up"] > 0
+    if name in ("many-are-lost", "failures-listed-late", "failures-never-listed"):
+        assert found.counts["announced again"] > 0
+
+
+def test_what_is_skipped_in_silence_is_given_up_and_not_announced_again() -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(1, 9):
+        found = CopyWorld(replace(NAMED["skipped-in-silence"], seed=seed)).play()
+        assert found.violations == []
+        counts += found.counts
+    assert counts["given up"] > 0
+    assert counts["announced again"] == 0
+
+
+def test_random_worlds_of_copies(is_long: bool) -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(WORLDS_LONG if is_long else WORLDS):
+        found = CopyWorld(random_story(seed)).play()
+        assert found.violations == [], random_story(seed)
+        counts += found.counts
+    assert counts["announced again"] > 0
+
+
+def test_a_world_replays_from_its_seed() -> None:
+    story = replace(NAMED["many-are-lost"], seed=7)
+    one, other = CopyWorld(story).play(), CopyWorld(story).play()
+    assert one.counts == other.counts
+    assert one.announced == other.announced
+
+
+Mutant = Callable[[ExitStack], None]
+
+
+def equal_size_is_enough(stack: ExitStack) -> None:
+    """Take an object of equal size for the same."""
+    stack.enter_context(mock.patch("worker.arrival.compare._is_same", return_value=None))
+
+
+def nothing_is_announced_again(stack: ExitStack) -> None:
+    """Say that it was announced, and do not."""
+
+    async def silent(*_: Any) -> None:
+        return None
+
+    async def kept(*_: Any) -> bool:
+        return True
+
+    stack.enter_context(mock.patch.object(Again, "announce", silent))
+    stack.enter_context(mock.patch.object(Again, "give_up", kept))
+
+
+def announced_without_an_end(stack: ExitStack) -> None:
+    """Announce more often than three times for one state."""
+    stack.enter_context(mock.patch.object(follow, "WAITS_SECONDS", (600.0,) * 9))
+
+
+def given_up_in_silence(stack: ExitStack) -> None:
+    """Give up without a dead letter."""
+
+    async def silent(*_: Any) -> bool:
+        return True
+
+    stack.enter_context(mock.patch.object(Again, "give_up", silent))
+
+
+def one_look_is_enough(stack: ExitStack) -> None:
+    """Forget a key that is not there at the first look."""
+    looked = Follower._looked
+
+    async def once(self: Follower, each: Followed) -> float | None:
+        await looked(self, each)
+        return None
+
+    stack.enter_context(mock.patch.object(Follower, "_looked", once))
+
+
+def lists_are_not_read(stack: ExitStack) -> None:
+    """Leave OMS's lists alone, and follow nothing."""
+
+    async def blind(_: ResultLists) -> None:
+        return None
+
+    stack.enter_context(mock.patch.object(ResultLists, "look", blind))
+
+
+def silent_skips_are_announced_again(stack: ExitStack) -> None:
+    """Announce again what OMS's rule skips each time."""
+    stack.enter_context(mock.patch.object(Again, "is_futile", return_value=""))
+
+
+def a_failed_look_ends_it(stack: ExitStack) -> None:
+    """Drop a key when OBS cannot be looked at."""
+    stack.enter_context(mock.patch.object(Follower, "_after", return_value=None))
+
+
+def an_older_state_ends_a_newer_one(stack: ExitStack) -> None:
+    """Take what a look says of an older state for the newer one, too."""
+
+    def same(old: Followed, _: Followed) -> None:
+        del old
+
+    stack.enter_context(mock.patch("worker.arrival.follow._renew", same))
+
+
+def the_source_is_not_looked_at(stack: ExitStack) -> None:
+    """Announce what is missing without asking whether the source still has it."""
+
+    def missing(source: Any, copy: Any, **_: Any) -> Comparison:
+        del source
+        return Comparison(Verdict.MISSING if copy is None else Verdict.UNPROVED)
+
+    stack.enter_context(mock.patch("worker.arrival.follow.compare", missing))
+
+
+MUTANTS: dict[str, tuple[Mutant, str]] = {
+    mutant.__name__: (mutant, world)
+    for mutant, world in (
+        (equal_size_is_enough, "slow-copies-of-equal-size"),
+        (equal_size_is_enough, "skipped-in-silence"),
+        (nothing_is_announced_again, "many-are-lost"),
+        (announced_without_an_end, "nothing-ever-arrives"),
+        (given_up_in_silence, "nothing-ever-arrives"),
+        (one_look_is_enough, "many-are-lost"),
+        (a_failed_look_ends_it, "an-hour-without-obs"),
+        (the_source_is_not_looked_at, "skipped-in-silence"),
+    )
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_planted_bug_is_noticed(name: str) -> None:
+    mutant, world = MUTANTS[name]
+    with ExitStack() as stack:
+        mutant(stack)
+        found = [
+            violation
+            for seed in range(1, 6)
+            for violation in CopyWorld(replace(NAMED[world], seed=seed)).play().violations
+        ]
+    assert found, f"nobody noticed {name} in {world}"
+
+
+def test_without_the_lists_failures_are_not_announced_again() -> None:
+    with ExitStack() as stack:
+        lists_are_not_read(stack)
+        found = CopyWorld(NAMED["failures-listed-at-once"]).play()
+    assert found.counts["announced again"] == 0
+
+
+def test_without_the_rule_a_silent_skip_is_announced_in_vain() -> None:
+    with ExitStack() as stack:
+        silent_skips_are_announced_again(stack)
+        found = [
+            CopyWorld(replace(NAMED["skipped-in-silence"], seed=n)).play() for n in range(1, 9)
+        ]
+    assert sum(each.counts["announced again"] for each in found) > 0
+
+
+def test_a_newer_state_is_followed_in_place_of_the_older_one() -> None:
+    with ExitStack() as stack:
+        an_older_state_ends_a_newer_one(stack)
+        found = [
+            violation
+            for seed in range(1, 30)
+            for violation in CopyWorld(replace(NAMED["many-are-lost"], seed=seed, keys=3))
+            .play()
+            .violations
+        ]
+    assert found
