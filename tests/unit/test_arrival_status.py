@@ -83,9 +83,12 @@ def test_levels_are_summed_and_unknown_where_nobody_tells_them() -> None:
 
 def test_arrival_is_told_in_plain_lines() -> None:
     found = lines(status(WELL))
-    assert found["levels"][0].startswith("12 events announced and 11 keys recorded")
-    assert found["levels"][0].endswith("done: 10 this month, as OMS says")
-    assert found["of the fo"][0].endswith("5 arrived, 4 of them proved, 3 on the way")
+    assert found["levels"][0].startswith("announced 12 events, recorded 11 keys")
+    assert found["levels"][0].endswith("done 10 objects (OMS, this month)")
+    assert found["arrived 5"] == (
+        "arrived 5 of the followed keys, proved 4 of these; 3 on the way",
+        "",
+    )
     assert found["arrival"] == (
         "last hour: 99.99% within 15 min (10000 of 10001), p50 8.0 s, p99 41.0 s",
         "green",
@@ -137,15 +140,18 @@ def test_given_up_keys_and_a_destination_that_cannot_be_seen_are_red() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sample", "next_step"),
+    ("sample", "is_set", "next_step"),
     [
-        ({}, "a relay announces again what OMS lists as failed"),
-        ({"arrival": None}, "nothing announces them again"),
+        ({}, False, "a relay announces again what OMS lists as failed"),
+        ({"arrival": None}, False, "nothing announces them again"),
+        ({"arrival": None}, True, "whether a relay announces them again is not known"),
     ],
 )
-def test_failed_copies_are_red_with_the_next_step(sample: dict[str, Any], next_step: str) -> None:
+def test_failed_copies_are_red_with_the_next_step(
+    sample: dict[str, Any], is_set: bool, next_step: str
+) -> None:
     failing = replace(TASK, failed=270)
-    text, style = lines(status(replace(WELL, **sample), is_set=False, task=failing))[
+    text, style = lines(status(replace(WELL, **sample), is_set=is_set, task=failing))[
         "failed copies"
     ]
     assert text.startswith("270 this month: OMS accepted them and could not copy them")

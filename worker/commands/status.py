@@ -35,14 +35,20 @@ from worker.ports import BATCH
 NAME_WIDTH = 14
 UNKNOWN_STYLE = "magenta"
 NO_ENDPOINT = "not looked at (set OBS_ENDPOINT)"
-MEND_ALONE = (
-    "nothing announces them again. Next: `oms-relay doctor` names the folder with OMS's reasons; mend that, "
-    "then write these objects again, or set OBS_ENDPOINT"
-)
-MEND_FOLLOWED = (
-    "a relay announces again what OMS lists as failed. Next: `oms-relay doctor` names the folder with OMS's "
-    "reasons; mend that"
-)
+_MENDS = {
+    Sight.SEEN: (
+        "a relay announces again what OMS lists as failed. Next: `oms-relay doctor` names the folder with "
+        "OMS's reasons; mend that"
+    ),
+    Sight.OFF: (
+        "nothing announces them again. Next: `oms-relay doctor` names the folder with OMS's reasons; mend "
+        "that, then write these objects again, or set OBS_ENDPOINT"
+    ),
+    Sight.UNKNOWN: (
+        "whether a relay announces them again is not known. Next: `oms-relay doctor` names the folder with "
+        "OMS's reasons; mend that"
+    ),
+}
 
 Line: TypeAlias = tuple[str, str, str]
 
@@ -203,7 +209,7 @@ def _task_line(task: TaskStatus) -> Line:
 def _failed_lines(found: Status) -> Iterator[Line]:
     """Say how many copies OMS could not make: they were accepted and recorded all the same."""
     if found.task is not None and found.task.failed:
-        mend = MEND_FOLLOWED if found.arrival.sight is Sight.SEEN else MEND_ALONE
+        mend = _MENDS[found.arrival.sight]
         text = f"{found.task.failed} this month: OMS accepted them and could not copy them; {mend}"
         yield "failed copies", text, "bold red"
 
@@ -212,15 +218,15 @@ def _level_lines(found: Status) -> Iterator[Line]:
     levels = found.levels
     if levels.announced is None:
         return
-    done = "unknown" if levels.done is None else f"{levels.done} this month, as OMS says"
+    done = "unknown" if levels.done is None else f"{levels.done} objects (OMS, this month)"
     text = (
-        f"{levels.announced} events announced and {levels.recorded} keys recorded since the workers started; "
-        f"done: {done}"
+        f"announced {levels.announced} events, recorded {levels.recorded} keys (workers, since their start); "
+        f"done {done}"
     )
     yield "levels", text, ""
     if levels.arrived is not None:
-        text = f"of the followed keys: {levels.arrived} arrived, {levels.proved} of them proved"
-        yield "", f"{text}, {found.arrival.pending} on the way", ""
+        text = f"arrived {levels.arrived} of the followed keys, proved {levels.proved} of these"
+        yield "", f"{text}; {found.arrival.pending} on the way", ""
 
 
 def _arrival_lines(found: Status) -> Iterator[Line]:
@@ -236,9 +242,9 @@ def _arrival_lines(found: Status) -> Iterator[Line]:
     is_broken = day.share is not None and day.share < PROMISED_SHARE
     style = "bold red" if day.given_up else "yellow" if is_broken else ""
     yield "", f"last day: {day.late} late, {day.resent} resent, {day.given_up} given up", style
-    yield from _backlog_lines(arrival)
     for cause in arrival.causes:
         yield "", f"the destination cannot be looked at: {cause}", "red"
+    yield from _backlog_lines(arrival)
 
 
 def _backlog_lines(arrival: ArrivalStatus) -> Iterator[Line]:

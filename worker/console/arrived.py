@@ -14,6 +14,12 @@ from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
 
 Verdict = tuple[str, str, dict[str, object]]
 
+_FAILED = {
+    Sight.SEEN: "failed_followed",
+    Sight.OFF: "failed_alone",
+    Sight.UNKNOWN: "failed_untold",
+}
+
 
 def arrived(watch: Watch, t: Words, now: float) -> dict[str, Any]:
     """Return the levels, and what the workers saw at the destination."""
@@ -35,8 +41,7 @@ def verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
         yield BAD, "given_up", {"count": t.count("changes", day.given_up)}
     failed = task.failed if task else 0
     if failed:
-        key = "failed_followed" if arrival.sight is Sight.SEEN else "failed_alone"
-        yield BAD, key, {"count": t.count("objects", failed)}
+        yield BAD, _FAILED[arrival.sight], {"count": t.count("objects", failed)}
     if hour is not None and hour.share is not None and hour.share < PROMISED_SHARE:
         promised = t.span(arrival.promised_seconds or 0.0)
         yield WARN, "late", {"share": percent(hour.share), "promised": promised}
