@@ -306,6 +306,7 @@ def failed(failure: Failure) -> str:
 def as_object(found: Status) -> dict[str, Any]:
     """Return the status as the JSON that docs/cli.md describes."""
     raw = asdict(found)
+    del raw["is_destination_set"]
     for name in ("queue", "dead_letter_queue"):
         queue = getattr(found, name)
         if queue is not None:
