@@ -99,6 +99,7 @@ _Bucket: TypeAlias = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
 _Encoding: TypeAlias = Annotated[Literal["raw", "url", "auto"], BeforeValidator(_lower)]
 _Files: TypeAlias = Annotated[Mapping[str, Path], AfterValidator(MappingProxyType)]
 _Format: TypeAlias = Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)]
+_Deletions: TypeAlias = Annotated[Literal["ignore", "propagate"], BeforeValidator(_lower)]
 _ObsBucket: TypeAlias = Annotated[str, _matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")]
 _ObsEndpoint: TypeAlias = Annotated[str, AfterValidator(addresses.obs_endpoint)]
 _Host: TypeAlias = Annotated[str, AfterValidator(addresses.host)]
@@ -186,6 +187,12 @@ class Settings(BaseSettings):
         "RELAY_ARRIVAL_SECONDS", "1..86400 seconds", 900.0, ge=1, le=86_400
     )
     """What has not arrived by then is late: it is looked into and announced again."""
+    deletions: _Deletions = _setting("RELAY_DELETIONS", "`ignore` or `propagate`", "ignore")
+    """`propagate`: what is deleted in the source is deleted at the destination; needs `OBS_ENDPOINT`."""
+    deletions_per_hour: int = _setting(
+        "RELAY_DELETIONS_PER_HOUR", "1..1000000 deletions", 1000, ge=1, le=1_000_000
+    )
+    """One more in an hour, and the relay deletes nothing more: people have to look."""
     batch_keys: int = _setting("RELAY_BATCH_KEYS", "1..100 keys", 10, ge=1, le=100)
     """Keys per post to OMS; 10 is the documented maximum, more brings a warning."""
     linger_ms: int = _setting("RELAY_LINGER_MS", "0..10000 milliseconds", 20, ge=0, le=10_000)
@@ -266,6 +273,13 @@ class Settings(BaseSettings):
             raise ValueError("is set without ALIBABA_CLOUD_ACCESS_KEY_ID")
         if value is None and has_key and info.field_name == "access_key_secret":
             raise ValueError("is not set, but ALIBABA_CLOUD_ACCESS_KEY_ID is")
+        return value
+
+    @field_validator("deletions")
+    @classmethod
+    def _has_destination(cls, value: str, info: ValidationInfo) -> str:
+        if value == "propagate" and info.data.get("obs_endpoint", value) is None:
+            raise ValueError("needs OBS_ENDPOINT: without it there is nothing to delete from")
         return value
 
     @field_validator("obs_sk", "obs_security_token")

@@ -196,8 +196,16 @@ class Objects(Protocol):
         ...
 
 
+class SourceObjects(Objects, Protocol):
+    """The source, where it also has to say for certain that an object is gone."""
+
+    async def has(self, bucket: str, key: str) -> bool:
+        """Whether the object is there. False only if the store says that this very object does not exist."""
+        ...
+
+
 class Destination(Objects, Protocol):
-    """Where OMS copies to. Nothing is ever written there."""
+    """Where OMS copies to. Nothing is ever written there, and deleted only where deletions are propagated."""
 
     async def read(self, bucket: str, key: str, start: int = 0) -> bytes:
         """Return a part of an object from a byte on; empty at its end, or if it is not there."""
@@ -207,6 +215,10 @@ class Destination(Objects, Protocol):
         self, bucket: str, prefix: str = "", *, start_after: str = "", keys_max: int = 1000
     ) -> AsyncGenerator[Page]:
         """List what begins with `prefix`, page by page."""
+        ...
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; one that is not there counts as deleted."""
         ...
 
 

@@ -11,6 +11,7 @@ from doubles.build import Heard, service
 from doubles.clock import EPOCH, QuickClock
 from doubles.vendors import ModelSink, ModelStore, Script
 from worker.arrival.again import Again
+from worker.arrival.deletions import Deletions
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import Follower
 from worker.arrival.result_lists import ResultLists
@@ -49,6 +50,14 @@ class ModelObjects(Script):
     async def facts(self, bucket: str, key: str) -> ObjectFacts | None:
         self.play("facts", (bucket, key))
         return self.objects.get(key)
+
+    async def has(self, bucket: str, key: str) -> bool:
+        self.play("has", (bucket, key))
+        return key in self.objects
+
+    async def delete(self, bucket: str, key: str) -> None:
+        self.play("delete", (bucket, key))
+        self.objects.pop(key, None)
 
     async def read(self, bucket: str, key: str, start: int = 0) -> bytes:
         self.play("read", (bucket, key, start))
@@ -113,6 +122,9 @@ class Bench:
             journal,
             ratio=ratio,
             late_seconds=900.0,
+        )
+        self.deletions = Deletions(
+            self.view, again, self.records, self.clock, journal, grace_seconds=900.0, per_hour=3
         )
         self.lists = ResultLists(self.view, self.follower, self.records, self.clock, journal)
 

@@ -20,17 +20,19 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from doubles.arrival import BY_CONTENT, BY_SIZE_AND_TIME
-from doubles.build import change, failure, held
+from doubles.build import change, event, failure, held
 from simulation.loop import LoopClock, VirtualLoop
 from simulation.process import SILENCE
 from worker.arrival.again import Again
 from worker.arrival.compare import compare
+from worker.arrival.deletions import Deletions
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import Follower
 from worker.arrival.result_lists import ResultLists
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Outcome
 from worker.events.encode import event_body
+from worker.events.event import Kind
 from worker.flow.bury import DeadLetters
 from worker.flow.post import Verdict
 from worker.flow.record import Records
@@ -79,6 +81,9 @@ class Story:
     outages: tuple[tuple[str, float, float], ...] = ()
     kills: tuple[float, ...] = ()
     bad_until: float = HOUR
+    propagates: bool = False
+    per_hour: int = 1000
+    latency_seconds: float = 0.1
 
 
 @dataclass(slots=True)
@@ -105,6 +110,7 @@ class Account:
 
     announced: Counter[tuple[str, bytes]] = field(default_factory=Counter)
     dead: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -124,6 +130,8 @@ class CopyWorld:
         self.lists = b""
         self._written: set[str] = set()
         self._landing: set[str] = set()
+        self._deliveries: dict[asyncio.Task[None], tuple[str, float]] = {}
+        self.is_over = False
         self._store = _Store(self)
         self._following: asyncio.Task[None] | None = None
         self._start()
@@ -138,6 +146,10 @@ class CopyWorld:
         for fault in self.loop.faults:
             self.account.violations.append(str(fault.get("exception") or fault))
         return self.account
+
+    def latency(self) -> float:
+        """Draw how long a request or an answer travels."""
+        return self.rng.uniform(0.1, 2.0) * self.story.latency_seconds
 
     def is_down(self, service: str) -> bool:
         """Whether a service fails now."""
@@ -180,6 +192,7 @@ class CopyWorld:
         if key in self.source and self.rng.random() < self.story.deleted:
             del self.source[key]
             self.gone_at[key] = self.loop.time()
+            self._announce_deletion(key)
             return
         number = self.account.counts["writes"] = self.account.counts["writes"] + 1
         size = self.rng.choice((8, 8, 9))
@@ -196,6 +209,50 @@ class CopyWorld:
         message.message = message.message._replace(enqueue_time_ms=int(written.at * 1000))
         posted = change(key, of=message, time=time, etag=etag.upper())
         self.follower.accepted(Verdict(posted, Outcome.ACCEPTED, self.clock.wall()))
+
+    def _announce_deletion(self, key: str) -> None:
+        """The event of a deletion comes: late, twice, out of order, or once more hours later."""
+        if not self.story.propagates:
+            return
+        deleted_at = self.clock.wall()
+        for after in self.rng.choice(((1.0,), (1.0, 30.0), (900.0,), (1.0, 4 * HOUR))):
+            delay = after * self.rng.uniform(0.1, 2.0)
+            self.account.counts["to come"] += 1
+            self.loop.call_later(delay, self._deliver_deletion, key, deleted_at)
+
+    def _deliver_deletion(self, key: str, deleted_at: float) -> None:
+        task = self.loop.create_task(self._propagate(key, deleted_at), name=f"delete {key}")
+        self._deliveries[task] = (key, deleted_at)
+        task.add_done_callback(self._delivered)
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        """A message that is not deleted is delivered again."""
+        key, deleted_at = self._deliveries.pop(task)
+        if not task.cancelled() and task.exception() is None:
+            self.account.counts["to come"] -= 1
+        elif not self.is_over:
+            self.loop.call_later(60.0, self._deliver_deletion, key, deleted_at)
+
+    async def _propagate(self, key: str, deleted_at: float) -> None:
+        time = datetime.fromtimestamp(deleted_at, UTC).isoformat(timespec="milliseconds")
+        deletion = event(key, name="ObjectRemoved:DeleteObject", kind=Kind.REMOVED, time=time)
+        while True:
+            end = await self.deletions.carry([(deletion, key)])
+            if end.is_held:
+                self.account.counts["held"] += 1
+                self.account.held.add(key)
+            if not end.wait_seconds:
+                return
+            await self.clock.sleep(end.wait_seconds)
+
+    def delete_copy(self, key: str) -> None:
+        """The relay deletes a copy: that must never be one of an object that is there."""
+        content = self.source.get(key)
+        # From the look at the source to the deletion: what is created in between is announced again.
+        race_seconds = 1.0 + 10 * self.story.latency_seconds
+        if content is not None and self.clock.wall() - content.at > race_seconds:
+            self.account.violations.append(f"{key} was deleted although the source has it")
+        self.account.counts["deleted"] += self.copies.pop(key, None) is not None
 
     def begin_copy(self, key: str) -> None:
         """OMS has accepted a key: some time later it copies it, or does what the fortune says."""
@@ -259,6 +316,8 @@ class CopyWorld:
     def _kill(self) -> None:
         if self._following is not None:
             self._following.cancel()
+        for delivery in list(self._deliveries):
+            delivery.cancel()
         self._start()
 
     def _start(self) -> None:
@@ -275,18 +334,27 @@ class CopyWorld:
         def body_of(bucket: str, key: str, at: float) -> str:
             return event_body(bucket, key, at, region="cn-hangzhou", key_encoding="raw")
 
-        again = Again(
-            _Sink(self),
-            oms,
+        def again(sink: _Sink) -> Again:
+            letters = DeadLetters(records, "w", clock)
+            return Again(sink, oms, records, letters, known, clock, journal, body_of)
+
+        self.deletions = Deletions(
+            view,
+            again(_Sink(self, is_following=False)),
             records,
-            DeadLetters(records, "w", clock),
-            known,
             clock,
             journal,
-            body_of,
+            grace_seconds=LATE_SECONDS,
+            per_hour=story.per_hour,
         )
         self.follower = Follower(
-            view, again, clock, self.rng, journal, ratio=story.ratio, late_seconds=LATE_SECONDS
+            view,
+            again(_Sink(self)),
+            clock,
+            self.rng,
+            journal,
+            ratio=story.ratio,
+            late_seconds=LATE_SECONDS,
         )
         lists = ResultLists(view, self.follower, records, clock, journal)
 
@@ -312,12 +380,17 @@ class CopyWorld:
             copy = self.copies.get(key)
             if (copy is None or copy.data != content.data) and key not in self.account.dead:
                 violated(f"{key} is not at the destination, and nobody was told")
+        kept = {FAILED_LIST, *self.source, *self.account.held}
+        for key in self.copies if self.story.propagates else ():
+            if key not in kept:
+                violated(f"{key} is still at the destination, long after it was deleted")
         for (key, data), count in self.account.announced.items():
             # A relay that was killed has forgotten how often it has announced a state.
             if count > ANNOUNCED_MAX * (1 + len(self.story.kills)):
                 violated(f"{key} was announced {count} times for {data!r}")
 
     async def _last_breath(self) -> None:
+        self.is_over = True
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -336,12 +409,25 @@ class _Objects:
         """Look at one object."""
         del bucket
         world = self._world
-        await world.clock.sleep(world.rng.uniform(0.01, 0.2))
+        await world.clock.sleep(world.latency())
         world.require(self._service, "HeadObject")
         objects = world.copies if self._service == "obs" else world.source
         content = objects.get(key)
-        await world.clock.sleep(world.rng.uniform(0.01, 0.2))
+        await world.clock.sleep(world.latency())
         return content.facts if content else None
+
+    async def has(self, bucket: str, key: str) -> bool:
+        """Look whether one object is there."""
+        return await self.facts(bucket, key) is not None
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Delete a copy."""
+        del bucket
+        world = self._world
+        await world.clock.sleep(world.latency())
+        world.require("obs", "DeleteObject")
+        world.delete_copy(key)
+        await world.clock.sleep(world.latency())
 
     async def read(self, bucket: str, key: str, start: int = 0) -> bytes:
         """Read from a byte on."""
@@ -362,8 +448,9 @@ class _Objects:
 class _Sink:
     """The near side of OMS: what the relay announces again."""
 
-    def __init__(self, world: CopyWorld) -> None:
+    def __init__(self, world: CopyWorld, *, is_following: bool = True) -> None:
         self._world = world
+        self._is_following = is_following
 
     async def post(self, keys: Sequence[str]) -> str:
         """Accept the keys."""
@@ -372,9 +459,10 @@ class _Sink:
         for key in keys:
             content = world.source.get(key)
             gone_at = world.gone_at.get(key, float("inf"))
-            if content is None and world.loop.time() - gone_at > LOOK_SECONDS:
+            look_seconds = LOOK_SECONDS + 10 * world.story.latency_seconds
+            if content is None and world.loop.time() - gone_at > look_seconds:
                 world.account.violations.append(f"{key} was announced long after it was gone")
-            if content is not None:
+            if content is not None and self._is_following:
                 world.account.announced[key, content.data] += 1
             world.account.counts["announced again"] += 1
             world.begin_copy(key)
@@ -452,4 +540,7 @@ def random_story(seed: int) -> Story:
         outages=outages,
         kills=tuple(rng.uniform(0, 2 * HOUR) for _ in range(rng.choice((0, 0, 1, 3)))),
         bad_until=rng.choice((HOUR, 3 * HOUR)),
+        deleted=rng.choice((0.1, 0.5)),
+        propagates=rng.random() < 0.5,
+        per_hour=rng.choice((1000, 1000, 5)),
     )

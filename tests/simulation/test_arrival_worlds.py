@@ -15,8 +15,11 @@ from simulation.arrival import HOUR, CopyWorld, Fortune, Story, random_story
 from worker.arrival import follow
 from worker.arrival.again import Again
 from worker.arrival.compare import Comparison, Verdict
+from worker.arrival.deletions import Brake, Deletions
+from worker.arrival.destination import DestinationView
 from worker.arrival.follow import Followed, Follower
 from worker.arrival.result_lists import ResultLists
+from worker.flow.deletion import DONE
 
 WORLDS = 40
 WORLDS_LONG = 2000
@@ -35,6 +38,30 @@ NAMED = {
     "an-hour-without-oss": Story(1, Fortune(lost=0.2), outages=(("oss", 600.0, 600.0 + HOUR),)),
     "an-hour-without-oms": Story(1, Fortune(lost=0.2), outages=(("oms", 600.0, 600.0 + HOUR),)),
     "killed-while-following": Story(1, Fortune(lost=0.2), kills=(300.0, 900.0, 1500.0)),
+    "deletions": Story(1, deleted=0.5, keys=3, writes=200, propagates=True),
+    "deletions-and-slow-copies": Story(
+        1,
+        Fortune(copy_seconds=60.0),
+        deleted=0.5,
+        keys=10,
+        writes=80,
+        span_seconds=300.0,
+        propagates=True,
+    ),
+    "deletions-and-kills": Story(
+        1, deleted=0.5, keys=3, writes=200, propagates=True, kills=(300.0, 1200.0, 2500.0, 4000.0)
+    ),
+    "deletions-and-outages": Story(
+        1,
+        deleted=0.5,
+        keys=3,
+        writes=200,
+        propagates=True,
+        outages=(("obs", 900.0, 2000.0), ("oss", 2500.0, 3000.0), ("oms", 3500.0, 4500.0)),
+    ),
+    "more-deletions-than-the-brake-allows": Story(
+        1, deleted=0.5, keys=40, writes=200, propagates=True, per_hour=5
+    ),
     "nothing-ever-arrives": Story(1, Fortune(lost=1.0), bad_until=20 * HOUR),
 }
 
@@ -45,6 +72,11 @@ def test_in_the_end_all_has_arrived_or_somebody_was_told(name: str) -> None:
     assert found.violations == []
     if name == "nothing-ever-arrives":
         assert found.counts["given up"] > 0
+    if name.startswith("deletions"):
+        assert found.counts["deleted"] > 0
+    if name.startswith("more-deletions"):
+        assert found.counts["held"] > 0
+        assert found.counts["deleted"] <= 5
     if name in ("many-are-lost", "failures-listed-late", "failures-never-listed"):
         assert found.counts["announced again"] > 0
 
@@ -159,6 +191,25 @@ def the_source_is_not_looked_at(stack: ExitStack) -> None:
     stack.enter_context(mock.patch("worker.arrival.follow.compare", missing))
 
 
+def deleted_without_a_look(stack: ExitStack) -> None:
+    """Take the event's word for it that the source has no such object."""
+
+    async def gone(*_: Any) -> bool:
+        return False
+
+    stack.enter_context(mock.patch.object(DestinationView, "source_has", gone))
+
+
+def deleted_at_once(stack: ExitStack) -> None:
+    """Wait for no copy that may be on its way."""
+    stack.enter_context(mock.patch.object(Deletions, "_not_yet", return_value=DONE))
+
+
+def no_brake(stack: ExitStack) -> None:
+    """Delete as many as come."""
+    stack.enter_context(mock.patch.object(Brake, "lets_pass", return_value=True))
+
+
 MUTANTS: dict[str, tuple[Mutant, str]] = {
     mutant.__name__: (mutant, world)
     for mutant, world in (
@@ -170,6 +221,8 @@ MUTANTS: dict[str, tuple[Mutant, str]] = {
         (one_look_is_enough, "many-are-lost"),
         (a_failed_look_ends_it, "an-hour-without-obs"),
         (the_source_is_not_looked_at, "skipped-in-silence"),
+        (deleted_without_a_look, "deletions"),
+        (deleted_at_once, "deletions-and-slow-copies"),
     )
 }
 
@@ -185,6 +238,13 @@ def test_a_planted_bug_is_noticed(name: str) -> None:
             for violation in CopyWorld(replace(NAMED[world], seed=seed)).play().violations
         ]
     assert found, f"nobody noticed {name} in {world}"
+
+
+def test_without_the_brake_more_is_deleted() -> None:
+    with ExitStack() as stack:
+        no_brake(stack)
+        found = CopyWorld(NAMED["more-deletions-than-the-brake-allows"]).play()
+    assert found.counts["deleted"] > 5
 
 
 def test_without_the_lists_failures_are_not_announced_again() -> None:

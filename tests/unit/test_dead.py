@@ -78,4 +78,5 @@ def test_a_listing_of_names_alone_gives_the_groups() -> None:
         "unrouted",
         "receive-limit",
         "not_arrived",
+        "deletion_held",
     ]

@@ -10,7 +10,7 @@ from worker.advice import UNKNOWN_BUCKET
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.flow.source import Source
 from worker.outages.service import Service
-from worker.ports import Destination, ObjectFacts, Objects
+from worker.ports import Destination, ObjectFacts, SourceObjects
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class DestinationView:
     def __init__(
         self,
         destination: Destination,
-        objects: Objects,
+        objects: SourceObjects,
         service: Service,
         looks: Service,
         source: Source,
@@ -62,6 +62,16 @@ class DestinationView:
         return await self._looks.once(
             "HeadObject", lambda: self._objects.facts(self.source_bucket, key)
         )
+
+    async def source_has(self, key: str) -> bool:
+        """Whether the source has the object; False only if it says for certain that it has not."""
+        return await self._looks.once(
+            "GetObject", lambda: self._objects.has(self.source_bucket, key)
+        )
+
+    async def delete(self, key: str) -> None:
+        """Delete the copy of a key. Raises `CallFailed`."""
+        await self.call("DeleteObject", lambda: self.store.delete(self.bucket, key))
 
     async def call(self, operation: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Call the destination. Raises `CallFailed`, at once while its breaker is open."""

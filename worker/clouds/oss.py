@@ -156,6 +156,21 @@ class OssClient:
         except ValueError as error:
             raise CallFailed(_unusable("HeadObject", answer, str(error))) from error
 
+    async def has(self, bucket: str, key: str) -> bool:
+        """Whether the object is there; raises `CallFailed` unless OSS says so or that it does not exist.
+
+        One byte is asked for, because a refused HeadObject has no body: a bucket that is gone would look like
+        an object that is gone.
+        """
+        span = {"range": "bytes=0-0"}
+        answer = await self._call("GetObject", "GET", bucket, key, span, b"")
+        if answer.status == 404 and _MARK in answer.headers:
+            failure = self._failure("GetObject", answer, f"{bucket}/{key}")
+            if failure.code == "NoSuchKey":
+                return False
+        self._require_success("GetObject", answer, f"{bucket}/{key}")
+        return True
+
     async def _call(
         self,
         operation: str,

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from worker.clock import Clock
 from worker.errors import CallFailed, Failure
-from worker.events.event import Message
+from worker.events.event import Message, ObjectEvent
 from worker.observe.journal import Journal, Story
 from worker.observe.trace import Trace, Verb
 from worker.ports import QueueAttributes
@@ -52,6 +52,7 @@ class Held:
     undone: Failure | None = None
     rejected: tuple[tuple[str, Failure], ...] = ()
     foreign_buckets: tuple[str, ...] = ()
+    deletions: tuple[tuple[ObjectEvent, str], ...] = ()
     is_leaving: bool = False
     renewal: asyncio.Task[None] | None = None
     trace: Trace | None = None
@@ -168,13 +169,17 @@ class Leases:
         """Release a message that could not be finished: the more deliveries, the later it comes back."""
         await self.release(held, release_seconds(held.message.dequeue_count), why)
 
-    async def release(self, held: Held, seconds: int, why: str) -> None:
+    async def postpone(self, held: Held, seconds: int, why: str) -> None:
+        """Put a message off that has to wait: nothing is wrong with it."""
+        await self.release(held, seconds, why, "postponed")
+
+    async def release(self, held: Held, seconds: int, why: str, released: str = "released") -> None:
         """Make the message visible again in `seconds` and forget it; if that fails, its time-out does it."""
         await self.freeze_handles((held,))
         end, was_in_hand = "lapsed", False
         try:
             if await self._queue.change_visibility(held.receipt_handle, seconds) is not None:
-                end = "released"
+                end = released
         except CallFailed:
             pass
         finally:

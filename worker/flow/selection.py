@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from worker.events.event import ObjectEvent
+from worker.events.event import Kind, ObjectEvent
 from worker.events.keys import KeyEncoding, KeyReader, readings
 from worker.flow.source import Source
 from worker.ledger.names import ROOT
@@ -20,10 +20,14 @@ class Selected(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What is to be posted, and the buckets whose changes the sync task does not copy."""
+    """What is to be posted, whose changes the sync task does not copy, and what was deleted.
+
+    `deletions` are events with each key that they may mean; empty unless deletions are propagated.
+    """
 
     changes: list[Selected]
     foreign_buckets: tuple[str, ...] = ()
+    deletions: tuple[tuple[ObjectEvent, str], ...] = ()
 
 
 class Selection:
@@ -39,19 +43,24 @@ class Selection:
         log_bucket: str,
         source: Source,
         journal: Journal,
+        *,
+        takes_deletions: bool = False,
     ) -> None:
         self._source = source
         self._reader = reader
         self._encoding = encoding
         self._log_bucket = log_bucket
         self._journal = journal
+        self._takes_deletions = takes_deletions
 
     def select(self, events: Iterable[ObjectEvent]) -> Choice:
         """Choose the changes of the task's own bucket among the events; the others are counted."""
         selected, foreign = [], []
+        deletions: list[tuple[ObjectEvent, str]] = []
         for event in events:
             self._journal.decoded(event.kind)
-            if not event.kind.is_change:
+            is_deletion = self._takes_deletions and event.kind is Kind.REMOVED
+            if not event.kind.is_change and not is_deletion:
                 continue
             found = readings(event.key, self._encoding)
             if event.bucket == self._log_bucket and any(map(_is_of_record, found)):
@@ -61,8 +70,11 @@ class Selection:
                 self._journal.foreign(event.bucket, self._source.bucket)
                 foreign.append(event.bucket)
                 continue
-            selected.append(Selected(event, found))
-        return Choice(selected, tuple(dict.fromkeys(foreign)))
+            if is_deletion:
+                deletions += [(event, key) for key in found]
+            else:
+                selected.append(Selected(event, found))
+        return Choice(selected, tuple(dict.fromkeys(foreign)), tuple(deletions))
 
     async def resolve(self, selected: Sequence[Selected]) -> list[tuple[ObjectEvent, str]]:
         """Return each change under the keys it has to be posted as, asking the source bucket where needed."""

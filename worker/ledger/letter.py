@@ -41,6 +41,7 @@ class Cause(StrEnum):
     UNROUTED = "unrouted"
     RECEIVE_LIMIT = "receive-limit"
     NOT_ARRIVED = "not_arrived"
+    DELETION_HELD = "deletion_held"
 
 
 class Place(StrEnum):

@@ -14,6 +14,7 @@ NAME_BYTES_MAX = 1023
 SUCCESS = "success_object"
 FAILED = "failed_object"
 LOG = "log"
+DELETED = "deleted_object"
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 

@@ -118,7 +118,7 @@ class Journal:
         self.metrics.renewed(result)
 
     def ended(self, story: Story, end: str, took_seconds: float, why: str = "") -> None:
-        """Note how a message ended: deleted, released, lapsed or dead_letter; end its trace.
+        """Note how a message ended: deleted, postponed, released, lapsed or dead_letter; end its trace.
 
         Its line is at level debug if all went well. Of the other ends a few lines a minute are warnings; the
         summary counts them all.
@@ -140,6 +140,9 @@ class Journal:
             story.trace.end(facts, bounded(why))
         if end == "deleted":
             self.log.debug("message done", action="delete", **seen)
+            return
+        if end == "postponed":
+            self.log.debug("message put off", action="postpone", **seen, why=bounded(why))
             return
         text, advice = _BAD_ENDS[end]
         self._told[end] += 1
@@ -163,6 +166,23 @@ class Journal:
         self._told[outcome] += 1
         tell = self.log.warning if self._told[outcome] <= ENDS_TOLD_MAX else self.log.debug
         tell(text, action="arrival", key=bounded(key), outcome=outcome, why=bounded(why), **advice)
+
+    def deletion(self, outcome: str, key: str = "", why: str = "") -> None:
+        """Note what became of a deletion: deleted, absent, kept, there_again or held."""
+        self.metrics.deletions[outcome].inc()
+        if outcome == "deleted":
+            self.log.info(
+                "a copy was deleted, as its source was", action="delete", key=bounded(key)
+            )
+        if outcome == "held":
+            self._told["held"] += 1
+            if self._told["held"] == 1:
+                self.log.error(
+                    "deletions are held back: nothing more is deleted at the destination, and each is kept "
+                    "as a dead letter. Look whether they were meant; then restart the relay and redrive them",
+                    action="delete",
+                    why=why,
+                )
 
     def skipped_in_silence(self) -> None:
         """Note a change that OMS skips by its default rule, however often it is announced."""

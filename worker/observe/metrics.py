@@ -10,6 +10,7 @@ from worker.events.event import Kind
 
 CALL_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ARRIVAL_BUCKETS_SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 21_600, 86_400)
+DELETIONS = ("deleted", "absent", "kept", "there_again", "held")
 ARRIVALS = ("arrived", "late", "resent", "given_up", "unknown")
 LAG_BUCKETS_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
@@ -48,7 +49,7 @@ class Metrics:
         self._ended = _counter(
             registry,
             "messages_ended",
-            "Messages that left the relay: deleted, released, lapsed, dead_letter.",
+            "Messages that left the relay: deleted, postponed, released, lapsed, dead_letter.",
             "end",
         )
         self.deleted = _counter(registry, "messages_deleted", "Messages deleted from MNS.")
@@ -109,6 +110,13 @@ class Metrics:
         self.arrivals_proved = _counter(
             registry, "arrivals_proved", "Arrived keys whose checksums are equal on both sides."
         )
+        deletions = _counter(
+            registry,
+            "deletions",
+            "Deletions in the source, by what became of them at the destination.",
+            "outcome",
+        )
+        self.deletions = {outcome: deletions.labels(outcome) for outcome in DELETIONS}
         self.silent_skips = _counter(
             registry,
             "silent_skips",

@@ -9,6 +9,7 @@ from functools import partial
 from worker.arrival.account import ArrivalAccount
 from worker.arrival.again import Again
 from worker.arrival.backlog import CopyBacklog
+from worker.arrival.deletions import Deletions
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import LOOKS_AT_ONCE, Follower
 from worker.arrival.result_lists import ResultLists
@@ -38,7 +39,7 @@ from worker.outages.limit import AdaptiveLimit
 from worker.outages.probes import Probes
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
-from worker.ports import Destination, Objects, Queue, QueueView, Sink, Statistics, Store
+from worker.ports import Destination, Queue, QueueView, Sink, SourceObjects, Statistics, Store
 
 POSTS_MAX = 128
 RECORDS_MAX = 128
@@ -55,7 +56,7 @@ class ArrivalPorts:
     """What a relay needs to see that copies arrive. `source` is where single source objects are looked at."""
 
     destination: Destination
-    source: Objects
+    source: SourceObjects
     statistics: Statistics
 
 
@@ -78,7 +79,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the settings decide about one relay. `wait_seconds` is the length of a long poll."""
+    """What the settings decide about one relay. `wait_seconds` is the length of a long poll.
+
+    With `deletions_per_hour` deletions are propagated, at most so many an hour.
+    """
 
     worker: str
     task_id: str
@@ -94,6 +98,7 @@ class Plan:
     destination_bucket: str = ""
     arrival_ratio: float = 0.01
     arrival_seconds: float = 900.0
+    deletions_per_hour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,14 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
         ),
-        selection=Selection(reader, plan.key_encoding, plan.log_bucket, source, journal),
+        selection=Selection(
+            reader,
+            plan.key_encoding,
+            plan.log_bucket,
+            source,
+            journal,
+            takes_deletions=bool(arrival and arrival.deletions),
+        ),
         dedupe=Dedupe(journal),
         poster=poster,
         records=records,
@@ -158,6 +170,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
             "oss": lambda: services.records.works("PutObject", probe_store),
         },
         follow=arrival.follower.accepted if arrival else None,
+        deletions=arrival.deletions if arrival else None,
     )
     probed: tuple[tuple[Breaker, Probe], ...] = (
         (services.polls.breaker, probe_queue),
@@ -184,6 +197,7 @@ class _Arrival:
     follower: Follower
     lists: ResultLists
     backlog: CopyBacklog
+    deletions: Deletions | None
 
 
 def _arrival(
@@ -229,12 +243,24 @@ def _arrival(
         ratio=plan.arrival_ratio,
         late_seconds=plan.arrival_seconds,
     )
+    deletions = None
+    if plan.deletions_per_hour is not None:
+        deletions = Deletions(
+            view,
+            again,
+            records,
+            clock,
+            journal,
+            grace_seconds=plan.arrival_seconds,
+            per_hour=plan.deletions_per_hour,
+        )
     return _Arrival(
         breaker,
         view,
         follower,
         ResultLists(view, follower, records, clock, journal),
         CopyBacklog(asked.statistics, services.posts, clock, journal),
+        deletions,
     )
 
 

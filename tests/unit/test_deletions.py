@@ -1,0 +1,168 @@
+"""Deletions are carried over to the destination only where nothing speaks against it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from doubles.arrival import Bench, facts
+from doubles.build import event, failure
+from doubles.clock import EPOCH
+from worker.arrival.deletions import AGAIN_SECONDS, TOO_MANY
+from worker.errors import Blame
+from worker.events.event import Kind, ObjectEvent
+from worker.flow.deletion import DONE, Deletion
+from worker.ports import ObjectFacts
+
+GRACE_SECONDS = 900
+RECORD = "oms_source_record/task/deleted_object/a.txt"
+
+
+def deletion(key: str = "a.txt", seconds: float = 0.0) -> tuple[ObjectEvent, str]:
+    """Return the event of a deletion so many seconds after the epoch of the tests."""
+    time = datetime.fromtimestamp(EPOCH + seconds, UTC).isoformat(timespec="milliseconds")
+    return event(key, name="ObjectRemoved:DeleteObject", kind=Kind.REMOVED, time=time), key
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A relay that has waited long enough, with a copy of what was deleted."""
+    found = Bench()
+    found.clock.now = float(GRACE_SECONDS)
+    found.destination.objects["a.txt"] = facts(b"one", EPOCH - 100)
+    return found
+
+
+async def test_what_the_source_has_no_more_is_deleted_and_recorded(bench: Bench) -> None:
+    assert await bench.deletions.carry([deletion()]) == DONE
+    assert bench.destination.objects == {}
+    assert json.loads(bench.store.objects[RECORD])["outcome"] == "deleted"
+    assert bench.heard.count("deletions_total", outcome="deleted") == 1
+
+
+async def test_a_deletion_waits_until_copies_have_landed(bench: Bench) -> None:
+    bench.clock.now = 300.5
+    assert (await bench.deletions.carry([deletion()])).wait_seconds == 600
+    assert bench.destination.called("delete") == []
+
+
+async def test_of_several_deletions_the_newest_is_waited_for(bench: Bench) -> None:
+    found = await bench.deletions.carry([deletion(), deletion("b.txt", 60.0)])
+    assert found.wait_seconds == 60
+
+
+async def test_what_is_there_again_is_kept(bench: Bench) -> None:
+    bench.source.objects["a.txt"] = facts(b"two", EPOCH)
+    assert await bench.deletions.carry([deletion()]) == DONE
+    assert bench.destination.called("delete") == []
+    assert bench.sink.accepted == []
+    assert bench.heard.count("deletions_total", outcome="there_again") == 1
+
+
+async def test_what_is_there_again_and_has_no_copy_is_announced_again(bench: Bench) -> None:
+    """An earlier delivery of the same deletion may have struck the copy of the new object."""
+    bench.source.objects["a.txt"] = facts(b"two", EPOCH)
+    bench.destination.objects.clear()
+    assert await bench.deletions.carry([deletion()]) == DONE
+    assert bench.sink.accepted == ["a.txt"]
+
+
+async def test_what_is_created_while_it_is_deleted_is_announced_again(bench: Bench) -> None:
+    delete = bench.destination.delete
+
+    async def creating(bucket: str, key: str) -> None:
+        bench.source.objects[key] = facts(b"two", EPOCH)
+        await delete(bucket, key)
+
+    bench.destination.delete = creating  # type: ignore[method-assign]
+    assert await bench.deletions.carry([deletion()]) == DONE
+    assert bench.sink.accepted == ["a.txt"]
+
+
+async def test_what_was_written_after_the_deletion_is_kept(bench: Bench) -> None:
+    """It is no copy of what was deleted: after the switch-over applications write there themselves."""
+    bench.destination.objects["a.txt"] = facts(b"two", EPOCH + GRACE_SECONDS + 1)
+    assert await bench.deletions.carry([deletion()]) == DONE
+    assert "a.txt" in bench.destination.objects
+    assert bench.heard.count("deletions_total", outcome="kept") == 1
+
+
+async def test_a_late_copy_of_what_was_deleted_goes(bench: Bench) -> None:
+    bench.destination.objects["a.txt"] = facts(b"one", EPOCH + GRACE_SECONDS)
+    assert await bench.deletions.carry([deletion()]) == DONE
+    assert bench.destination.objects == {}
+
+
+async def test_the_lists_of_oms_are_never_deleted(bench: Bench) -> None:
+    bench.destination.objects["oms/sync_task/1.txt"] = ObjectFacts(1, 1.0)
+    assert await bench.deletions.carry([deletion("oms/sync_task/1.txt")]) == DONE
+    assert bench.destination.called("delete") == []
+
+
+async def test_what_is_not_there_needs_no_deletion(bench: Bench) -> None:
+    assert await bench.deletions.carry([deletion("b.txt")]) == DONE
+    assert bench.destination.called("delete") == []
+    assert bench.heard.count("deletions_total", outcome="absent") == 1
+
+
+@pytest.mark.parametrize("blame", [Blame.PASSING, Blame.SERVICE, Blame.CREDENTIALS])
+@pytest.mark.parametrize("call", ["source.has", "destination.facts", "destination.delete"])
+async def test_what_cannot_be_known_is_not_deleted(bench: Bench, blame: Blame, call: str) -> None:
+    side, operation = call.split(".")
+    refusal = failure(blame, service="oss" if side == "source" else "obs", status=403)
+    getattr(bench, side).fail(operation, refusal)
+    found = await bench.deletions.carry([deletion()])
+    assert found.wait_seconds == AGAIN_SECONDS
+    assert "Next: " in found.why
+    assert "a.txt" in bench.destination.objects
+
+
+async def test_a_deletion_without_a_record_is_looked_at_again(bench: Bench) -> None:
+    bench.store.fail("put", failure(service="oss"))
+    assert (await bench.deletions.carry([deletion()])).wait_seconds == AGAIN_SECONDS
+    # By then it is gone: there is nothing left to do.
+    assert await bench.deletions.carry([deletion()]) == DONE
+
+
+async def test_a_time_that_cannot_be_read_is_for_people(bench: Bench) -> None:
+    removed = event("a.txt", kind=Kind.REMOVED, time="yesterday")
+    found = await bench.deletions.carry([(removed, "a.txt")])
+    assert found.is_held
+    assert "a.txt" in bench.destination.objects
+
+
+async def test_more_deletions_in_an_hour_than_allowed_stop_them_all(bench: Bench) -> None:
+    keys = [f"k{number}" for number in range(6)]
+    for key in keys:
+        bench.destination.objects[key] = facts(b"one", EPOCH - 100)
+    ends = [await bench.deletions.carry([deletion(key)]) for key in keys]
+    assert ends == [DONE] * 3 + [Deletion(0, TOO_MANY, is_held=True)] * 3
+    # An hour later it is still for people to decide.
+    bench.clock.now += 3601.0
+    assert (await bench.deletions.carry([deletion("k5")])).is_held
+    assert sorted(bench.destination.objects) == ["a.txt", "k3", "k4", "k5"]
+
+
+async def test_as_many_an_hour_as_allowed_go_on_for_ever(bench: Bench) -> None:
+    for number in range(9):
+        bench.destination.objects["a.txt"] = facts(b"one", EPOCH - 100)
+        assert await bench.deletions.carry([deletion()]) == DONE, number
+        bench.clock.now += 1200.0
+
+
+async def test_who_waits_already_may_wait_on(bench: Bench) -> None:
+    bench.clock.now = 0.0
+    for number in range(4):
+        await bench.deletions.carry([deletion(f"k{number}")])
+    bench.clock.now = 600.0
+    assert (await bench.deletions.carry([deletion()], is_new=False)).wait_seconds == 300
+
+
+async def test_not_even_waiting_deletions_may_be_more_than_allowed(bench: Bench) -> None:
+    """They wait in the queue as messages that nobody acknowledges, of which MNS allows 5,000."""
+    bench.clock.now = 0.0
+    ends = [await bench.deletions.carry([deletion(f"k{n}")]) for n in range(5)]
+    assert [each.wait_seconds for each in ends] == [GRACE_SECONDS] * 3 + [0, 0]
+    assert [each.is_held for each in ends] == [False] * 3 + [True] * 2
