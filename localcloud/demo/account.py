@@ -34,6 +34,7 @@ def account(facts: Facts) -> list[Line]:
         *_accepted(facts),
         *_recorded(facts),
         *_dead(facts),
+        *_arrived(facts),
         *_ended(facts),
     ]
 
@@ -102,6 +103,7 @@ def _accepted(facts: Facts) -> Iterator[Line]:
     )
     if facts.relay is not None:
         known = _counter(facts.relay, 'keys_posted_total{outcome="accepted"}')
+        known += _arrivals(facts.relay, "resent")
         again = sink.keys - known
         yield Line(
             "keys accepted by OMS",
@@ -151,6 +153,30 @@ def _dead(facts: Facts) -> Iterator[Line]:
         )
 
 
+def _arrived(facts: Facts) -> Iterator[Line]:
+    relay, sink = facts.relay, facts.sink
+    if relay is None:
+        yield Line("arrived at the destination", "-", "followed by the killed processes")
+        return
+    yield Line(
+        "copies lost by OMS",
+        f"{sink.copies_lost:,}",
+        f"in silence; {sink.copies_failed:,} more failed, and are listed by OMS",
+    )
+    resent = _arrivals(relay, "resent")
+    yield Line("announced again", f"{resent:,}", "changes that were not there in time")
+    arrived, proved = _arrivals(relay, "arrived"), _counter(relay, "arrivals_proved_total")
+    pending, lost = _counter(relay, "arrivals_pending"), _arrivals(relay, "given_up")
+    yield Line(
+        "arrived at the destination",
+        f"{arrived:,}",
+        "keys followed to the end: none is missing, none was given up",
+        not pending and not lost,
+        f"{pending:,} are still followed, {lost:,} were given up",
+    )
+    yield _equal("proved by checksums", proved, arrived, "the same bytes on both sides")
+
+
 def _ended(facts: Facts) -> Iterator[Line]:
     deleted = facts.messages - facts.messages_left
     yield _equal("messages deleted", deleted, facts.messages, "all that were sent")
@@ -185,6 +211,10 @@ def _at_least(what: str, found: int, least: int, reason: str) -> Line:
     return Line(
         what, f"{found:,}", f"{least:,} or more: {reason}", is_right, f"{least - found:,} short"
     )
+
+
+def _arrivals(relay: Mapping[str, float], outcome: str) -> int:
+    return _counter(relay, f'arrivals_total{{outcome="{outcome}"}}')
 
 
 def _counter(relay: Mapping[str, float], name: str) -> int:

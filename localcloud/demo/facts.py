@@ -31,13 +31,16 @@ class Source:
 class Sink:
     """What OMS accepted, and the live objects whose copy is missing or `differing`.
 
-    `answers_lost` counts the posts that took effect and whose answer was cut by a fault.
+    `answers_lost` counts the posts that took effect and whose answer was cut by a fault, `copies_lost` and
+    `copies_failed` the copies that OMS did not make.
     """
 
     posts: int
     keys: int
     answers_lost: int
     differing: tuple[str, ...]
+    copies_lost: int = 0
+    copies_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,12 @@ def sink_of(
     prepared: Prepared,
     since: float,
     refused: Mapping[str, int],
-    answers_lost: int,
+    **lost: int,
 ) -> Sink:
-    """Return the destination's side, with every live object compared byte for byte."""
+    """Return the destination's side, with every live object compared byte for byte.
+
+    `lost` are the fields of `Sink` that only the faults know.
+    """
     keys = cloud.oss.buckets[prepared.source_bucket].keys()
     differing = []
     for key in keys:
@@ -110,8 +116,8 @@ def sink_of(
     return Sink(
         posts=cloud.oms.posts_accepted,
         keys=counted(cloud, prepared, Statistic.REQUEST, since),
-        answers_lost=answers_lost,
         differing=tuple(differing),
+        **lost,
     )
 
 

@@ -29,6 +29,8 @@ STEPS_PER_SECOND_MIN = 500
 WRITING_SECONDS_MAX = 30
 # A kill strikes when so much is written.
 KILLS_AT = (0.3, 0.5, 0.8)
+# Each key is followed to the destination, and is late soon: nobody wants to wait 15 minutes here.
+FOLLOW_ALL = {"RELAY_ARRIVAL_RATIO": "1", "RELAY_ARRIVAL_SECONDS": "3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ async def run(options: Options, screen: Screen, folder: Path) -> bool:
         write = iter(stage.plan)
         _write(stage, write, round(len(stage.plan) * BACKLOG_SHARE))
         screen.say(f"{stage.deleted + stage.messages_left:,} events wait. Starting the relay.")
-        async with RelayProcess(cloud.settings(), folder) as relay:
+        settings = cloud.settings(with_destination=True) | FOLLOW_ALL
+        async with RelayProcess(settings, folder) as relay:
             with screen:
                 is_in_time = await _until_done(stage, relay, screen, write)
             counters = await relay.metrics()
@@ -107,7 +110,12 @@ def set_up(cloud: LocalCloud, options: Options) -> Stage:
     cloud.oss.rules[:] = [EventRule(prepared.source_bucket, prepared.queue, patterns)]
     refused = REFUSED if options.with_faults else ()
     cloud.oms.reject = refused
-    faults = trouble.make_trouble(cloud, options.objects) if options.with_faults else []
+    # What a killed relay has followed is forgotten: then only `reconcile` finds lost copies.
+    faults = (
+        trouble.make_trouble(cloud, options.objects, with_lost_copies=not options.with_kills)
+        if options.with_faults
+        else []
+    )
     if options.with_faults:
         cloud.mns.publish(prepared.queue, trouble.UNDECODABLE)
     return Stage(
@@ -149,8 +157,10 @@ async def _until_done(
 
 
 async def _is_idle(relay: RelayProcess) -> bool:
-    """Whether the relay has nothing in hand: also not a message delivered twice and deleted since."""
-    return (await relay.metrics()).get("oms_relay_messages_in_flight") == 0
+    """Whether the relay has nothing in hand, also no message delivered twice, and follows no key."""
+    found = await relay.metrics()
+    names = ("oms_relay_messages_in_flight", "oms_relay_arrivals_pending")
+    return all(found.get(name) == 0 for name in names)
 
 
 async def gather(
@@ -158,11 +168,15 @@ async def gather(
 ) -> Facts:
     """Return what is true at the end."""
     twice = trouble.struck(stage.faults, trouble.ANNOUNCED_TWICE)
-    lost = trouble.struck(stage.faults, trouble.ANSWER_LOST)
+    lost = {
+        "copies_lost": trouble.struck(stage.faults, trouble.COPY_LOST),
+        "copies_failed": trouble.struck(stage.faults, trouble.COPY_FAILS),
+        "answers_lost": trouble.struck(stage.faults, trouble.ANSWER_LOST),
+    }
     refused = {key: stage.writer.messages[key] for key in stage.cloud.oms.reject}
     return Facts(
         source=source_of(stage.cloud, stage.prepared, stage.writer, twice),
-        sink=sink_of(stage.cloud, stage.prepared, stage.started_at, refused, lost),
+        sink=sink_of(stage.cloud, stage.prepared, stage.started_at, refused, **lost),
         kept=kept_in(stage.cloud, stage.prepared),
         refused=refused,
         undecodable=stage.undecodable,

@@ -11,6 +11,8 @@ from localcloud.oms import overload
 
 UNDECODABLE = "this is no OSS event"
 ANNOUNCED_TWICE = "OSS announces twice"
+COPY_LOST = "OMS loses a copy"
+COPY_FAILS = "OMS fails to copy"
 ANSWER_LOST = "OMS takes a post, its answer is cut"
 
 
@@ -28,12 +30,13 @@ class Planned:
         return self.times_max - (self.rule.times or 0)
 
 
-def make_trouble(cloud: LocalCloud, objects: int) -> list[Planned]:
+def make_trouble(cloud: LocalCloud, objects: int, *, with_lost_copies: bool) -> list[Planned]:
     """Put all faults in force; how often each may strike grows with the number of objects."""
     planned = [
         Planned(name, rule, times)
         for name, share, rule in _faults()
         for times in [max(1, round(objects * share))]
+        if with_lost_copies or name not in (COPY_LOST, COPY_FAILS)
     ]
     for each in planned:
         each.rule.times = each.times_max
@@ -66,6 +69,8 @@ def _faults() -> list[tuple[str, float, Fault]]:
         ("MNS hands out, its answer is cut", 0.001, Fault("mns", receive, cut, probability=0.03)),
         ("MNS hands out twice", 0.02, _custom("mns", receive, "duplicate", 0.03)),
         ("MNS hands out in another order", 0.02, _custom("mns", receive, "reorder", 0.3)),
+        (COPY_LOST, 0.004, _custom("oms", "CopyObject", "copy_lost", 0.05)),
+        (COPY_FAILS, 0.004, _custom("oms", "CopyObject", "copy_fails", 0.05)),
         (ANNOUNCED_TWICE, 0.01, _custom("oss", "PutObject", "duplicate_event", 0.01)),
     ]  # fmt: skip
 

@@ -45,6 +45,9 @@ def test_its_account_adds_up_under_faults(tmp_path: Path) -> None:
     assert account["failed records"] == ("✓", "2")
     assert account["dead letters: undecodable"] == ("✓", "1")
     assert account["queue empty"] == ("✓", "yes")
+    assert int(account["announced again"][1]) > 0
+    assert account["arrived at the destination"][0] == "✓"
+    assert account["proved by checksums"] == ("✓", account["arrived at the destination"][1])
     assert account["destination identical to source"] == ("✓", "yes")
     assert account["relay's exit code after SIGTERM"] == ("✓", "0")
     assert "Everything adds up" in output

@@ -29,6 +29,10 @@ oms_relay_keys_merged_total 2.0
 oms_relay_events_repeated_total 1.0
 oms_relay_keys_posted_total{outcome="accepted"} 4.0
 oms_relay_keys_posted_total{outcome="rejected"} 1.0
+oms_relay_arrivals_total{outcome="arrived"} 4.0
+oms_relay_arrivals_total{outcome="resent"} 1.0
+oms_relay_arrivals_proved_total 4.0
+oms_relay_arrivals_pending 0.0
 oms_relay_keys_posted_created{outcome="accepted"} 1.7e+09
 """
 # Four keys, one of them refused, one overwritten, one deleted and read in two ways, one event twice.
@@ -42,7 +46,7 @@ RIGHT = Facts(
         events_lost=0,
         announced_twice=1,
     ),
-    sink=Sink(posts=3, keys=6, answers_lost=1, differing=()),
+    sink=Sink(posts=4, keys=7, answers_lost=1, differing=(), copies_lost=1),
     kept=Kept(
         success=frozenset({"a", "照片 %41", "gone+1", "gone 1"}),
         failed=frozenset({"refused"}),
@@ -94,8 +98,8 @@ def test_a_killed_relay_has_no_counters_to_check() -> None:
             "posted + merged + delivered again",
             "7 changes were decoded",
         ),
-        (changed("sink", keys=3), "keys accepted by OMS", "-1 keys are more than"),
-        (changed("sink", keys=15), "keys accepted by OMS", "11 keys are more than"),
+        (changed("sink", keys=4), "keys accepted by OMS", "-1 keys are more than"),
+        (changed("sink", keys=16), "keys accepted by OMS", "11 keys are more than"),
         (changed("kept", success=frozenset({"a"})), "success records", "no record of 'gone+1'"),
         (
             changed("kept", success=RIGHT.kept.success | {"refused"}),
@@ -109,6 +113,13 @@ def test_a_killed_relay_has_no_counters_to_check() -> None:
             "dead letters: max-deliveries",
             "+1 off",
         ),
+        (metric("arrivals_pending", 2), "arrived at the destination", "2 are still followed"),
+        (
+            metric('arrivals_total{outcome="given_up"}', 1),
+            "arrived at the destination",
+            "1 were given up",
+        ),
+        (metric("arrivals_proved_total", 3), "proved by checksums", "-1 off"),
         (replace(RIGHT, messages_left=2), "messages deleted", "-2 off"),
         (replace(RIGHT, messages_left=2), "queue empty", "2 messages are left"),
         (
