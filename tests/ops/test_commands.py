@@ -294,7 +294,7 @@ def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
     [found] = relayctl.lines("status")
     assert found.keys() == {
         *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors"),
-        *("events", "is_log_source"),
+        *("events", "is_log_source", "arrival", "levels"),
     }
     assert found["queue"]["active"] == 1
     assert found["task"].keys() == {
