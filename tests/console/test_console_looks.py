@@ -97,13 +97,20 @@ def stage(browser: Browser) -> Iterator[Stage]:
     with staged() as stage:
         stage.within(put_letters)
         browser.open(f"{stage.url}/letters")
-        browser.find("button[value=redrive]").click()
+        click(browser, "button[value=redrive]")
         browser.until_at("/operations/1")
-        browser.find("form.act button").click()
+        click(browser, "form.act button")
         browser.until_at("/operations/2")
         browser.until(lambda: "left" in browser.text(), "the account")
         stage.within(put_letters)
         yield stage
+
+
+def click(browser: Browser, selector: str) -> None:
+    """Click what is shown only when letters have been read and a dry run has ended."""
+    found = "return document.querySelector(arguments[0]) !== null"
+    browser.until(lambda: browser.script(found, selector), selector)
+    browser.find(selector).click()
 
 
 def put_letters(cloud: LocalCloud) -> None:

@@ -14,9 +14,11 @@ from harness.until import until
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from worker.advice import Cause
+from worker.arrival.history import ArrivalSpan
 from worker.clock import SystemClock
 from worker.console.overview import overview
 from worker.console.words import load
+from worker.operate.arrival import Told
 from worker.operate.status import QueueStatus, Status, TaskStatus, WorkerStatus
 from worker.operate.workers import Sample
 
@@ -100,7 +102,20 @@ async def test_watching_never_locks_a_key_that_oms_refuses(cloud: LocalCloud) ->
 
 WELL = Sample("http://w", 1.0, is_ready=True, services={"mns": "closed", "new": "odd"})
 QUEUE = QueueStatus("q", 5, 1, 0, 1000, 10.0)
-TASK = TaskStatus("SYNCHRONIZING", 7, 6, 1, 0)
+TASK = TaskStatus("SYNCHRONIZING", 7, 6, 0, 1)
+FAILING = {"task": replace(TASK, failed=270)}
+SPAN = ArrivalSpan(9_990, 10, 12, 0, 8.0, 41.0, 3600.0)
+TOLD = Told(SPAN, SPAN, 900.0, 3, 120)
+SEEN = replace(WELL, announced=12, accepted=11, arrived=5, proved=4, arrival=TOLD)
+
+
+def told(**changes: Any) -> Sample:
+    return replace(SEEN, arrival=replace(TOLD, **changes))
+
+
+LATE = told(hour=ArrivalSpan(99, 1))
+GIVEN_UP = told(day=replace(SPAN, given_up=1))
+UNSEEN = told(cause=Cause("obs refused", None, "grant it"))
 
 
 @pytest.mark.parametrize(
@@ -115,6 +130,13 @@ TASK = TaskStatus("SYNCHRONIZING", 7, 6, 1, 0)
         ([WELL], {"queue": replace(QUEUE, oldest_seconds=600.0)}, "bad", "waited 10 min"),
         ([replace(WELL, is_ready=False, causes=(Cause("stopping"),))], {}, "bad", "stopping"),
         ([Sample("http://b", 1.0, "refused")], {}, "bad", "No worker answers"),
+        ([SEEN], {}, "ok", "Everything works."),
+        ([WELL], FAILING, "bad", "failed to copy 270 objects this month, and nothing announces"),
+        ([SEEN], FAILING, "bad", "OMS failed to copy 270 objects this month."),
+        ([GIVEN_UP], {}, "bad", "1 change did not arrive"),
+        ([LATE], {}, "warn", "99.00% of the last hour were there within 15 min"),
+        ([told(day=ArrivalSpan())], {}, "unknown", "Whether copies arrive is not known"),
+        ([UNSEEN], {}, "warn", "whether copies arrive cannot be seen: obs refused"),
     ],
 )
 async def test_the_worst_comes_first_in_one_sentence(
@@ -131,6 +153,77 @@ async def test_the_worst_comes_first_in_one_sentence(
             if language == "en":
                 assert text in view["headline"]["text"]
         assert (await console.get("/")).status == 200
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+async def test_the_five_levels_and_what_was_in_time_are_shown(
+    cloud: LocalCloud, language: str
+) -> None:
+    async with site(cloud) as console:
+        watch, words = console.here.watch, load()[language]
+        watch.workers = (WorkerStatus(SEEN, None), WorkerStatus(LATE, None))
+        watch.status = Status(0.0, QUEUE, None, {}, TASK, ())
+        shown = overview(watch, words, 0.0)["arrival"]
+        levels = [(each["label"], each["value"], each["state"]) for each in shown["levels"]]
+        assert levels == [
+            (words("level.announced"), "24", ""),
+            (words("level.recorded"), "22", ""),
+            (words("level.done"), "7", ""),
+            (words("level.arrived"), "10", ""),
+            (words("level.proved"), "8", ""),
+        ]
+        tiles = {each["label"]: each for each in shown["tiles"]}
+        hour, day = tiles[words("tile.share_hour")], tiles[words("tile.share_day")]
+        assert (hour["value"], hour["state"]) == ("99.89%", "warn")
+        assert (day["value"], day["state"]) == ("99.90%", "ok")
+        assert tiles[words("tile.late")]["value"] == "20"
+        assert tiles[words("tile.backlog")]["value"] == "120"
+        assert [each["name"] for each in shown["charts"]] == ["arrival", "backlog"]
+        page = await console.get("/", **(CHINESE if language == "zh" else {}))
+        assert words("tile.backlog.note") in page.text
+
+
+@pytest.mark.parametrize(
+    ("sample", "has_levels"), [(WELL, False), (told(hour=ArrivalSpan()), True)]
+)
+async def test_what_nobody_followed_is_unknown_and_never_green(
+    cloud: LocalCloud, sample: Sample, has_levels: bool
+) -> None:
+    async with site(cloud) as console:
+        watch = console.here.watch
+        watch.workers = (WorkerStatus(sample, None),)
+        watch.status = Status(0.0, QUEUE, None, {}, TASK, ())
+        shown = overview(watch, load()["en"], 0.0)["arrival"]
+        assert (shown["tiles"][0]["value"], shown["tiles"][0]["state"]) == ("unknown", "unknown")
+        arrived = shown["levels"][3]
+        assert (arrived["state"] == "unknown") is not has_levels
+        assert ("Not looked at" in shown["note"]) is not has_levels
+
+
+async def test_a_destination_that_no_worker_looks_at_is_unknown(cloud: LocalCloud) -> None:
+    async with site(cloud) as console:
+        watch = console.here.watch
+        watch.workers = (WorkerStatus(WELL, None),)
+        watch.status = Status(0.0, QUEUE, None, {}, TASK, ())
+        watch._is_destination_set = True
+        view = overview(watch, load()["en"], 0.0)
+        assert view["headline"]["state"] == "unknown"
+        assert "no worker looks" in view["headline"]["text"]
+
+
+async def test_what_a_relay_follows_comes_to_the_page(cloud: LocalCloud) -> None:
+    following = cloud.settings(with_destination=True) | {"RELAY_ARRIVAL_RATIO": "1"}
+    async with relaying(cloud, settings=following) as relay, watching(cloud, relay) as console:
+        for number in range(3):
+            cloud.oss.put("source", f"a/{number}", b"x")
+        await relay.until(lambda: relay.arrivals("arrived") == 3, "three copies")
+        await looked(console)
+        watch = console.here.watch
+        await until(lambda: watch.levels.arrived == 3, "a look at what arrived")
+        shown = (await console.json("/api/overview"))["arrival"]
+        assert [each["value"] for each in shown["levels"]][:2] == ["3", "3"]
+        assert [each["value"] for each in shown["levels"]][3:] == ["3", "3"]
+        assert (shown["tiles"][0]["value"], shown["tiles"][0]["state"]) == ("100%", "ok")
 
 
 @pytest.mark.parametrize(

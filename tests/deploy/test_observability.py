@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,19 @@ LIBRARY = {
     "process_resident_memory_bytes",
 }
 ADDED = {"instance", "job", "namespace", "pod", "le"}
+
+
+PROMTOOL = shutil.which("promtool")
+CASES = Path(__file__).with_name("alerts_promtool.yaml")
+needs_promtool = pytest.mark.skipif(
+    not PROMTOOL, reason="promtool is not installed (apt-get install prometheus)"
+)
+ABOUT_ARRIVAL = {
+    "OmsRelayArrivalLate",
+    "OmsRelayNotArrived",
+    "OmsRelayDestinationUnseen",
+    "OmsRelayCopyBacklogGrows",
+}
 
 
 def prepared(query: str) -> str:
@@ -117,3 +132,29 @@ def test_the_dashboard_asks_for_its_data_source() -> None:
     (variable,) = DASHBOARD["templating"]["list"]
     assert (variable["name"], variable["type"]) == ("datasource", "datasource")
     assert DASHBOARD["schemaVersion"] >= 36
+
+
+def promtool(*arguments: str) -> None:
+    found = subprocess.run(
+        (str(PROMTOOL), *arguments), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@needs_promtool
+def test_prometheus_itself_takes_the_rules() -> None:
+    promtool("check", "rules", str(ROOT / "alerts.yaml"))
+
+
+@needs_promtool
+def test_alerts_about_arrival_fire_and_are_silent_when_they_should() -> None:
+    promtool("test", "rules", str(CASES))
+
+
+def test_each_alert_about_arrival_has_a_case_that_fires_and_a_silent_one() -> None:
+    tests = yaml.safe_load(CASES.read_text())["tests"]
+    asked = [each for test in tests for each in test["alert_rule_test"]]
+    for expects in (True, False):
+        found = {each["alertname"] for each in asked if bool(each["exp_alerts"]) is expects}
+        assert found == ABOUT_ARRIVAL
+    assert {rule["alert"] for rule in ALERTS} >= ABOUT_ARRIVAL

@@ -40,8 +40,8 @@ SERVED = {
 ID = 0x1F6E2A << 104
 # What each example prints, and through jq where it is shown so.
 PRINTED = {
-    "oms-relay doctor": r"\n2\d ok, 2 skipped\.\n$",
-    "oms-relay doctor --post photos/2026/cat.jpg": r"\n2\d ok, 1 skipped\.\n$",
+    "oms-relay doctor": r"\n2\d ok, 3 skipped\.\n$",
+    "oms-relay doctor --post photos/2026/cat.jpg": r"\n2\d ok, 2 skipped\.\n$",
     """oms-relay doctor --json | jq '.checks[] | select(.verdict == "failure")'""": r"^$",
     "oms-relay dead groups": r"\b7 letters in 2 groups",
     "oms-relay dead groups --since 24h --key photos/": r"\b6 letters in 1 group\b",

@@ -56,10 +56,16 @@ async def test_what_arrives_is_measured_and_proved(cloud: LocalCloud) -> None:
         for number in range(20):
             cloud.oss.put("source", f"a/{number}", b"content")
         await arrived(relay, 20)
+        _, body = await relay.ready()
     sample = relay.metrics.registry.get_sample_value
     assert sample("oms_relay_arrival_seconds_count") == 20
     assert relay.metric("arrivals_proved") == 20
     assert sample("oms_relay_arrivals_pending") == 0
+    told = body["arrival"]["1h"]
+    assert (told["followed"], told["in_time"], told["share"]) == (20, 20, 1.0)
+    assert told["p50"] <= told["p99"] <= 1.0
+    assert body["arrival"]["24h"] | {"seen_seconds": 0} == told | {"seen_seconds": 0}
+    assert (body["arrival"]["pending"], body["arrival"]["cause"]) == (0, None)
     assert relay.arrivals("late") == 0
     assert relay.breaker("obs").state == "closed"
     # One call more for each key: the event tells the MD5.
@@ -74,7 +80,9 @@ async def test_a_lost_copy_is_announced_again_and_arrives(cloud: LocalCloud) -> 
         for number in range(5):
             cloud.oss.put("source", f"a/{number}", b"content")
         await arrived(relay, 5)
+        told = (await relay.ready())[1]["arrival"]["1h"]
     assert (relay.arrivals("late"), relay.arrivals("resent")) == (2, 2)
+    assert (told["followed"], told["late"], told["resent"], told["share"]) == (5, 2, 2, 0.6)
     assert sorted(cloud.obs.keys("destination", "a/")) == [f"a/{number}" for number in range(5)]
 
 
@@ -122,6 +130,8 @@ async def test_a_silent_skip_is_given_up_with_the_way_out(cloud: LocalCloud) -> 
         await cloud.oms.drained()
         await relay.until(lambda: relay.arrivals("given_up") == 1, "it to be given up")
         posts = cloud.oms.posts_accepted
+        told = (await relay.ready())[1]["arrival"]["1h"]
+    assert (told["given_up"], told["late"], told["in_time"]) == (1, 1, 0)
     assert relay.metric("silent_skips") == 1
     assert relay.arrivals("resent") == 0
     assert posts == 2
@@ -182,6 +192,8 @@ async def test_an_outage_of_obs_stops_only_the_following(cloud: LocalCloud) -> N
         await relay.until(lambda: relay.metric("messages_deleted") == 10, "all to be done")
         status, body = await relay.ready()
         assert (status, body["services"]["obs"]) == (200, "open")
+        assert body["arrival"]["1h"]["share"] is None
+        assert body["arrival"]["cause"]["what"].startswith("obs ListObjects")
         assert relay.arrivals("late") == 0
         cloud.faults.clear()
         await arrived(relay, 10)
@@ -215,3 +227,30 @@ async def test_two_relays_follow_a_failed_copy_once(cloud: LocalCloud) -> None:
             lambda: one.arrivals("arrived") + two.arrivals("arrived") == 3, "all three to arrive"
         )
     assert one.arrivals("resent") + two.arrivals("resent") == 3
+
+
+async def test_what_arrived_late_while_nobody_could_look_is_late(cloud: LocalCloud) -> None:
+    """The destination tells when it arrived, so an outage of OBS hides no late copy."""
+    cloud.prepare()
+    cloud.oms.copier.copy_seconds = 60.0
+    cloud.faults.add(Fault("obs", "HeadObject", status=503))
+    async with following(cloud) as relay:
+        cloud.oss.put("source", "a", b"content")
+        await relay.until(lambda: cloud.oms.copier.is_copying, "the copy to be under way")
+        for service in (cloud.obs, cloud.oms):
+            service.clock.offset_seconds += 60.0
+        cloud.oms.copier.copy_seconds = 0.0
+        await cloud.oms.drained()
+        cloud.faults.clear()
+        await arrived(relay, 1)
+        told = (await relay.ready())[1]["arrival"]["1h"]
+    assert relay.arrivals("late") == 1
+    assert (told["followed"], told["in_time"], told["late"]) == (1, 0, 1)
+    assert told["p50"] > 30
+
+
+async def test_without_a_destination_nothing_is_told_of_arrival(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    async with relaying(cloud) as relay:
+        _, body = await relay.ready()
+    assert "arrival" not in body

@@ -37,6 +37,11 @@ class Incident:
     relay: Running
     shown: int = 0
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the relay and the commands are told over the cloud's own settings."""
+        return settings_of(self.case, self.line.cloud)
+
     def shows(self, printed: str) -> None:
         """Fail unless the words of the case's row, and the fixes it names, were printed."""
         self.shown += 1
@@ -61,12 +66,12 @@ class Incident:
 
     def ask(self, *arguments: str, **settings: str) -> str:
         """Type a command; return what it prints, with its columns run together."""
-        result = self.line(*arguments, **self.case.settings, **settings)
+        result = self.line(*arguments, **self.settings | settings)
         return " ".join(result.output.split())
 
     def lines(self, *arguments: str) -> list[dict[str, Any]]:
         """Type a command that must succeed; return the JSON lines it prints."""
-        return self.line.lines(*arguments, **self.case.settings)
+        return self.line.lines(*arguments, **self.settings)
 
     def status(self) -> str:
         """Type `status` with the relay's address."""
@@ -113,6 +118,13 @@ class Incident:
         return asyncio.run_coroutine_threadsafe(coroutine, self.line.loop).result(LIMIT_SECONDS)
 
 
+def settings_of(case: Case, cloud: LocalCloud) -> dict[str, str]:
+    """The settings of a case, over those that lead to the destination where it follows keys there."""
+    follows = {"RELAY_ARRIVAL_RATIO": "1", "RELAY_ARRIVAL_SECONDS": "1"}
+    named = cloud.settings(with_destination=True) | follows if case.follows else {}
+    return named | dict(case.settings)
+
+
 @contextmanager
 def beginning(case: Case) -> Iterator[Incident]:
     """A prepared cloud as the case wants it, and a relay with its settings over the cloud's own."""
@@ -121,7 +133,7 @@ def beginning(case: Case) -> Iterator[Incident]:
         leaving = asyncio.Event()
 
         async def relay(started: asyncio.Future[Running]) -> None:
-            async with relaying(line.cloud, settings=dict(case.settings)) as running:
+            async with relaying(line.cloud, settings=settings_of(case, line.cloud)) as running:
                 started.set_result(running)
                 await leaving.wait()
 

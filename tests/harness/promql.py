@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser
 
 from worker.errors import Blame, Outcome
-from worker.observe.metrics import ARRIVALS, DELETIONS, metrics_table
+from worker.observe.metrics import ARRIVAL_BUCKETS_SECONDS, ARRIVALS, DELETIONS, metrics_table
 
 _PARTS = ("expr", "lhs", "rhs", "vector_selector", "args")
 _SUFFIXES = ("_bucket", "_count", "_sum")
@@ -53,6 +53,7 @@ def values(label: str) -> set[str]:
         "state": {"active", "inactive", "delayed"},
         "result": {"ok", "renewed", "failed", "lost", *Blame},
         "outcome": {*Outcome, *ARRIVALS, *DELETIONS},
+        "le": {str(float(each)) for each in ARRIVAL_BUCKETS_SECONDS},
         "service": {"mns", "mns-acks", "oss", "oms", "obs"},
         "operation": {"BatchReceiveMessage", "BatchDeleteMessage", "CreateSyncEvents", "PutObject"},
     }[label]

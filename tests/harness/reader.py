@@ -88,7 +88,8 @@ class Reader:
 
     async def type(self, statement: str) -> str:
         """Carry a statement out, which must succeed; return what it prints or serves."""
-        text = typed(statement, self.folder, self.cloud.settings(), self.admin_port)
+        settings = self.cloud.settings(with_destination=True)
+        text = typed(statement, self.folder, settings, self.admin_port)
         if self.serving:
             await until(lambda: account.waiting(self.cloud) == 0, "an empty queue", LIMIT_SECONDS)
         if RELAY.search(text):
@@ -145,15 +146,11 @@ class Reader:
         return await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", text),
             cwd=self.folder,
-            env=self.environment | self._destination(text),
+            env=self.environment,
             stdin=answers,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-
-    def _destination(self, text: str) -> dict[str, str]:
-        """What a reader adds to .env who compares with the destination."""
-        return {"OBS_ENDPOINT": self.cloud.obs.url} if "--with destination" in text else {}
 
     async def _serve(self, text: str, urls: list[str], code: int = 0, **more: str) -> str:
         """Start what goes on; return its first page when it answers at every address."""
@@ -217,7 +214,9 @@ async def reading(cloud: LocalCloud, folder: Path) -> AsyncIterator[Reader]:
     (folder / "bin" / "ossutil").chmod(0o755)
     (folder / "secrets").mkdir()
     settings = cloud.settings()
-    secrets = {"hw_ak": settings["HW_AK"], "hw_sk": settings["HW_SK"], "console": "c" * 16}
+    key = {"ak": settings["HW_AK"], "sk": settings["HW_SK"]}
+    secrets = {f"{of}_{name}": value for of in ("hw", "obs") for name, value in key.items()}
+    secrets["console"] = "c" * 16
     for name, value in secrets.items():
         (folder / "secrets" / name).write_text(f"{value}\n")
     reader = Reader(cloud, folder)

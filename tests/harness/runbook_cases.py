@@ -38,12 +38,14 @@ class Case:
     """How the case of a row begins. `row` is the first cell of the row, as it stands in the page.
 
     `settings` are the relay's and the commands'; `prepare` and `before` make the cloud as it is needed.
+    With `follows` the relay follows every key to the destination, and is told after a second that it is late.
     """
 
     row: str
     before: Change = nothing
     settings: Mapping[str, str] = field(default_factory=dict)
     prepare: Mapping[str, Any] = field(default_factory=dict)
+    follows: bool = False
 
 
 def case(row: str, before: Change = nothing, **more: Any) -> pytest.MarkDecorator:

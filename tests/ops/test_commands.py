@@ -256,7 +256,7 @@ def test_the_doctor_prints_a_line_for_each_check_and_its_fix(relayctl: CommandLi
     assert result.exit_code == 0
     plain(result.stdout)
     assert re.search(r"^ok +oss\.write ", result.stdout, re.MULTILINE)
-    assert re.search(r"^\d+ ok, 2 skipped\.$", result.stdout, re.MULTILINE)
+    assert re.search(r"^\d+ ok, 3 skipped\.$", result.stdout, re.MULTILINE)
     result = relayctl("doctor", MNS_QUEUE="nowhere")
     assert result.exit_code == 1
     assert re.search(
@@ -294,7 +294,7 @@ def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
     [found] = relayctl.lines("status")
     assert found.keys() == {
         *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors"),
-        *("events", "is_log_source"),
+        *("events", "is_log_source", "arrival", "levels"),
     }
     assert found["queue"]["active"] == 1
     assert found["task"].keys() == {

@@ -60,7 +60,7 @@ async def test_a_sound_relay_has_nothing_to_mend_and_nothing_is_changed(cloud: L
     cloud.prepare(dead_letter_queue="dead")
     checks = await examined(cloud)
     assert ill(checks) == {}
-    assert skipped(checks) == {"mns.events", "oms.post"}
+    assert skipped(checks) == {"mns.events", "oms.post", "obs"}
     assert checks["mns.events"].detail == "unknown: no message is visible"
     assert {"mns.dead_letter_queue.delete", "oss.source", "oms.month"} <= checks.keys()
     assert "from Aliyun cn-hangzhou source to cn-north-4 destination" in checks["oms.task"].detail
@@ -435,7 +435,7 @@ async def test_a_waiting_message_is_received_on_request_only_and_given_back(
     cloud.mns.publish("oss-events", "hello")
     checks = await examined(cloud)
     assert "--receive" in checks["mns.receive"].detail
-    assert skipped(checks) == {"mns.receive", "mns.events", "oms.post"}
+    assert skipped(checks) == {"mns.receive", "mns.events", "oms.post", "obs"}
     assert checks["mns.events"].detail == "unknown: no visible message can be read"
     assert calls(cloud, "mns", "BatchReceiveMessage") == 0
     checks = await examined(cloud, DoctorOptions(may_receive=True))

@@ -11,7 +11,9 @@ from harness.relay import HurriedClock, free_port, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.oms.task import Statistic
+from worker.commands.status import as_object
 from worker.errors import Blame, CallFailed
+from worker.operate.arrival import Sight
 from worker.operate.status import StatusBoard
 from worker.operate.workers import Sample, rates
 
@@ -102,6 +104,33 @@ async def test_workers_are_asked_how_fast_and_how_well_they_work(cloud: LocalClo
         sample = (await board.look()).workers[0].sample
     assert not sample.is_ready
     assert any("oms" in reason for reason in sample.reasons)
+
+
+async def test_whether_copies_arrive_is_told_by_the_workers(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    named = cloud.settings(with_destination=True)
+    following = named | {"RELAY_ARRIVAL_RATIO": "1"}
+    async with (
+        relaying(cloud, settings=following) as relay,
+        connected(cloud, settings=named) as clients,
+    ):
+        board = StatusBoard(clients, [relay.admin_url])
+        await relay.until(lambda: not relay.breaker("obs").is_open, "a destination that is seen")
+        before = (await board.look()).arrival
+        assert (before.sight, before.hour and before.hour.share) == (Sight.SEEN, None)
+        cloud.oss.put_many("source", {f"k{n}": b"content" for n in range(5)})
+        await relay.until(lambda: relay.arrivals("arrived") == 5, "five copies")
+        found = await board.look()
+    assert found.arrival.hour is not None
+    assert found.arrival.day is not None
+    assert (found.arrival.hour.followed, found.arrival.day.share) == (5, 1.0)
+    assert found.arrival.hour.p99 is not None
+    assert found.arrival.promised_seconds == 900
+    assert found.arrival.copy_backlog == 0
+    assert (found.levels.announced, found.levels.recorded) == (5, 5)
+    assert (found.levels.arrived, found.levels.proved) == (5, 5)
+    assert as_object(found)["arrival"]["1h"]["in_time"] == 5
+    assert as_object(found)["levels"]["announced"] == 5
 
 
 async def test_refused_credentials_rest_for_five_minutes_from_the_refusal(

@@ -19,7 +19,7 @@ def told_by_the_doctor_until_mended(incident: Incident) -> None:
     assert "ok oms.overwrites" in incident.ask("doctor")
 
 
-@case("`1 accepted, 0 copied, 1 failed`")
+@case("`1 accepted, 0 copied, 1 failed`, `nothing announces them again`")
 def test_oms_accepts_a_key_and_cannot_copy_it(incident: Incident) -> None:
     fails = Fault("oms", action=Action.CUSTOM, name="copy_fails")
     incident.cloud(lambda cloud: cloud.faults.add(fails))

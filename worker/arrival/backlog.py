@@ -18,7 +18,10 @@ SPAN_SECONDS = 86_400.0
 
 
 class CopyBacklog:
-    """Asks every five minutes, behind the breaker of OMS, and shows the difference of the last day."""
+    """Asks every five minutes, behind the breaker of OMS, and shows the difference of the last day.
+
+    `objects` is what was found last, None while it is not known.
+    """
 
     def __init__(
         self, statistics: Statistics, service: Service, clock: Clock, journal: Journal
@@ -28,6 +31,7 @@ class CopyBacklog:
         self._clock = clock
         self._journal = journal
         self._is_told = False
+        self.objects: int | None = None
 
     async def run(self) -> None:
         """Look for ever. What cannot be asked is said once, and shown as not known."""
@@ -42,6 +46,7 @@ class CopyBacklog:
         try:
             found = await self._statistics.copies(now - SPAN_SECONDS, now)
         except CallFailed as failed:
+            self.objects = None
             self._journal.metrics.copy_backlog.set(float("nan"))
             if not self._is_told:
                 self._is_told = True
@@ -53,4 +58,5 @@ class CopyBacklog:
                 )
             return
         self._is_told = False
-        self._journal.metrics.copy_backlog.set(max(0, found.requested - found.done))
+        self.objects = max(0, found.requested - found.done)
+        self._journal.metrics.copy_backlog.set(self.objects)

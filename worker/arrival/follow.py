@@ -21,6 +21,7 @@ from itertools import count
 from worker.arrival.again import Again, SourceState
 from worker.arrival.compare import Comparison, Verdict, compare
 from worker.arrival.destination import DestinationView
+from worker.arrival.history import ArrivalHistory, Count
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Outcome
 from worker.flow.post import Verdict as Posted
@@ -52,7 +53,8 @@ class Followed:
 
     `etag` is that of the newest event, empty where none told it. `is_live` is false for events that were sent
     long after their change: they say nothing of how long copies take. `is_suspect` marks what OMS itself
-    lists as failed or skipped: it is not waited for.
+    lists as failed or skipped: it is not waited for. `is_chosen` says whether it counts for the share that is
+    in time: it was taken by chance, and not because something is known to be wrong with it.
     """
 
     key: str
@@ -62,6 +64,7 @@ class Followed:
     late_at: float
     is_live: bool = True
     is_suspect: bool = False
+    is_chosen: bool = True
     is_told_late: bool = False
     look_seconds: float = 0.0
     state: SourceState | None = None
@@ -91,13 +94,19 @@ class Follower:
         self._rng = rng
         self._journal = journal
         self._ratio = ratio
-        self._late_seconds = late_seconds
+        self.late_seconds = late_seconds
+        self.history = ArrivalHistory(clock.monotonic())
         self._typical_seconds = FIRST_LOOK_SECONDS / 2
         self._followed: dict[str, Followed] = {}
         self._due: list[tuple[float, int, Followed]] = []
         self._numbers = count()
         self._places = asyncio.Semaphore(LOOKS_AT_ONCE)
-        journal.metrics.arrivals_pending.set_function(lambda: len(self._followed))
+        journal.metrics.arrivals_pending.set_function(lambda: self.pending)
+
+    @property
+    def pending(self) -> int:
+        """How many keys are being followed."""
+        return len(self._followed)
 
     @property
     def has_room(self) -> bool:
@@ -117,7 +126,7 @@ class Follower:
                 newest.event.etag,
                 changed_at,
                 posted.posted_at,
-                max(changed_at, posted.posted_at) + self._late_seconds,
+                max(changed_at, posted.posted_at) + self.late_seconds,
                 is_live=sent_at - changed_at <= RESENT_SECONDS,
             )
         )
@@ -125,7 +134,9 @@ class Follower:
     def suspect(self, key: str) -> None:
         """Take a key that OMS lists as failed or skipped: it is looked at as soon as may be."""
         now = self._clock.wall()
-        self._follow(Followed(key, "", now, now, now, is_live=False, is_suspect=True))
+        self._follow(
+            Followed(key, "", now, now, now, is_live=False, is_suspect=True, is_chosen=False)
+        )
 
     def _follow(self, new: Followed) -> None:
         old = self._followed.get(new.key)
@@ -141,7 +152,7 @@ class Follower:
 
     def _first_look_seconds(self) -> float:
         least = max(FIRST_LOOK_SECONDS_MIN, 2 * self._typical_seconds)
-        return min(least, self._late_seconds / 4)
+        return min(least, self.late_seconds / 4)
 
     def _plan(self, each: Followed, seconds: float) -> None:
         due_at = self._clock.monotonic() + seconds
@@ -207,7 +218,7 @@ class Follower:
         if copy is None and now < each.late_at:
             return self._next_look_seconds(each)
         source = await self._view.source(each.key)
-        grace_seconds = 0.0 if each.is_suspect else self._late_seconds
+        grace_seconds = 0.0 if each.is_suspect else self.late_seconds
         found = compare(source, copy, now=now, grace_seconds=grace_seconds)
         if source is None:
             return None
@@ -222,7 +233,7 @@ class Follower:
     def _next_look_seconds(self, each: Followed) -> float:
         """Wait twice as long as before, and not past the moment at which something has to be done."""
         longer = 2 * each.look_seconds or self._first_look_seconds()
-        each.look_seconds = min(longer, self._late_seconds)
+        each.look_seconds = min(longer, self.late_seconds)
         left = max(each.late_at, each.again_at) - self._clock.wall()
         return (
             min(each.look_seconds, max(left, LOOK_SECONDS_MIN)) if left > 0 else each.look_seconds
@@ -235,17 +246,37 @@ class Follower:
         if each.is_live and not each.is_suspect:
             since_post = max(0.0, copy.last_modified - each.posted_at)
             self._typical_seconds += SMOOTHING * (since_post - self._typical_seconds)
-        if not each.is_suspect or each.announced:
+        if not each.is_suspect or each.announced or each.is_chosen:
             seconds = took if each.is_live else None
             self._journal.arrived(seconds, is_proved=verdict is Verdict.PROVED)
+            self._note_arrival(each, seconds)
+
+    def _note_arrival(self, each: Followed, seconds: float | None) -> None:
+        """Count it once, as in time or late: it may have arrived late while nobody could look."""
+        now = self._clock.monotonic()
+        if seconds is not None:
+            self.history.took(seconds, now)
+        if not each.is_chosen or each.is_told_late:
+            return
+        if (seconds or 0.0) <= self.late_seconds:
+            self.history.count(Count.IN_TIME, now)
+        else:
+            self._late(each, f"arrived after {seconds:.0f} s")
+
+    def _late(self, each: Followed, why: str) -> None:
+        """Tell once that it was not in time; what was not chosen by chance tells nothing about the share."""
+        if each.is_told_late or not each.is_chosen:
+            return
+        each.is_told_late = True
+        self.history.count(Count.LATE, self._clock.monotonic())
+        self._journal.arrival("late", each.key, why)
 
     async def _not_arrived(
         self, each: Followed, source: ObjectFacts, found: Comparison
     ) -> float | None:
         """Announce it again, or wait for that, or give it up."""
-        if not each.is_told_late and not each.is_suspect:
-            each.is_told_late = True
-            self._journal.arrival("late", each.key, found.why or str(found.verdict))
+        if not each.is_suspect:
+            self._late(each, found.why or str(found.verdict))
         state = SourceState(source.etag, source.last_modified)
         if each.state != state:
             each.state, each.announced, each.again_at = state, 0, 0.0
@@ -259,8 +290,12 @@ class Follower:
             return AGAIN_AFTER_FAILURE_SECONDS
         if hopeless or refused is not None:
             why = f"{found.why or found.verdict}; {hopeless or refused}"
-            is_kept = await self._again.give_up(each.key, state, each.announced, why)
-            return None if is_kept else AGAIN_AFTER_FAILURE_SECONDS
+            if not await self._again.give_up(each.key, state, each.announced, why):
+                return AGAIN_AFTER_FAILURE_SECONDS
+            self._late(each, why)
+            self.history.count(Count.GIVEN_UP, self._clock.monotonic())
+            return None
+        self.history.count(Count.RESENT, self._clock.monotonic())
         self._journal.arrival("resent", each.key, found.why or str(found.verdict))
         each.again_at = self._clock.wall() + WAITS_SECONDS[each.announced]
         each.announced += 1
@@ -274,7 +309,7 @@ def _renew(old: Followed, new: Followed) -> None:
         old.is_suspect, old.late_at = True, new.late_at
         return
     old.etag, old.changed_at, old.posted_at = new.etag, new.changed_at, new.posted_at
-    old.late_at, old.is_live, old.is_suspect = new.late_at, new.is_live, False
+    old.late_at, old.is_live, old.is_suspect, old.is_chosen = new.late_at, new.is_live, False, True
     old.is_told_late, old.look_seconds = False, 0.0
     old.version += 1
 

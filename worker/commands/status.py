@@ -14,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.advice import advise
+from worker.arrival.history import ArrivalSpan
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
 from worker.errors import Failure
+from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
 from worker.operate.connect import Clients, brief
 from worker.operate.status import (
     DEAD_COUNT_MAX,
@@ -31,6 +33,22 @@ from worker.operate.status import (
 from worker.ports import BATCH
 
 NAME_WIDTH = 14
+UNKNOWN_STYLE = "magenta"
+NO_ENDPOINT = "not looked at (set OBS_ENDPOINT)"
+_MENDS = {
+    Sight.SEEN: (
+        "a relay announces again what OMS lists as failed. Next: `oms-relay doctor` names the folder with "
+        "OMS's reasons; mend that"
+    ),
+    Sight.OFF: (
+        "nothing announces them again. Next: `oms-relay doctor` names the folder with OMS's reasons; mend "
+        "that, then write these objects again, or set OBS_ENDPOINT"
+    ),
+    Sight.UNKNOWN: (
+        "whether a relay announces them again is not known. Next: `oms-relay doctor` names the folder with "
+        "OMS's reasons; mend that"
+    ),
+}
 
 Line: TypeAlias = tuple[str, str, str]
 
@@ -126,6 +144,9 @@ def _lines(found: Status) -> Iterator[Line]:
         yield _dead_line(found)
     if found.task is not None:
         yield _task_line(found.task)
+    yield from _failed_lines(found)
+    yield from _level_lines(found)
+    yield from _arrival_lines(found)
     for each in found.workers:
         yield from _worker_lines(each)
     for name, failure in found.errors.items():
@@ -185,6 +206,80 @@ def _task_line(task: TaskStatus) -> Line:
     return "OMS task", text, "" if task.status == "SYNCHRONIZING" else "bold red"
 
 
+def _failed_lines(found: Status) -> Iterator[Line]:
+    """Say how many copies OMS could not make: they were accepted and recorded all the same."""
+    if found.task is not None and found.task.failed:
+        mend = _MENDS[found.arrival.sight]
+        text = f"{found.task.failed} this month: OMS accepted them and could not copy them; {mend}"
+        yield "failed copies", text, "bold red"
+
+
+def _level_lines(found: Status) -> Iterator[Line]:
+    levels = found.levels
+    if levels.announced is None:
+        return
+    done = "unknown" if levels.done is None else f"{levels.done} objects (OMS, this month)"
+    text = (
+        f"announced {levels.announced} events, recorded {levels.recorded} keys (workers, since their start); "
+        f"done {done}"
+    )
+    yield "levels", text, ""
+    if levels.arrived is not None:
+        text = f"arrived {levels.arrived} of the followed keys, proved {levels.proved} of these"
+        yield "", f"{text}; {found.arrival.pending} on the way", ""
+
+
+def _arrival_lines(found: Status) -> Iterator[Line]:
+    """Say whether copies arrive in time. What is not known is said so, and never green."""
+    arrival = found.arrival
+    if arrival.hour is None or arrival.day is None:
+        yield "arrival", _unseen(found), UNKNOWN_STYLE
+        return
+    promised = span(arrival.promised_seconds or 0.0)
+    for name, what, seen in (("arrival", "hour", arrival.hour), ("", "day", arrival.day)):
+        yield name, f"last {what}: {_in_time(seen, promised)}", _style(seen)
+    day = arrival.day
+    is_broken = day.share is not None and day.share < PROMISED_SHARE
+    style = "bold red" if day.given_up else "yellow" if is_broken else ""
+    yield "", f"last day: {day.late} late, {day.resent} resent, {day.given_up} given up", style
+    for cause in arrival.causes:
+        yield "", f"the destination cannot be looked at: {cause}", "red"
+    yield from _backlog_lines(arrival)
+
+
+def _backlog_lines(arrival: ArrivalStatus) -> Iterator[Line]:
+    if arrival.copy_backlog is None:
+        yield "copy backlog", "unknown: OMS's statistics were not read", UNKNOWN_STYLE
+    else:
+        text = f"{arrival.copy_backlog} objects at most, by OMS's statistics of the last day"
+        yield "copy backlog", text, ""
+
+
+def _unseen(found: Status) -> str:
+    if found.arrival.sight is Sight.OFF:
+        return NO_ENDPOINT
+    if not found.workers:
+        return "unknown: name the workers with --worker URL"
+    if all(each.sample.error for each in found.workers):
+        return "unknown: no worker answers"
+    return "unknown: no worker looks (set OBS_ENDPOINT for the workers, too, and restart them)"
+
+
+def _in_time(seen: ArrivalSpan, promised: str) -> str:
+    if seen.share is None:
+        return "unknown: no followed key was due"
+    text = f"{percent(seen.share)} within {promised} ({seen.in_time} of {seen.followed})"
+    if seen.p50 is None or seen.p99 is None:
+        return text
+    return f"{text}, p50 {seen.p50:.1f} s, p99 {seen.p99:.1f} s"
+
+
+def _style(seen: ArrivalSpan) -> str:
+    if seen.share is None:
+        return UNKNOWN_STYLE
+    return "green" if seen.share >= PROMISED_SHARE else "yellow"
+
+
 def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:
     sample, rates = worker.sample, worker.rates
     if sample.error:
@@ -211,10 +306,13 @@ def failed(failure: Failure) -> str:
 def as_object(found: Status) -> dict[str, Any]:
     """Return the status as the JSON that docs/cli.md describes."""
     raw = asdict(found)
+    del raw["is_destination_set"]
     for name in ("queue", "dead_letter_queue"):
         queue = getattr(found, name)
         if queue is not None:
             raw[name]["retention_share"] = round(queue.retention_share, 4)
+    raw["arrival"] = found.arrival.as_object()
+    raw["levels"] = asdict(found.levels)
     raw["errors"] = {name: failed(failure) for name, failure in found.errors.items()}
     raw["at"] = datetime.fromtimestamp(found.at, UTC).isoformat(timespec="milliseconds")
     raw["workers"] = [

@@ -8,16 +8,24 @@ from typing import Any
 
 from worker.advice import Cause, cause_of
 from worker.clouds.http import one_line
-from worker.console.charts import Chart, Point, chart, window
+from worker.console.arrived import Verdict, arrived, verdicts
+from worker.console.charts import Point, chart, window
+from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, shown, tile
 from worker.console.filters import Filter
 from worker.console.watch import Moment, Watch, oms_rates
 from worker.console.words import Words
 from worker.errors import Failure
 from worker.observe.journal import bounded
-from worker.operate.status import DEAD_COUNT_MAX, RETENTION_SHARE_WARNING, QueueStatus, WorkerStatus
+from worker.operate.arrival import ArrivalStatus, Sight
+from worker.operate.status import (
+    DEAD_COUNT_MAX,
+    RETENTION_SHARE_WARNING,
+    QueueStatus,
+    Status,
+    WorkerStatus,
+)
 
 WORKERS_SHOWN_MAX = 100
-OK, WARN, BAD, UNKNOWN = "ok", "warn", "bad", "unknown"
 
 
 def overview(watch: Watch, t: Words, now: float) -> dict[str, Any]:
@@ -27,6 +35,7 @@ def overview(watch: Watch, t: Words, now: float) -> dict[str, Any]:
         "headline": _headline(watch, t),
         "looked": t("overview.looked", time=t.time(status.at)) if status else t("overview.looking"),
         "tiles": list(_tiles(watch, t)),
+        "arrival": arrived(watch, t, now),
         "charts": list(_charts(watch, t, now)),
         "workers": [_worker(each, t) for each in islice(watch.workers, WORKERS_SHOWN_MAX)],
         "causes": _causes(watch, t),
@@ -44,14 +53,38 @@ def _headline(watch: Watch, t: Words) -> dict[str, str]:
     }
 
 
-def _verdicts(watch: Watch, t: Words) -> Iterator[tuple[str, str, dict[str, object]]]:
-    workers, status = watch.workers, watch.status
-    silent = [each for each in workers if each.sample.error]
-    if not workers or status is None:
+def _verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
+    if not watch.workers or watch.status is None:
         yield UNKNOWN, "looking", {}
         return
-    if len(silent) == len(workers):
-        yield BAD, "silent", {"urls": ", ".join(each.sample.url for each in silent[:5])}
+    silent = [each.sample.url for each in watch.workers if each.sample.error]
+    if len(silent) == len(watch.workers):
+        yield BAD, "silent", {"urls": ", ".join(silent[:5])}
+    yield from _stuck(watch.workers, watch.status, t)
+    yield from verdicts(watch, t)
+    if silent:
+        yield WARN, "some_silent", {"url": silent[0]}
+    if watch.status.errors:
+        yield WARN, "parts", {}
+    dead = sum((watch.status.dead_letters or {}).values())
+    if dead:
+        yield WARN, "dead", {"count": t.count("letters", dead)}
+    yield _rest(watch.arrival)
+
+
+def _rest(arrival: ArrivalStatus) -> Verdict:
+    """Say how things stand where nothing is known to be wrong: what is not known is not well."""
+    if arrival.sight is Sight.UNKNOWN:
+        return UNKNOWN, "blind", {}
+    if arrival.day is None:
+        return OK, "relayed", {}
+    if arrival.day.share is None:
+        return UNKNOWN, "untold", {}
+    return OK, "well", {}
+
+
+def _stuck(workers: Iterable[WorkerStatus], status: Status, t: Words) -> Iterator[Verdict]:
+    """Say what keeps messages from being done."""
     for each in workers:
         if not each.sample.error and not each.sample.is_ready:
             cause = next(iter(each.sample.causes), Cause(""))
@@ -61,52 +94,40 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[tuple[str, str, dict[str, obje
         yield BAD, "old", {"oldest": oldest, "keeps": t.span(status.queue.retention_seconds)}
     if status.task is not None and status.task.status not in ("SYNCHRONIZING", ""):
         yield BAD, "task", {"status": status.task.status}
-    if silent:
-        yield WARN, "some_silent", {"url": silent[0].sample.url}
-    if status.errors:
-        yield WARN, "parts", {}
-    dead = sum((status.dead_letters or {}).values())
-    if dead:
-        yield WARN, "dead", {"count": t.count("letters", dead)}
-    yield OK, "well", {}
 
 
 def _tiles(watch: Watch, t: Words) -> Iterator[dict[str, str]]:
     status = watch.status
     moment = watch.moments[-1] if watch.moments else Moment(0.0)
-    yield _tile(t, "in", _shown(moment.rate_in, t.rate))
-    yield _tile(t, "out", _shown(moment.rate_out, t.rate))
+    yield tile(t, "in", shown(moment.rate_in, t.rate))
+    yield tile(t, "out", shown(moment.rate_out, t.rate))
     lag = next((each.lag_seconds for each in reversed(watch.moments) if each.lag_seconds), None)
-    yield _tile(t, "lag", _shown(lag, t.span))
-    yield _tile(t, "in_flight", _shown(moment.in_flight, t.number))
+    yield tile(t, "lag", shown(lag, t.span))
+    yield tile(t, "in_flight", shown(moment.in_flight, t.number))
     yield from _queue_tiles(status.queue if status else None, t)
     task = status.task if status else None
     note = t("tile.oms.note", failed=t.number(task.failed)) if task else ""
-    state = BAD if task and task.status == "STOPPED" else ""
-    yield _tile(t, "oms", _shown(task.accepted if task else None, t.number), note, state)
+    state = BAD if task and (task.failed or task.status == "STOPPED") else ""
+    yield tile(t, "oms", shown(task.accepted if task else None, t.number), note, state)
     dead = status.dead_letters if status else None
     count = sum(dead.values()) if dead is not None else None
-    yield _tile(t, "dead", _shown(count, t.number), "", WARN if count else "")
+    yield tile(t, "dead", shown(count, t.number), "", WARN if count else "")
 
 
 def _queue_tiles(queue: QueueStatus | None, t: Words) -> Iterator[dict[str, str]]:
     if queue is None:
-        yield _tile(t, "depth", t("none"))
-        yield _tile(t, "oldest", t("none"))
+        yield tile(t, "depth", t("none"))
+        yield tile(t, "oldest", t("none"))
         return
     if queue.active is None or queue.inactive is None or queue.delayed is None:
-        yield _tile(t, "depth", t("unknown"), t("tile.depth.uncounted", visible=queue.visible))
+        yield tile(t, "depth", t("unknown"), t("tile.depth.uncounted", visible=queue.visible))
     else:
         in_hand, delayed = t.number(queue.inactive), t.number(queue.delayed)
         note = t("tile.depth.note", in_hand=in_hand, delayed=delayed)
-        yield _tile(t, "depth", t.number(queue.active), note)
+        yield tile(t, "depth", t.number(queue.active), note)
     keeps = t("tile.oldest.note", keeps=t.span(queue.retention_seconds))
     state = BAD if queue.retention_share >= RETENTION_SHARE_WARNING else ""
-    yield _tile(t, "oldest", _shown(queue.oldest_seconds, t.span), keeps, state)
-
-
-def _tile(t: Words, name: str, value: str, note: str = "", state: str = "") -> dict[str, str]:
-    return {"label": t(f"tile.{name}"), "value": value, "note": note, "state": state}
+    yield tile(t, "oldest", shown(queue.oldest_seconds, t.span), keeps, state)
 
 
 def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
@@ -114,7 +135,7 @@ def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
     seconds = window(moments[0].at if moments else now, now)
 
     def drawn(name: str, write: Any, **lines: Iterable[Point]) -> dict[str, Any]:
-        return _chart(t, name, tuple(lines), chart(tuple(lines.values()), now, seconds), write)
+        return figure(t, name, tuple(lines), chart(tuple(lines.values()), now, seconds), write)
 
     flow = {
         "in": [(each.at, each.rate_in) for each in moments],
@@ -130,25 +151,6 @@ def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
     yield drawn("dead", t.number, dead=[(each.at, each.dead) for each in depths])
 
 
-def _chart(t: Words, name: str, lines: tuple[str, ...], drawn: Chart, write: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "label": t(f"chart.{name}"),
-        "top": write(drawn.top),
-        "since": t("chart.from", span=t.span(drawn.seconds)),
-        "empty": t("chart.empty") if drawn.is_empty else "",
-        "lines": [
-            {
-                "name": str(number),
-                "label": t(f"line.{line}"),
-                "latest": _shown(each.latest, write),
-                "path": each.path,
-            }
-            for number, (line, each) in enumerate(zip(lines, drawn.lines, strict=True))
-        ],
-    }
-
-
 def _worker(worker: WorkerStatus, t: Words) -> dict[str, Any]:
     sample, rates = worker.sample, worker.rates
     if sample.error:
@@ -158,8 +160,8 @@ def _worker(worker: WorkerStatus, t: Words) -> dict[str, Any]:
         state = OK if sample.is_ready else BAD
         facts = t(
             "worker.facts",
-            rate_in=_shown(rates.received if rates else None, t.rate),
-            rate_out=_shown(rates.done if rates else None, t.rate),
+            rate_in=shown(rates.received if rates else None, t.rate),
+            rate_out=shown(rates.done if rates else None, t.rate),
             in_flight=t.number(sample.in_flight),
             waiting=t.number(sample.keys_waiting),
             oldest=t.span(sample.oldest_in_hand_seconds),
@@ -207,7 +209,3 @@ def _problem(name: str, failure: Failure, t: Words) -> dict[str, str]:
 
 def _cause(cause: Cause, t: Words) -> dict[str, str]:
     return {"what": bounded(cause.what), "next": bounded(t.step(cause))}
-
-
-def _shown(value: float | None, write: Any) -> str:
-    return "–" if value is None else str(write(value))  # noqa: RUF001  a dash means not known

@@ -13,7 +13,9 @@ import aiohttp
 from worker.clock import is_set_within
 from worker.clouds.http import open_session
 from worker.console.charts import Point
+from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.connect import Clients, brief
+from worker.operate.levels import Levels, levels_of
 from worker.operate.status import Status, StatusBoard, TaskStatus, WorkerStatus
 from worker.operate.workers import Sample, look, rates
 
@@ -34,6 +36,9 @@ class Moment:
     rate_out: float | None = None
     lag_seconds: float | None = None
     in_flight: float | None = None
+    arrival_p50: float | None = None
+    arrival_p99: float | None = None
+    copy_backlog: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class Watch:
         self._clock = clients.clock
         self._board = StatusBoard(brief(clients, 1))
         self._urls = tuple(workers)
+        self._is_destination_set = clients.settings.obs_endpoint is not None
         self._before: dict[str, Sample] = {}
         self._asked_at = float("-inf")
         self._asked = asyncio.Event()
@@ -69,6 +75,19 @@ class Watch:
         self._asked_at = self._clock.monotonic()
         self._asked.set()
         self._asked.clear()
+
+    @property
+    def arrival(self) -> ArrivalStatus:
+        """Whether what OMS accepted has arrived, as the workers told at the last look."""
+        told = (each.sample.arrival for each in self.workers)
+        return arrival_of(told, is_set=self._is_destination_set)
+
+    @property
+    def levels(self) -> Levels:
+        """How far changes have come."""
+        task = None if self.status is None else self.status.task
+        done = None if task is None else task.done
+        return levels_of((each.sample for each in self.workers), done)
 
     async def run(self) -> None:
         """Look again and again, for ever."""
@@ -104,7 +123,7 @@ class Watch:
             for url, sample in now.items()
         )
         self._before = now
-        self.moments.append(_moment(self._clock.wall(), self.workers))
+        self.moments.append(_moment(self._clock.wall(), self.workers, self.arrival))
 
     async def _pause(self, seconds: tuple[float, float], seconds_min: float = 0.0) -> None:
         """Wait: shortly while someone watches; a long wait ends when someone comes."""
@@ -126,7 +145,7 @@ def oms_rates(depths: Iterable[Depth], name: str) -> list[Point]:
     return points
 
 
-def _moment(at: float, workers: Iterable[WorkerStatus]) -> Moment:
+def _moment(at: float, workers: Iterable[WorkerStatus], arrival: ArrivalStatus) -> Moment:
     found = [each for each in workers if not each.sample.error]
     known = [each.rates for each in found if each.rates is not None]
     if not found:
@@ -138,6 +157,9 @@ def _moment(at: float, workers: Iterable[WorkerStatus]) -> Moment:
         rate_out=sum(each.done for each in known) if known else None,
         lag_seconds=max(lags, default=None),
         in_flight=sum(each.sample.in_flight for each in found),
+        arrival_p50=None if arrival.hour is None else arrival.hour.p50,
+        arrival_p99=None if arrival.hour is None else arrival.hour.p99,
+        copy_backlog=arrival.copy_backlog,
     )
 
 

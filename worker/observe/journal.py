@@ -259,7 +259,7 @@ _BAD_ENDS: dict[str, tuple[str, dict[str, str]]] = {
 _CANNOT_WORK = "a service cannot be used: receiving has stopped, nothing is lost, probing goes on"
 _CANNOT_LOOK = "the destination cannot be looked at: the relay works on, probing goes on"
 _NOT_ARRIVED: dict[str, tuple[str, dict[str, str]]] = {
-    "late": ("a change has not arrived in time: both sides are looked at", {}),
+    "late": ("a change did not arrive in time: both sides are looked at", {}),
     "resent": ("a change has not arrived: it was announced again", {}),
     "given_up": (
         "a change has not arrived and is given up: it is kept as a dead letter",

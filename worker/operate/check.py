@@ -14,7 +14,7 @@ from worker.operate.connect import Clients
 T = TypeVar("T")
 
 # Services that one key opens: a refusal by either closes both.
-_SAME_KEY = {"mns": ("mns", "oss"), "oss": ("mns", "oss"), "oms": ("oms",)}
+_SAME_KEY = {"mns": ("mns", "oss"), "oss": ("mns", "oss"), "oms": ("oms",), "obs": ("obs",)}
 _NOTHING_THERE = frozenset({"QueueNotExist", "NoSuchBucket"})
 
 
@@ -110,4 +110,4 @@ class ServiceProber:
         return Check(name, verdict, detail, str(advise(failure)))
 
 
-_THING = {"mns": "queue", "oss": "bucket", "oms": "task"}
+_THING = {"mns": "queue", "oss": "bucket", "oms": "task", "obs": "bucket"}

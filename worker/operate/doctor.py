@@ -2,8 +2,9 @@
 
 What it does to the services: one unsigned `HEAD /` for each endpoint, one small object under
 `oms_source_record/<task id>/probe/` that it deletes again, and calls that read. Deletes and renewals are
-tried with a receipt handle that names no message. It receives only from a queue in which no message waits,
-unless told otherwise, and it posts nothing unless told which key.
+tried with a receipt handle that names no message, a deletion at the destination with a name that nobody has.
+It receives only from a queue in which no message waits, unless told otherwise, and it posts nothing unless
+told which key.
 
 Facts: MNS API 2015-06-06, pages getqueueattributes, peekmessage, receivemessage, deletemessage; OMS API
 reference, ShowSyncTask and CreateSyncEvents.
@@ -12,19 +13,21 @@ reference, ShowSyncTask and CreateSyncEvents.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from worker.advice import TEXTS
 from worker.clouds.http import ENDPOINTS
 from worker.clouds.mns import MnsClient
-from worker.config.addresses import mns_region
+from worker.config.addresses import bucket_origin, mns_region
 from worker.events.event import Message
 from worker.ledger.names import probe_name
 from worker.operate.brought import NARROW_RULE, brought
 from worker.operate.check import Check, CheckStatus, ServiceProber, always
 from worker.operate.connect import Clients
+from worker.operate.doctor_destination import destination_checks
 from worker.operate.network import Network, Reached, Unreachable
 from worker.ports import QueueAttributes, TaskState
 from worker.settings import Settings
@@ -63,35 +66,46 @@ async def examine(
     No key is used again after a service has refused it, and none at all while the clock is 15 minutes off:
     the checks that would need it are yielded as skipped.
     """
-    options = options or DoctorOptions()
-    settings, prober, task = clients.settings, ServiceProber(clients), Task()
-    for check in _settings(clients):
-        yield check
-    for service, url in _endpoints(clients):
-        async for check in _reach(prober, network, service, url):
+    prober, options = ServiceProber(clients), options or DoctorOptions()
+    for stage in _stages(prober, network, options):
+        async for check in stage():
             yield check
-    receiving = Receiving(options.may_receive)
+
+
+Stage = Callable[[], AsyncIterator[Check]]
+
+
+def _stages(prober: ServiceProber, network: Network, options: DoctorOptions) -> Iterator[Stage]:
+    """Yield what is looked at, each to begin when the one before it has ended: it may need its findings."""
+    clients, task = prober.clients, Task()
+    settings, receiving = clients.settings, Receiving(options.may_receive)
     asked = Asked(clients.queue, settings.mns_queue)
-    async for check in queue_checks(prober, asked, receiving):
-        yield check
+    yield lambda: _settings(clients)
+    for service, url in _endpoints(clients):
+        yield partial(_reach, prober, network, service, url)
+    yield partial(queue_checks, prober, asked, receiving)
     if clients.dead_letter_queue is not None and settings.mns_dead_letter_queue is not None:
-        dead = Asked(
-            clients.dead_letter_queue, settings.mns_dead_letter_queue, "dead_letter_queue."
-        )
-        async for check in queue_checks(prober, dead, receiving):
-            yield check
+        name = settings.mns_dead_letter_queue
+        dead = Asked(clients.dead_letter_queue, name, "dead_letter_queue.")
+        yield partial(queue_checks, prober, dead, receiving)
     # The task first: a probe in a log bucket that is the source bucket would announce itself.
-    async for check in task_checks(prober, task):
-        yield check
-    yield brought_check(asked, task.source_bucket)
-    async for check in store_checks(prober):
-        yield check
-    async for check in source_checks(prober, task.source_bucket):
-        yield check
-    yield await post_check(prober, options.key)
+    yield partial(task_checks, prober, task)
+    yield lambda: _one(brought_check(asked, task.source_bucket))
+    yield partial(store_checks, prober)
+    yield lambda: source_checks(prober, task.source_bucket)
+    yield lambda: destination_checks(prober, task.state)
+    yield partial(_post, prober, options.key)
 
 
-def _settings(clients: Clients) -> list[Check]:
+async def _one(check: Check) -> AsyncIterator[Check]:
+    yield check
+
+
+async def _post(prober: ServiceProber, key: str) -> AsyncIterator[Check]:
+    yield await post_check(prober, key)
+
+
+async def _settings(clients: Clients) -> AsyncIterator[Check]:
     settings = clients.settings
     is_in_files = any(name.startswith("ALIBABA_CLOUD_") for name in settings.secret_files)
     secrets = "files" if is_in_files else "the environment or .env"
@@ -105,24 +119,25 @@ def _settings(clients: Clients) -> list[Check]:
     if settings.proxies_used:
         detail += f"calls go through the proxy {', '.join(settings.proxies_used)}; "
     detail += whose
-    return [
-        Check("settings", CheckStatus.OK, detail),
-        *(
-            Check(
-                "settings", CheckStatus.WARNING, warning, "docs/settings.md describes each setting"
-            )
-            for warning in settings.warnings
-        ),
-    ]
+    yield Check("settings", CheckStatus.OK, detail)
+    for warning in settings.warnings:
+        yield Check(
+            "settings", CheckStatus.WARNING, warning, "docs/settings.md describes each setting"
+        )
 
 
 def _endpoints(clients: Clients) -> list[tuple[str, str]]:
     settings = clients.settings
-    return [
+    endpoints = [
         ("mns", settings.mns_endpoint),
         ("oss", clients.store.origin(settings.log_bucket)),
         ("oms", settings.sync_task.endpoint),
     ]
+    if settings.obs_endpoint is not None:
+        bucket = settings.obs_bucket
+        origin = bucket_origin(settings.obs_endpoint, bucket) if bucket else settings.obs_endpoint
+        endpoints.append(("obs", origin))
+    return endpoints
 
 
 async def _reach(
@@ -317,9 +332,10 @@ def _judge_attributes(asked: Asked, found: QueueAttributes) -> Check:
 
 @dataclass(slots=True)
 class Task:
-    """What the task said about its source, for later checks; empty if it could not be asked."""
+    """What the task said, for later checks; empty and None if it could not be asked."""
 
     source_bucket: str = ""
+    state: TaskState | None = None
 
 
 async def task_checks(prober: ServiceProber, task: Task) -> AsyncIterator[Check]:
@@ -335,6 +351,7 @@ async def task_checks(prober: ServiceProber, task: Task) -> AsyncIterator[Check]
 
     yield await prober.ask("oms.task", prober.clients.sink.show, judge)
     for state in states:
+        task.state = state
         yield _judge_month(state, settings.sync_task.task_id)
         yield _judge_overwrites(state)
         if text(state, "src_cloud_type") in ("", "Aliyun"):

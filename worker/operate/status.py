@@ -13,10 +13,12 @@ from worker.clouds.http import open_session
 from worker.clouds.mns import MnsClient
 from worker.errors import Blame, CallFailed, Failure
 from worker.events.event import Message
+from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.brought import Brought, brought
 from worker.operate.connect import Clients
 from worker.operate.doctor import counter
 from worker.operate.letters import Letters
+from worker.operate.levels import Levels, levels_of
 from worker.operate.workers import Rates, Sample, look, rates
 from worker.outages.breaker import PROBE_SECONDS_CREDENTIALS
 from worker.ports import TaskState
@@ -71,6 +73,11 @@ class TaskStatus:
     skipped: int
     source_bucket: str = ""
 
+    @property
+    def done(self) -> int:
+        """How many objects need no copy any longer, as OMS says: copied, or the same already."""
+        return self.succeeded + self.skipped
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
@@ -85,7 +92,8 @@ class Status:
     """Everything at one moment. A part that could not be read is None, and `errors` says why by its name.
 
     `events` is None as well where the queue or the task could not be read. `is_log_source` says whether the
-    log bucket is what the task copies; None where that is not known.
+    log bucket is what the task copies; None where that is not known. `is_destination_set` says whether
+    `OBS_ENDPOINT` is set here.
     """
 
     at: float
@@ -97,6 +105,19 @@ class Status:
     errors: Mapping[str, Failure] = field(default_factory=dict)
     events: Brought | None = None
     is_log_source: bool | None = None
+    is_destination_set: bool = False
+
+    @property
+    def arrival(self) -> ArrivalStatus:
+        """Whether what OMS accepted has arrived."""
+        told = (each.sample.arrival for each in self.workers)
+        return arrival_of(told, is_set=self.is_destination_set)
+
+    @property
+    def levels(self) -> Levels:
+        """How far changes have come."""
+        done = None if self.task is None else self.task.done
+        return levels_of((each.sample for each in self.workers), done)
 
     @property
     def is_complete(self) -> bool:
@@ -145,6 +166,7 @@ class StatusBoard:
             errors,
             brought(seen[1], source) if seen and found else None,
             source == clients.settings.log_bucket if source else None,
+            clients.settings.obs_endpoint is not None,
         )
 
     async def _queue(self) -> tuple[QueueStatus, list[Message]]:

@@ -15,14 +15,21 @@ from yarl import URL
 from worker.advice import Cause, cause_from
 from worker.clock import Clock
 from worker.clouds.http import one_line, proxy_of, routed
+from worker.events.event import Kind
+from worker.ledger.names import SUCCESS
+from worker.operate.arrival import Told, told_from
 
 SECONDS_MAX = 5.0
+_BY = ("end", "origin", "kind", "folder", "outcome")
 _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at a worker. `error` is set and the rest empty where it did not answer."""
+    """One look at a worker. `error` is set and the rest empty where it did not answer.
+
+    `arrival` is None where it follows nothing to the destination.
+    """
 
     url: str
     at: float
@@ -40,6 +47,11 @@ class Sample:
     dead: float = 0.0
     lag_sum_seconds: float = 0.0
     lag_count: float = 0.0
+    announced: float = 0.0
+    accepted: float = 0.0
+    arrived: float = 0.0
+    proved: float = 0.0
+    arrival: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,13 @@ def _sample(url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str,
         dead=metrics.get("messages_ended_total:dead_letter", 0.0),
         lag_sum_seconds=metrics.get("lag_seconds_sum:live", 0.0),
         lag_count=metrics.get("lag_seconds_count:live", 0.0),
+        announced=sum(
+            metrics.get(f"events_decoded_total:{kind}", 0.0) for kind in Kind if kind.is_change
+        ),
+        accepted=metrics.get(f"records_written_total:{SUCCESS}", 0.0),
+        arrived=metrics.get("arrivals_total:arrived", 0.0),
+        proved=metrics.get("arrivals_proved_total", 0.0),
+        arrival=told_from(ready),
     )
 
 
@@ -123,12 +142,12 @@ def _causes(ready: Mapping[str, Any]) -> tuple[Cause, ...]:
 
 
 def _metrics(text: str) -> dict[str, float]:
-    """Sum the relay's samples over their labels; also, as `name:label`, by an end or an origin."""
+    """Sum the relay's samples over their labels; also, as `name:label`, by each of the labels in `_BY`."""
     sums: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             name = sample.name.removeprefix("oms_relay_")
-            labels = {sample.labels[each] for each in ("end", "origin") if each in sample.labels}
+            labels = {sample.labels[each] for each in _BY if each in sample.labels}
             for each in (name, *(f"{name}:{label}" for label in labels)):
                 sums[each] = sums.get(each, 0.0) + sample.value
     return sums

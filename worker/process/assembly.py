@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from functools import partial
 
+from worker.arrival.account import ArrivalAccount
 from worker.arrival.again import Again
 from worker.arrival.backlog import CopyBacklog
 from worker.arrival.deletions import Deletions
@@ -104,13 +105,15 @@ class Plan:
 class Assembled:
     """A relay ready to run, and the parts that the admin server looks at.
 
-    `beside` are the breakers of services without which messages move all the same.
+    `beside` are the breakers of services without which messages move all the same. `arrival` is None where
+    nothing is followed to the destination.
     """
 
     relay: Relay
     flow: Flow
     breakers: Breakers
     beside: tuple[Breaker, ...] = ()
+    arrival: ArrivalAccount | None = None
 
 
 def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
@@ -177,11 +180,14 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     )
     sides = _sides(ports, services, dead_letters, leases, journal)
     beside: tuple[Breaker, ...] = ()
+    account = None
     if arrival is not None:
         beside = (arrival.breaker,)
+        account = ArrivalAccount(arrival.follower, arrival.backlog, arrival.breaker, clock)
         probed += ((arrival.breaker, arrival.view.probe),)
         sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
-    return Assembled(Relay(flow, probed, sides, plan.capacity, journal), flow, breakers, beside)
+    relay = Relay(flow, probed, sides, plan.capacity, journal)
+    return Assembled(relay, flow, breakers, beside, account)
 
 
 @dataclass(frozen=True, slots=True)

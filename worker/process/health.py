@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import generate_latest
@@ -25,6 +26,7 @@ class Health:
         self._flow = assembled.flow
         self._breakers = assembled.breakers
         self._beside = assembled.beside
+        self._arrival = assembled.arrival
         self._metrics = metrics
         self._now = now
         self._working_since: float | None = None
@@ -80,7 +82,7 @@ class Health:
     async def readyz(self, _: web.Request) -> web.Response:
         """Answer 200 if messages are being taken, else 503 with the reasons."""
         causes = self.causes()
-        body = {
+        body: dict[str, Any] = {
             "status": "not ready" if causes else "ready",
             "reasons": [str(each) for each in causes],
             "causes": [each.as_object() for each in causes],
@@ -89,6 +91,8 @@ class Health:
             },
             "in_flight": len(self._flow.leases.in_hand),
         }
+        if self._arrival is not None:
+            body["arrival"] = self._arrival.as_object()
         return web.json_response(body, status=503 if causes else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:

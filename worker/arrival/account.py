@@ -1,0 +1,42 @@
+"""What a relay tells of arrival on `/readyz`: the last hour, the last day, and what it cannot see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from worker.advice import cause_of
+from worker.arrival.backlog import CopyBacklog
+from worker.arrival.follow import Follower
+from worker.arrival.history import DAY_SECONDS
+from worker.clock import Clock
+from worker.outages.breaker import Breaker
+
+SPANS: Mapping[str, float] = {"1h": 3600.0, "24h": DAY_SECONDS}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalAccount:
+    """Reads what the parts that follow keys have found; asks nothing of any service."""
+
+    follower: Follower
+    backlog: CopyBacklog
+    breaker: Breaker
+    clock: Clock
+
+    def as_object(self) -> dict[str, Any]:
+        """Return it as JSON. `cause` says why the destination cannot be looked at, null while it can."""
+        now = self.clock.monotonic()
+        spans = {
+            name: self.follower.history.over(seconds, now).as_object()
+            for name, seconds in SPANS.items()
+        }
+        failure = self.breaker.failure if self.breaker.is_open else None
+        return {
+            **spans,
+            "promised_seconds": self.follower.late_seconds,
+            "pending": self.follower.pending,
+            "copy_backlog": self.backlog.objects,
+            "cause": cause_of(failure).as_object() if failure else None,
+        }

@@ -1,0 +1,106 @@
+"""How far changes have come: five levels, what was in time, how long copies take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from worker.arrival.history import ArrivalSpan
+from worker.console.charts import chart, window
+from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, tile
+from worker.console.watch import Watch
+from worker.console.words import Words
+from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
+
+Verdict = tuple[str, str, dict[str, object]]
+
+_FAILED = {
+    Sight.SEEN: "failed_followed",
+    Sight.OFF: "failed_alone",
+    Sight.UNKNOWN: "failed_untold",
+}
+
+
+def arrived(watch: Watch, t: Words, now: float) -> dict[str, Any]:
+    """Return the levels, and what the workers saw at the destination."""
+    arrival = watch.arrival
+    promised = t.span(arrival.promised_seconds or 0.0)
+    return {
+        "note": t(f"arrival.{arrival.sight}", promised=promised),
+        "levels": list(_levels(watch, arrival, t)),
+        "tiles": list(_tiles(arrival, t)),
+        "charts": list(_charts(watch, t, now)),
+    }
+
+
+def verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
+    """Say what keeps copies from arriving, worst first; nothing if nothing does, or nobody looks."""
+    arrival, task = watch.arrival, watch.status.task if watch.status else None
+    hour, day = arrival.hour, arrival.day
+    if day is not None and day.given_up:
+        yield BAD, "given_up", {"count": t.count("changes", day.given_up)}
+    failed = task.failed if task else 0
+    if failed:
+        yield BAD, _FAILED[arrival.sight], {"count": t.count("objects", failed)}
+    if hour is not None and hour.share is not None and hour.share < PROMISED_SHARE:
+        promised = t.span(arrival.promised_seconds or 0.0)
+        yield WARN, "late", {"share": percent(hour.share), "promised": promised}
+    for cause in arrival.causes[:1]:
+        yield WARN, "unseen", {"what": cause.what, "next": t.step(cause)}
+
+
+def _levels(watch: Watch, arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
+    levels = watch.levels
+    task = watch.status.task if watch.status else None
+    failed = task.failed if task else 0
+    done = t("level.done.failed", failed=t.number(failed)) if failed else t("level.done.note")
+    unseen = t("level.unseen")
+    way = unseen if arrival.pending is None else t("level.arrived.note", pending=arrival.pending)
+    for name, value, note, state in (
+        ("announced", levels.announced, t("level.announced.note"), ""),
+        ("recorded", levels.recorded, t("level.recorded.note"), ""),
+        ("done", levels.done, done, BAD if failed else ""),
+        ("arrived", levels.arrived, way, ""),
+        ("proved", levels.proved, unseen if levels.proved is None else t("level.proved.note"), ""),
+    ):
+        yield {
+            "label": t(f"level.{name}"),
+            "value": t("unknown") if value is None else t.number(value),
+            "note": note,
+            "state": UNKNOWN if value is None else state,
+        }
+
+
+def _tiles(arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
+    yield _share(t, "share_hour", arrival.hour)
+    yield _share(t, "share_day", arrival.day)
+    day = arrival.day
+    if day is None:
+        yield tile(t, "late", t("unknown"), "", UNKNOWN)
+    else:
+        note = t("tile.late.note", resent=t.number(day.resent), given_up=t.number(day.given_up))
+        is_broken = day.share is not None and day.share < PROMISED_SHARE
+        state = BAD if day.given_up else WARN if is_broken else ""
+        yield tile(t, "late", t.number(day.late), note, state)
+    backlog = arrival.copy_backlog
+    value = t("unknown") if backlog is None else t.number(backlog)
+    yield tile(t, "backlog", value, t("tile.backlog.note"), UNKNOWN if backlog is None else "")
+
+
+def _share(t: Words, name: str, span: ArrivalSpan | None) -> dict[str, str]:
+    """Nothing followed is not known, and never green."""
+    if span is None or span.share is None:
+        return tile(t, name, t("unknown"), t("tile.share.none") if span else "", UNKNOWN)
+    counts = {"in_time": t.number(span.in_time), "followed": t.number(span.followed)}
+    state = OK if span.share >= PROMISED_SHARE else WARN
+    return tile(t, name, percent(span.share), t("tile.share.note", **counts), state)
+
+
+def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
+    moments = tuple(watch.moments)
+    seconds = window(moments[0].at if moments else now, now)
+    middle = [(each.at, each.arrival_p50) for each in moments]
+    slowest = [(each.at, each.arrival_p99) for each in moments]
+    yield figure(t, "arrival", ("p50", "p99"), chart((middle, slowest), now, seconds), t.span)
+    backlog = [(each.at, each.copy_backlog) for each in moments]
+    yield figure(t, "backlog", ("backlog",), chart((backlog,), now, seconds), t.number)

@@ -1,0 +1,104 @@
+"""Whether what OMS accepted has arrived: what the workers tell of it, taken together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import floor
+from typing import Any
+
+from worker.advice import Cause, cause_from
+from worker.arrival.history import ArrivalSpan, span_from, together
+
+# "99.9 % within 15 minutes": below that people are told.
+PROMISED_SHARE = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one worker tells. `copy_backlog` is None where it is not known.
+
+    `cause` says why the destination cannot be looked at; None while it can.
+    """
+
+    hour: ArrivalSpan
+    day: ArrivalSpan
+    promised_seconds: float
+    pending: int
+    copy_backlog: int | None
+    cause: Cause | None = None
+
+
+def told_from(ready: Mapping[str, Any]) -> Told | None:
+    """Read it from an answer of `/readyz`; None where the worker follows nothing, or is an older one.
+
+    Raises LookupError, TypeError or ValueError where it has another form.
+    """
+    found = ready.get("arrival")
+    if found is None:
+        return None
+    backlog, cause = found["copy_backlog"], found["cause"]
+    return Told(
+        span_from(found["1h"]),
+        span_from(found["24h"]),
+        float(found["promised_seconds"]),
+        int(found["pending"]),
+        None if backlog is None else int(backlog),
+        None if cause is None else cause_from(cause),
+    )
+
+
+class Sight(StrEnum):
+    """`SEEN`: a worker tells it. `OFF`: nobody is to look. `UNKNOWN`: somebody is to, and none tells it."""
+
+    SEEN = "seen"
+    OFF = "off"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalStatus:
+    """What all workers tell. `hour` and `day` are None unless it is `SEEN`."""
+
+    sight: Sight
+    hour: ArrivalSpan | None = None
+    day: ArrivalSpan | None = None
+    promised_seconds: float | None = None
+    pending: int | None = None
+    copy_backlog: int | None = None
+    causes: tuple[Cause, ...] = ()
+
+    def as_object(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "sight": str(self.sight),
+            "1h": self.hour and self.hour.as_object(),
+            "24h": self.day and self.day.as_object(),
+            "promised_seconds": self.promised_seconds,
+            "pending": self.pending,
+            "copy_backlog": self.copy_backlog,
+            "causes": [each.as_object() for each in self.causes],
+        }
+
+
+def arrival_of(told: Iterable[Told | None], *, is_set: bool) -> ArrivalStatus:
+    """Take together what workers tell; `is_set` says whether `OBS_ENDPOINT` is set where this is asked."""
+    found = [each for each in told if each is not None]
+    if not found:
+        return ArrivalStatus(Sight.UNKNOWN if is_set else Sight.OFF)
+    return ArrivalStatus(
+        Sight.SEEN,
+        together(each.hour for each in found),
+        together(each.day for each in found),
+        max(each.promised_seconds for each in found),
+        sum(each.pending for each in found),
+        # All ask for the same task: the one that asked last may be any of them.
+        max((each.copy_backlog for each in found if each.copy_backlog is not None), default=None),
+        tuple({str(each.cause): each.cause for each in found if each.cause}.values()),
+    )
+
+
+def percent(share: float) -> str:
+    """Write a share; never 100% while anything is missing from it."""
+    return "100%" if share == 1 else f"{floor(share * 10_000) / 100:.2f}%"

@@ -1,0 +1,101 @@
+"""The doctor on the destination, where `OBS_ENDPOINT` is set: what arrival, `reconcile` and deletions need.
+
+All of it only makes messages safer: without it the relay works as before. So nothing here is a failure but
+what cannot work at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from secrets import token_hex
+
+from worker.clouds.obs import ObsClient
+from worker.operate.check import Check, CheckStatus, ServiceProber, always
+from worker.ports import CopyCounts, TaskState
+
+NO_OBJECT = "oms-relay-doctor-looks-for-an-object-that-is-not-there"
+
+
+async def destination_checks(prober: ServiceProber, task: TaskState | None) -> AsyncIterator[Check]:
+    """Yield the checks of the destination; one that says so, where no relay looks at it."""
+    clients = prober.clients
+    settings, store = clients.settings, clients.destination
+    if store is None:
+        yield Check(
+            "obs",
+            CheckStatus.SKIPPED,
+            "nobody looks whether copies arrive: OBS_ENDPOINT is not set",
+        )
+        return
+    bucket = settings.obs_bucket or (task.destination_bucket if task else "")
+    yield _judge_bucket(settings.obs_bucket or "", task)
+    if not bucket:
+        prober.close("obs", "not tried: the destination bucket is not known")
+    async for check in _reads(prober, store, bucket):
+        yield check
+    yield await prober.ask(
+        "oms.statistics",
+        lambda: clients.sink.copies(clients.clock.wall() - 86_400.0, clients.clock.wall()),
+        _judge_backlog,
+        otherwise=CheckStatus.WARNING,
+        note="the copy backlog is not known without it",
+    )
+
+
+async def _reads(prober: ServiceProber, store: ObsClient, bucket: str) -> AsyncIterator[Check]:
+    async def look() -> None:
+        async with aclosing(store.list(bucket, "oms/", keys_max=1)) as pages:
+            await anext(pages)
+
+    # The listing first: its refusal tells a wrong signature from a missing right, which a HEAD does not.
+    yield await prober.ask(
+        "obs.list",
+        look,
+        always(Check("obs.list", CheckStatus.OK, f"{bucket} can be listed")),
+        otherwise=CheckStatus.WARNING,
+        note="nothing is followed to the destination without it",
+    )
+    yield await prober.ask(
+        "obs.read",
+        lambda: store.read(bucket, NO_OBJECT),
+        always(Check("obs.read", CheckStatus.OK, f"objects of {bucket} can be looked at")),
+        otherwise=CheckStatus.WARNING,
+        note="nothing is followed to the destination without it",
+    )
+    if prober.clients.settings.deletions == "propagate":
+        # A name that nobody has: OBS answers 204 to the deletion of what is not there.
+        name = f"oms-relay-doctor/{token_hex(16)}"
+        yield await prober.ask(
+            "obs.delete",
+            lambda: store.delete(bucket, name),
+            always(Check("obs.delete", CheckStatus.OK, f"objects of {bucket} can be deleted")),
+            otherwise=CheckStatus.WARNING,
+            note="RELAY_DELETIONS=propagate does nothing without it",
+        )
+
+
+def _judge_bucket(configured: str, task: TaskState | None) -> Check:
+    told = task.destination_bucket if task else ""
+    if configured and told and configured != told:
+        return Check(
+            "obs.bucket",
+            CheckStatus.FAILURE,
+            f"OBS_BUCKET is {configured}, but the sync task copies to {told}",
+            "leave OBS_BUCKET out: then it is the bucket that the task names",
+        )
+    if not (configured or told):
+        return Check(
+            "obs.bucket",
+            CheckStatus.WARNING,
+            "unknown: the task was not seen, or does not tell its destination",
+            "set OBS_BUCKET, or let the task be read (oms:synctask:get)",
+        )
+    known = f"the sync task copies to {told}" if told else f"{configured}, as OBS_BUCKET says"
+    return Check("obs.bucket", CheckStatus.OK, known)
+
+
+def _judge_backlog(counts: CopyCounts) -> Check:
+    owed = max(0, counts.requested - counts.done)
+    detail = f"in a day {counts.requested} keys accepted; at most {owed} are not copied yet"
+    return Check("oms.statistics", CheckStatus.OK, detail)
