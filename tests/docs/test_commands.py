@@ -29,6 +29,7 @@ NEEDS = {
 # tests/simulation and tests/process in short, `replay` is what a failed world prints.
 PRINTED = {
     r"^make ": r"(?s).",
+    r"^cat >> \.env": r"^$",
     r"^cat > \.env": r"(?s)^\w+=.*SYNC_URL=http://127\.0\.0\.1:.*\n$",
     r"^curl .*/readyz": r'"status": ?"ready"',
     r"(worker|oms-relay) run": r'"status": ?"ready"',

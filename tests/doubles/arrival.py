@@ -78,10 +78,16 @@ class ModelObjects(Script):
 
 
 class Bench:
-    """A relay's following, with a clock that the test moves."""
+    """A relay's following, with a clock that the test moves, or that of a virtual loop."""
 
-    def __init__(self, task: dict[str, str] | None = None, *, ratio: float = 1.0) -> None:
-        self.clock = QuickClock()
+    def __init__(
+        self,
+        task: dict[str, str] | None = None,
+        *,
+        ratio: float = 1.0,
+        clock: QuickClock | None = None,
+    ) -> None:
+        self.clock = clock or QuickClock()
         self.heard = Heard()
         self.source, self.destination = ModelObjects(), ModelObjects()
         self.store, self.sink = ModelStore(), ModelSink()

@@ -310,7 +310,7 @@ def _renew(old: Followed, new: Followed) -> None:
         return
     old.etag, old.changed_at, old.posted_at = new.etag, new.changed_at, new.posted_at
     old.late_at, old.is_live, old.is_suspect, old.is_chosen = new.late_at, new.is_live, False, True
-    old.is_told_late, old.look_seconds = False, 0.0
+    old.is_told_late, old.look_seconds, old.again_at = False, 0.0, 0.0
     old.version += 1
 
 

@@ -1,0 +1,293 @@
+"""Who is followed, when it is looked at, and what is done about what does not arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+from unittest import mock
+
+import pytest
+
+from doubles.arrival import BY_CONTENT, Bench, facts
+from doubles.build import change, failure, held
+from doubles.clock import EPOCH, QuickClock
+from simulation.loop import VirtualLoop
+from worker.arrival import follow
+from worker.arrival.backlog import CopyBacklog
+from worker.errors import Blame, CallFailed, Outcome
+from worker.flow.post import Verdict
+from worker.ports import CopyCounts
+
+HOUR = 3600.0
+
+
+class Story:
+    """A bench on a virtual loop: hours pass at once, and each sleep ends in its turn."""
+
+    def __init__(self, **more: Any) -> None:
+        self.loop = VirtualLoop(random.Random(1))
+        clock = QuickClock()
+        # The same epoch as in the other unit tests, and the loop's time.
+        clock.wall = lambda: EPOCH + self.loop.time()  # type: ignore[method-assign]
+        clock.monotonic = self.loop.time  # type: ignore[method-assign]
+        clock.sleep = asyncio.sleep  # type: ignore[assignment, method-assign]
+        self.bench = Bench(clock=clock, **more)
+        self.looks: list[float] = []
+        self.posts: list[float] = []
+        self._listen(self.bench.destination, "facts", self.looks)
+        self._listen(self.bench.sink, "post", self.posts)
+
+    def _listen(self, double: Any, name: str, times: list[float]) -> None:
+        call = getattr(double, name)
+
+        async def heard(*arguments: Any) -> Any:
+            times.append(round(self.loop.time(), 1))
+            return await call(*arguments)
+
+        setattr(double, name, heard)
+
+    def accept(self, key: str = "a", data: bytes = b"one", *, sent_after: float = 0.0) -> None:
+        """The key of a change made now is accepted; its message was sent so much later."""
+        at = EPOCH + self.loop.time()
+        self.bench.source.objects[key] = facts(data, at)
+        time = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+        message = held()
+        message.message = message.message._replace(enqueue_time_ms=int((at + sent_after) * 1000))
+        posted = change(key, of=message, time=time, etag=facts(data, at).etag)
+        self.bench.follower.accepted(Verdict(posted, Outcome.ACCEPTED, at + sent_after))
+
+    def copy(self, key: str = "a", data: bytes = b"one") -> None:
+        """A copy lands at the destination now."""
+        self.bench.destination.objects[key] = facts(data, EPOCH + self.loop.time())
+
+    def at(self, seconds: float, action: Any) -> None:
+        """Do something at a time."""
+        self.loop.call_at(seconds, action)
+
+    def run(self, seconds: float) -> None:
+        """Live so long."""
+
+        async def live() -> None:
+            following = asyncio.ensure_future(self.bench.follower.run())
+            await asyncio.sleep(seconds)
+            following.cancel()
+            await asyncio.wait((following,))
+            assert following.cancelled()
+
+        self.loop.run(self.loop.create_task(live()))
+
+    def count(self, outcome: str) -> float:
+        return self.bench.heard.count("arrivals_total", outcome=outcome)
+
+
+@pytest.fixture
+def story() -> Iterator[Story]:
+    found = Story()
+    yield found
+    found.loop.close()
+
+
+@contextmanager
+def told(**more: Any) -> Iterator[Story]:
+    found = Story(**more)
+    try:
+        yield found
+    finally:
+        found.loop.close()
+
+
+def test_a_share_of_the_keys_is_followed() -> None:
+    with told(ratio=0.01) as story:
+        for number in range(2000):
+            story.accept(f"k{number}")
+        assert 5 <= len(story.bench.suspects) <= 40
+    with told(ratio=0.0) as story:
+        for number in range(2000):
+            story.accept(f"k{number}")
+        assert story.bench.suspects == []
+
+
+def test_what_there_is_no_room_for_is_unknown(story: Story) -> None:
+    with mock.patch.object(follow, "FOLLOWED_MAX", 3):
+        for number in range(5):
+            story.accept(f"k{number}")
+        # An event of a key that is followed already takes no room.
+        story.accept("k0", b"two")
+    assert len(story.bench.suspects) == 3
+    assert story.count("unknown") == 2
+
+
+def test_what_is_there_at_the_first_look_costs_one_call(story: Story) -> None:
+    story.accept()
+    story.at(3.0, story.copy)
+    story.run(100.0)
+    assert story.looks == [15.0]
+    assert story.count("arrived") == 1
+    assert story.bench.heard.count("arrival_seconds_sum") == 3.0
+
+
+def test_looks_come_ever_more_rarely_until_it_is_late(story: Story) -> None:
+    story.accept()
+    story.run(900.5)
+    assert story.looks == [15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 900.0]
+    assert story.posts == [900.0]
+    assert (story.count("late"), story.count("resent")) == (1, 1)
+
+
+def test_where_copies_are_quick_the_first_look_comes_early(story: Story) -> None:
+    for number in range(60):
+        story.accept(f"k{number}")
+        story.copy(f"k{number}")
+    story.run(20.0)
+    story.looks.clear()
+    story.accept("next")
+    started = story.loop.time()
+    story.run(20.0)
+    assert story.looks[0] - started == pytest.approx(5.0, abs=0.2)
+
+
+def test_a_state_is_announced_three_times_ever_more_rarely(story: Story) -> None:
+    story.accept()
+    story.run(12 * HOUR)
+    assert story.posts == [pytest.approx(each, abs=5.0) for each in (900.0, 1500.0, 1500.0 + HOUR)]
+    assert story.count("given_up") == 1
+    (letter,) = [name for name in story.bench.store.objects if "/dead_letter/not_arrived/" in name]
+    assert letter
+    assert story.bench.suspects == []
+
+
+def test_another_state_is_announced_anew(story: Story) -> None:
+    story.accept()
+    story.at(2 * HOUR, lambda: story.accept("a", b"two"))
+    story.run(3 * HOUR)
+    # Twice for the first state; the second is late a quarter of an hour after it was accepted.
+    assert story.posts == [
+        pytest.approx(each, abs=5.0) for each in (900.0, 1500.0, 5100.0, 8100.0, 8700.0)
+    ]
+
+
+def test_what_arrives_after_it_was_announced_again_is_looked_at_soon(story: Story) -> None:
+    story.accept()
+    story.at(905.0, story.copy)
+    story.run(930.0)
+    assert story.count("arrived") == 1
+    assert story.bench.suspects == []
+
+
+def test_an_event_that_was_sent_again_says_nothing_of_how_long_copies_take(story: Story) -> None:
+    story.accept(sent_after=HOUR)
+    story.at(3.0, story.copy)
+    story.run(100.0)
+    assert story.count("arrived") == 1
+    assert story.bench.heard.count("arrival_seconds_count") == 0
+
+
+def test_where_the_source_may_not_be_looked_at_it_stays_unknown(story: Story) -> None:
+    story.accept()
+    denied = failure(Blame.SERVICE, service="oss", status=403)
+    story.bench.source.fail("facts", denied)
+    story.run(1000.0)
+    assert story.count("unknown") == 1
+    assert story.posts == []
+    assert story.bench.suspects == []
+
+
+def test_a_look_that_fails_is_made_again(story: Story) -> None:
+    story.accept()
+    story.copy()
+    story.bench.destination.fail("facts", failure(service="obs"))
+    story.run(60.0)
+    assert story.looks == [15.0, 45.0]
+    assert story.count("arrived") == 1
+
+
+def test_a_key_that_oms_refuses_by_now_is_given_up(story: Story) -> None:
+    story.accept()
+    story.bench.sink.bad.add("a")
+    story.run(1000.0)
+    assert (story.count("resent"), story.count("given_up")) == (0, 1)
+
+
+def test_an_outage_of_oms_gives_nothing_up(story: Story) -> None:
+    story.accept()
+    story.bench.sink.fail("post", failure(service="oms"), failure(service="oms"))
+    story.run(1100.0)
+    assert story.posts == [900.0, 960.0, 1020.0]
+    assert (story.count("resent"), story.count("given_up")) == (1, 0)
+
+
+def test_what_cannot_be_kept_as_a_dead_letter_is_followed_on() -> None:
+    never = {**BY_CONTENT, "object_overwrite_mode": "NO_OVERWRITE"}
+    with told(task=never) as story:
+        story.accept("a", b"two")
+        story.copy("a", b"one!")
+        story.bench.store.fail("put", failure(service="oss"))
+        story.run(950.0)
+        assert story.count("given_up") == 0
+        story.run(60.0)
+        assert story.count("given_up") == 1
+        assert story.posts == []
+
+
+def test_a_suspect_is_looked_at_once_and_announced_at_once(story: Story) -> None:
+    story.bench.source.objects["a"] = facts(b"one", EPOCH - 1)
+    story.bench.follower.suspect("a")
+    story.at(3.0, story.copy)
+    story.run(60.0)
+    assert story.posts == [0.0]
+    assert (story.count("late"), story.count("resent"), story.count("arrived")) == (0, 1, 1)
+
+
+def test_a_suspect_that_is_there_is_no_news(story: Story) -> None:
+    story.bench.source.objects["a"] = facts(b"one", EPOCH - 1)
+    story.copy()
+    story.bench.follower.suspect("a")
+    story.run(60.0)
+    assert story.posts == []
+    assert story.count("arrived") == 0
+    assert story.bench.suspects == []
+
+
+class _Counts:
+    """OMS's statistics: each answer in turn, the last one for ever."""
+
+    def __init__(self, *answers: CopyCounts | CallFailed) -> None:
+        self._answers = list(answers)
+
+    async def copies(self, since: float, until: float) -> CopyCounts:
+        assert until - since == 86_400.0
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, CallFailed):
+            raise answer
+        return answer
+
+
+def test_the_backlog_is_what_is_not_done_and_unknown_where_it_cannot_be_asked(
+    story: Story,
+) -> None:
+    denied = CallFailed(failure(Blame.SERVICE, status=403, operation="ListSyncTaskStatistic"))
+    counts = _Counts(CopyCounts(10, 7), denied, denied, CopyCounts(5, 9))
+    service = story.bench.view._service
+    backlog = CopyBacklog(counts, service, service.clock, story.bench.heard.journal)
+    found: list[float | None] = []
+
+    async def live() -> None:
+        looking = asyncio.ensure_future(backlog.run())
+        registry = story.bench.heard.journal.metrics.registry
+        for _ in range(4):
+            await asyncio.sleep(10.0)
+            found.append(registry.get_sample_value("oms_relay_copy_backlog_objects"))
+            await asyncio.sleep(290.0)
+        looking.cancel()
+
+    story.loop.run(story.loop.create_task(live()))
+    assert found[0] == 3.0
+    assert found[1] != found[1]
+    assert found[3] == 0.0
+    warnings = [line for line in story.bench.heard.lines if line["log_level"] == "warning"]
+    assert len(warnings) == 1
+    assert "oms:synctask:statistics" in cast("str", warnings[0]["hint"])
