@@ -270,10 +270,19 @@ async def test_what_the_source_has_again_is_kept(cloud: LocalCloud) -> None:
 async def test_what_cannot_be_looked_up_is_kept(cloud: LocalCloud) -> None:
     cloud.prepare()
     extras(cloud)
-    denied = Fault("oss", "HeadObject", status=403)
+    denied = Fault("oss", "GetObject", status=403)
     done = await deleted(cloud, lambda cloud: cloud.faults.add(denied))
     assert [fate for _, fate, _ in done] == [Fate.KEPT, Fate.KEPT]
-    assert all("could not be looked at: oss HeadObject answered 403" in why for *_, why in done)
+    assert all("could not be looked at: oss GetObject answered 403" in why for *_, why in done)
+    assert calls(cloud, "obs", "DeleteObject") == 0
+
+
+async def test_a_source_bucket_that_is_gone_meanwhile_deletes_nothing(cloud: LocalCloud) -> None:
+    """A HEAD would say no more than 404 there, for every object."""
+    cloud.prepare()
+    extras(cloud)
+    done = await deleted(cloud, lambda cloud: cloud.oss.buckets.pop("source"))
+    assert [fate for _, fate, _ in done] == [Fate.KEPT, Fate.KEPT]
     assert calls(cloud, "obs", "DeleteObject") == 0
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from harness import account
-from harness.ops import ODD_KEYS, CommandLine, bodies, calls
+from harness.ops import ODD_KEYS, CommandLine, bodies, calls, put_object
 from harness.relay import relaying
 from harness.two_sides import (
     HOUR,
@@ -775,3 +775,45 @@ def test_the_grace_is_by_the_clock_of_oss(relayctl: CommandLine, offset: float) 
 
     relayctl.within(prepare)
     assert "~           1" in compared(relayctl).stdout
+
+
+def last_account(relayctl: CommandLine) -> Any:
+    return json.loads(relayctl("status", "--json").stdout)["last_account"]
+
+
+def test_the_account_is_kept_for_status(relayctl: CommandLine) -> None:
+    def arrive(cloud: LocalCloud) -> None:
+        put_both(cloud, "a", "b")
+        put_source(cloud, "c", age=HOUR)
+
+    relayctl.within(arrive)
+    assert compared(relayctl).exit_code == 1
+    told = last_account(relayctl)
+    assert (told["is_whole"], told["is_proof"]) == (True, False)
+    assert (told["objects"]["proved"], told["objects"]["missing"]) == (2, 1)
+    shown = " ".join(relayctl("status").stdout.split())
+    assert "ago: 2 of 3 objects proved, 1 missing, 0 different" in shown
+    relayctl.within(lambda cloud: put_copy(cloud, "c"))
+    assert compared(relayctl).exit_code == 0
+    assert last_account(relayctl)["is_proof"] is True
+    # A part of the bucket proves nothing of the rest.
+    assert compared(relayctl, "--key", "a").exit_code == 0
+    told = last_account(relayctl)
+    assert (told["is_whole"], told["is_proof"]) == (False, False)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"at": 5, "objects": {}}'])
+def test_an_account_that_cannot_be_read_is_none(relayctl: CommandLine, body: bytes) -> None:
+    relayctl.within(lambda cloud: put_object(cloud, "reconcile/last.json", body))
+    assert last_account(relayctl) is None
+
+
+def test_without_the_right_to_keep_the_account_the_comparison_stands(relayctl: CommandLine) -> None:
+    def arrive(cloud: LocalCloud) -> None:
+        put_both(cloud, "a")
+        cloud.faults.add(Fault("oss", "PutObject", status=403))
+
+    relayctl.within(arrive)
+    done = compared(relayctl)
+    assert done.exit_code == 0
+    assert "`status` does not know this account" in done.stdout

@@ -47,6 +47,7 @@ from worker.operate.destination_reconcile import (
     Question,
     Standing,
 )
+from worker.operate.last_account import keep_account
 from worker.operate.parse_time import parse_time
 from worker.operate.preconditions import (
     Circumstances,
@@ -191,6 +192,15 @@ class _Run:
         announcer = Announcer(clients, wishes.bucket, wishes.rate, is_dry_run=is_idle)
         async with aclosing(comparison.findings()) as found:
             await self._read(clients, announcer.announced(found))
+        await self._keep(clients, question)
+
+    async def _keep(self, clients: Clients, question: Question) -> None:
+        """Keep the account for `status` and the console; a comparison is worth as much without."""
+        told = self._account.as_object(question, is_complete=self._is_complete)
+        try:
+            await keep_account(clients, told)
+        except CallFailed as failed:
+            self._notes.append(f"`status` does not know this account: {frame.told(failed)}")
 
     def _asked(self, clients: Clients, around: Circumstances) -> Question:
         wishes = self._wishes
@@ -262,14 +272,16 @@ class _Run:
             changed = time_shown(time_of(judged.changed_at))
             self._rows.add(judged.standing.sign, changed, why, judged.key)
 
+    @property
+    def _is_complete(self) -> bool:
+        return not (self._ending.failed or self._ending.is_stopped)
+
     def _tell(self) -> None:
         self._rows.flush()
         self._say(*self._sentences())
         if self._report and self._question:
-            is_complete = not (self._ending.failed or self._ending.is_stopped)
-            self._report.line(
-                self._account.as_object(self._question, is_complete=is_complete), at_once=True
-            )
+            told = self._account.as_object(self._question, is_complete=self._is_complete)
+            self._report.line(told, at_once=True)
 
     def _say(self, *sentences: str) -> None:
         for each in sentences:

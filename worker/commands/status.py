@@ -21,6 +21,7 @@ from worker.commands.terminal import console, shown, span
 from worker.errors import Failure
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
 from worker.operate.connect import Clients, brief
+from worker.operate.destination_reconcile import Standing
 from worker.operate.status import (
     DEAD_COUNT_MAX,
     RETENTION_SHARE_WARNING,
@@ -147,6 +148,7 @@ def _lines(found: Status) -> Iterator[Line]:
     yield from _failed_lines(found)
     yield from _level_lines(found)
     yield from _arrival_lines(found)
+    yield from _account_lines(found)
     for each in found.workers:
         yield from _worker_lines(each)
     for name, failure in found.errors.items():
@@ -247,6 +249,26 @@ def _arrival_lines(found: Status) -> Iterator[Line]:
     yield from _backlog_lines(arrival)
 
 
+def _account_lines(found: Status) -> Iterator[Line]:
+    """Say what the last comparison of both buckets found, and how old that is."""
+    account = found.last_account
+    if account is None:
+        if found.is_destination_set and "last_account" not in found.errors:
+            text = "never: `oms-relay reconcile BUCKET` compares both buckets"
+            yield "compared", text, UNKNOWN_STYLE
+        return
+    ago = span(max(0.0, found.at - account.at))
+    what = "" if account.is_whole else ", not all of it"
+    objects = account.objects
+    text = (
+        f"{ago} ago{what}: {objects[Standing.PROVED]} of {account.source_objects} objects proved, "
+        f"{objects[Standing.MISSING]} missing, {objects[Standing.DIFFERENT]} different, "
+        f"{objects[Standing.UNREADABLE]} not looked at ({account.place})"
+    )
+    style = "bold red" if account.gaps else "green" if account.is_proof else UNKNOWN_STYLE
+    yield "compared", text, style
+
+
 def _backlog_lines(arrival: ArrivalStatus) -> Iterator[Line]:
     if arrival.copy_backlog is None:
         yield "copy backlog", "unknown: OMS's statistics were not read", UNKNOWN_STYLE
@@ -313,6 +335,7 @@ def as_object(found: Status) -> dict[str, Any]:
             raw[name]["retention_share"] = round(queue.retention_share, 4)
     raw["arrival"] = found.arrival.as_object()
     raw["levels"] = asdict(found.levels)
+    raw["last_account"] = found.last_account and found.last_account.as_object()
     raw["errors"] = {name: failed(failure) for name, failure in found.errors.items()}
     raw["at"] = datetime.fromtimestamp(found.at, UTC).isoformat(timespec="milliseconds")
     raw["workers"] = [

@@ -11,6 +11,7 @@ from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, tile
 from worker.console.watch import Watch
 from worker.console.words import Words
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
+from worker.operate.destination_reconcile import Standing
 
 Verdict = tuple[str, str, dict[str, object]]
 
@@ -28,7 +29,7 @@ def arrived(watch: Watch, t: Words, now: float) -> dict[str, Any]:
     return {
         "note": t(f"arrival.{arrival.sight}", promised=promised),
         "levels": list(_levels(watch, arrival, t)),
-        "tiles": list(_tiles(arrival, t)),
+        "tiles": [*_tiles(arrival, t), _account(watch, t, now)],
         "charts": list(_charts(watch, t, now)),
     }
 
@@ -85,6 +86,24 @@ def _tiles(arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
     backlog = arrival.copy_backlog
     value = t("unknown") if backlog is None else t.number(backlog)
     yield tile(t, "backlog", value, t("tile.backlog.note"), UNKNOWN if backlog is None else "")
+
+
+def _account(watch: Watch, t: Words, now: float) -> dict[str, str]:
+    """Tell what the last comparison of both buckets proved; one of a part proves nothing of the rest."""
+    account = watch.status.last_account if watch.status else None
+    if account is None:
+        return tile(t, "compared", t("unknown"), t("tile.compared.never"), UNKNOWN)
+    objects = account.objects
+    note = t(
+        "tile.compared.note" if account.is_whole else "tile.compared.part",
+        ago=t.span(max(0.0, now - account.at)),
+        objects=t.number(account.source_objects),
+        missing=t.number(objects[Standing.MISSING]),
+        different=t.number(objects[Standing.DIFFERENT]),
+    )
+    state = BAD if account.gaps else OK if account.is_proof else UNKNOWN
+    proved = objects[Standing.PROVED] / account.source_objects if account.source_objects else None
+    return tile(t, "compared", t("unknown") if proved is None else percent(proved), note, state)
 
 
 def _share(t: Words, name: str, span: ArrivalSpan | None) -> dict[str, str]:

@@ -15,6 +15,8 @@ SUCCESS = "success_object"
 FAILED = "failed_object"
 LOG = "log"
 DELETED = "deleted_object"
+# A relative name: the account of the last comparison with the destination.
+LAST_ACCOUNT = "reconcile/last.json"
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 

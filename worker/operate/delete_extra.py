@@ -152,14 +152,15 @@ class Deletions:
             copy = await clients.patiently(
                 lambda: self._destination.facts(question.destination_bucket, extra.key)
             )
-            source = await clients.patiently(
-                lambda: clients.store.facts(question.bucket, extra.key)
+            # By a read of one byte: HeadObject does not tell a missing object from a missing bucket.
+            is_in_source = await clients.patiently(
+                lambda: clients.store.has(question.bucket, extra.key)
             )
         except CallFailed as failed:
             why = f"it could not be looked at: {failed}"
             is_refused = failed.failure.blame is Blame.CREDENTIALS
             return Deletion(extra, Fate.KEPT, why, failed.failure if is_refused else None)
-        if source is not None:
+        if is_in_source:
             return Deletion(extra, Fate.KEPT, "the source has it again")
         if copy is None:
             return Deletion(extra, Fate.KEPT, "it is gone already")

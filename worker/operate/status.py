@@ -17,6 +17,7 @@ from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.brought import Brought, brought
 from worker.operate.connect import Clients
 from worker.operate.doctor import counter
+from worker.operate.last_account import LastAccount, last_account
 from worker.operate.letters import Letters
 from worker.operate.levels import Levels, levels_of
 from worker.operate.workers import Rates, Sample, look, rates
@@ -93,7 +94,7 @@ class Status:
 
     `events` is None as well where the queue or the task could not be read. `is_log_source` says whether the
     log bucket is what the task copies; None where that is not known. `is_destination_set` says whether
-    `OBS_ENDPOINT` is set here.
+    `OBS_ENDPOINT` is set here. `last_account` is that of the last comparison with the destination.
     """
 
     at: float
@@ -106,6 +107,7 @@ class Status:
     events: Brought | None = None
     is_log_source: bool | None = None
     is_destination_set: bool = False
+    last_account: LastAccount | None = None
 
     @property
     def arrival(self) -> ArrivalStatus:
@@ -153,6 +155,7 @@ class StatusBoard:
             )
             dead = group.create_task(part("dead_letters", self._dead_letters), name="dead letters")
             task = group.create_task(part("task", self._task), name="task")
+            account = group.create_task(part("last_account", self._last_account), name="account")
             workers = group.create_task(self._look_at_workers(), name="workers")
         seen, found = queue.result(), task.result()
         source = found.source_bucket if found else ""
@@ -167,6 +170,7 @@ class StatusBoard:
             brought(seen[1], source) if seen and found else None,
             source == clients.settings.log_bucket if source else None,
             clients.settings.obs_endpoint is not None,
+            account.result(),
         )
 
     async def _queue(self) -> tuple[QueueStatus, list[Message]]:
@@ -198,6 +202,9 @@ class StatusBoard:
 
     async def _dead_letters(self) -> dict[str, int]:
         return await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX)
+
+    async def _last_account(self) -> LastAccount | None:
+        return await last_account(self._clients)
 
     async def _task(self) -> TaskStatus:
         # Huawei locks a key after five refusals in a row: looking on must not be what locks it (G5).
