@@ -78,6 +78,7 @@ TEXTS: Mapping[str, str] = {
     "obs.bucket": (
         "let the relay read the sync task (oms:synctask:get), or set OBS_BUCKET to its destination bucket"
     ),
+    "obs.other_bucket": "leave OBS_BUCKET out: then it is the bucket that the sync task names",
     "obs.no_bucket": "correct OBS_BUCKET or OBS_ENDPOINT: there is no bucket {bucket} at {endpoint}",
     "obs.endpoint": "set OBS_ENDPOINT to the OBS endpoint of the bucket's own region, such as https://obs.cn-north-4.myhuaweicloud.com",
     "obs.settings": "check OBS_ENDPOINT, OBS_BUCKET and the state of the Huawei account",
@@ -106,8 +107,11 @@ TEXTS: Mapping[str, str] = {
 # How the relay's own findings begin: they come with a 200 or no call at all, and no code of a vendor's.
 TASK_STOPPED = "the sync task is "
 UNKNOWN_BUCKET = "the destination bucket is not known"
+OTHER_BUCKET = "the sync task copies to another bucket"
 LOG_IS_SOURCE = "the sync task copies LOG_BUCKET"
 _FINDINGS = {LOG_IS_SOURCE: "oms.log_is_source", TASK_STOPPED: "oms.start_task"}
+
+_OF_BUCKETS = {UNKNOWN_BUCKET: "obs.bucket", OTHER_BUCKET: "obs.other_bucket"}
 
 _ALIBABA_CREDENTIALS = {
     "InvalidAccessKeyId": "alibaba.key",
@@ -243,8 +247,9 @@ def is_wrong_region(failure: Failure) -> bool:
 
 
 def _of_passing(failure: Failure) -> Advice:
-    if failure.message.startswith(UNKNOWN_BUCKET):
-        return Advice("obs.bucket")
+    for beginning, name in _OF_BUCKETS.items():
+        if failure.message.startswith(beginning):
+            return Advice(name)
     if failure.message.startswith(FROM_ELSEWHERE):
         return Advice("stranger", {"vendor": failure.service.upper()})
     return Advice("passing" if failure.status else "network")

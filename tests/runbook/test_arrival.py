@@ -102,6 +102,8 @@ def test_an_overwrite_of_equal_size_is_skipped_in_silence(incident: Incident) ->
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the relay wait for no hours from one announcement to the next."""
     monkeypatch.setattr(follow, "WAITS_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(follow, "PATIENCE_ANNOUNCING", 0.0)
+    monkeypatch.setattr(follow, "PATIENCE_GIVING_UP", 0.0)
 
 
 @pytest.mark.usefixtures("_soon")
@@ -166,11 +168,20 @@ def test_objects_of_the_destination_may_not_be_read(incident: Incident) -> None:
     seen_again(incident)
 
 
-@case("`obs open`, `404 NoSuchBucket`", settings={"OBS_BUCKET": "nowhere"}, follows=True)
+@case(
+    "`obs open`, `404 NoSuchBucket`",
+    lambda cloud: cloud.obs.buckets.clear(),
+    follows=True,
+)
 def test_the_destination_bucket_does_not_exist(incident: Incident) -> None:
     incident.shows(unseen(incident, "NoSuchBucket"))
-    incident.cloud(lambda cloud: cloud.obs.create_bucket("nowhere"))
+    incident.cloud(lambda cloud: cloud.obs.create_bucket("destination"))
     incident.until(lambda: not incident.relay.breaker("obs").is_open, "the bucket to be found")
+
+
+@case("`obs open`, `copies to another bucket`", settings={"OBS_BUCKET": "nowhere"}, follows=True)
+def test_the_destination_bucket_is_another_one(incident: Incident) -> None:
+    incident.shows(unseen(incident, "copies to another bucket"))
 
 
 @case(

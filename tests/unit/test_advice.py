@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from doubles.build import failure
-from worker.advice import TEXTS, UNKNOWN_BUCKET, Advice, Cause, advise, cause_from, cause_of
+from worker.advice import (
+    OTHER_BUCKET,
+    TEXTS,
+    UNKNOWN_BUCKET,
+    Advice,
+    Cause,
+    advise,
+    cause_from,
+    cause_of,
+)
 from worker.errors import FROM_ELSEWHERE, Blame, Failure, Outcome
 
 LOG = "log/oms_source_record/t/success_object/a"
@@ -72,6 +81,7 @@ def test_refused_credentials_name_the_most_precise_cause(
         ("obs", 403, "VirtualHostDomainRequired", Blame.SERVICE, "", "obs.endpoint"),
         ("obs", 400, "Odd", Blame.SERVICE, "", "obs.settings"),
         ("obs", 0, "", Blame.PASSING, f"{UNKNOWN_BUCKET}: why", "obs.bucket"),
+        ("obs", 0, "", Blame.PASSING, f"{OTHER_BUCKET}: why", "obs.other_bucket"),
         ("oms", 0, "", Blame.PASSING, "timed out", "network"),
         ("oms", 503, "", Blame.PASSING, "", "passing"),
         ("oms", 200, "", Blame.PASSING, f"{FROM_ELSEWHERE}OMS: <html>", "stranger"),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from math import inf
 from typing import TypeVar
 
-from worker.advice import UNKNOWN_BUCKET
+from worker.advice import OTHER_BUCKET, UNKNOWN_BUCKET
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.flow.source import Source
 from worker.outages.service import Service
 from worker.ports import Destination, ObjectFacts, SourceObjects
 
 T = TypeVar("T")
+
+# How long a bucket that was seen is taken to be there.
+THERE_SECONDS = 60.0
 
 
 class DestinationView:
@@ -36,6 +40,7 @@ class DestinationView:
         self._looks = looks
         self._source = source
         self._bucket = bucket
+        self._is_there_until = -inf
 
     @property
     def is_usable(self) -> bool:
@@ -77,17 +82,30 @@ class DestinationView:
         """Call the destination. Raises `CallFailed`, at once while its breaker is open."""
         return await self._service.once(operation, attempt)
 
+    async def require_bucket(self) -> None:
+        """Raise `CallFailed` unless the bucket is there: without it HeadObject calls every object missing."""
+        now = self._service.clock.monotonic()
+        if now >= self._is_there_until:
+            await self.call("ListObjects", self._list_one)
+            self._is_there_until = now + THERE_SECONDS
+
     async def probe(self) -> None:
         """List one name, which tells of the bucket, the right to list it and the signature."""
-        if not self.bucket:
-            raise CallFailed(
-                Failure(
-                    "obs",
-                    "ListObjects",
-                    Outcome.RETRY_LATER,
-                    Blame.PASSING,
-                    message=f"{UNKNOWN_BUCKET}: the sync task was not seen, or does not name it",
-                )
+        task = self._source.task
+        if task is None or not self.bucket:
+            raise _unfit(f"{UNKNOWN_BUCKET}: the sync task was not seen, or does not name it")
+        if task.destination_bucket not in ("", self.bucket):
+            raise _unfit(
+                f"{OTHER_BUCKET}: OBS_BUCKET is {self.bucket}, but it copies to {task.destination_bucket}"
             )
+        await self._list_one()
+
+    async def _list_one(self) -> None:
         async with aclosing(self.store.list(self.bucket, "oms/", keys_max=1)) as pages:
             await anext(pages)
+
+
+def _unfit(why: str) -> CallFailed:
+    return CallFailed(
+        Failure("obs", "ListObjects", Outcome.RETRY_LATER, Blame.PASSING, message=why)
+    )

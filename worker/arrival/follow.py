@@ -5,6 +5,10 @@ is announced again both sides are looked at: what is gone from the source, or th
 it is announced at most three times for one state of the source, and at last given up: with a failed record,
 and a dead letter of the cause `not_arrived`.
 
+A key that is late may have been lost, or OMS may be behind with all of them. So it is announced again once a
+key that was accepted no earlier has arrived: then it was passed over. Where none does, as when copying has
+stopped, that is waited for: four times as long as a copy may take, and before it is given up for a day.
+
 Nothing here is needed for a message to be deleted: what a crash forgets is a measurement, not an object, and
 how often a state was announced. `reconcile` finds what nobody follows any more.
 """
@@ -17,6 +21,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
+from math import inf
 
 from worker.arrival.again import Again, SourceState
 from worker.arrival.compare import Comparison, Verdict, compare
@@ -45,6 +50,9 @@ BLIND_SECONDS = 30.0
 AGAIN_AFTER_FAILURE_SECONDS = 60.0
 # From one announcement of a state to the next, and from the last one to the end.
 WAITS_SECONDS = (600.0, 3600.0, 21_600.0)
+# For so many deadlines a later key is waited for, before a key is announced again, and before it is given up.
+PATIENCE_ANNOUNCING = 4.0
+PATIENCE_GIVING_UP = 96.0
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +105,7 @@ class Follower:
         self.late_seconds = late_seconds
         self.history = ArrivalHistory(clock.monotonic())
         self._typical_seconds = FIRST_LOOK_SECONDS / 2
+        self._newest_arrival = -inf
         self._followed: dict[str, Followed] = {}
         self._due: list[tuple[float, int, Followed]] = []
         self._numbers = count()
@@ -243,6 +252,7 @@ class Follower:
         self, each: Followed, copy: ObjectFacts, changed_at: float, verdict: Verdict
     ) -> None:
         took = max(0.0, copy.last_modified - changed_at)
+        self._newest_arrival = max(self._newest_arrival, each.posted_at)
         if each.is_live and not each.is_suspect:
             since_post = max(0.0, copy.last_modified - each.posted_at)
             self._typical_seconds += SMOOTHING * (since_post - self._typical_seconds)
@@ -280,10 +290,13 @@ class Follower:
         state = SourceState(source.etag, source.last_modified)
         if each.state != state:
             each.state, each.announced, each.again_at = state, 0, 0.0
-        if self._clock.wall() < each.again_at:
+        is_tired = each.announced >= len(WAITS_SECONDS)
+        if self._clock.wall() < each.again_at or not self._is_passed_over(each, is_tired=is_tired):
             return self._next_look_seconds(each)
+        if found.verdict is Verdict.MISSING:
+            await self._view.require_bucket()
         hopeless = self._again.is_futile(found) or (
-            f"announced {each.announced} times" if each.announced >= len(WAITS_SECONDS) else ""
+            f"announced {each.announced} times" if is_tired else ""
         )
         refused = None if hopeless else await self._again.announce(each.key, each.etag, state)
         if refused is not None and refused.outcome is not Outcome.REJECTED:
@@ -297,10 +310,19 @@ class Follower:
             return None
         self.history.count(Count.RESENT, self._clock.monotonic())
         self._journal.arrival("resent", each.key, found.why or str(found.verdict))
-        each.again_at = self._clock.wall() + WAITS_SECONDS[each.announced]
+        each.posted_at = self._clock.wall()
+        each.again_at = each.posted_at + WAITS_SECONDS[each.announced]
         each.announced += 1
         each.look_seconds = 0.0
         return self._next_look_seconds(each)
+
+    def _is_passed_over(self, each: Followed, *, is_tired: bool) -> bool:
+        """Whether others have arrived that were accepted no earlier, or this has been waited for long."""
+        if each.is_suspect and not is_tired:
+            return True
+        deadlines = PATIENCE_GIVING_UP if is_tired else PATIENCE_ANNOUNCING
+        waited_until = max(each.posted_at, each.late_at) + deadlines * self.late_seconds
+        return self._newest_arrival >= each.posted_at or self._clock.wall() >= waited_until
 
 
 def _renew(old: Followed, new: Followed) -> None:

@@ -130,9 +130,14 @@ class ObsClient:
             body = await self._list_page(bucket, query)
             plus_is_blank = await self._reads_plus_as_blank(bucket, body)
             try:
-                return obs_page(body, plus_is_blank=plus_is_blank)
+                page = obs_page(body, plus_is_blank=plus_is_blank)
             except Damaged as error:
                 raise CallFailed(_unusable("ListObjects", HTTPStatus.OK, str(error))) from error
+            marker = token or start_after
+            if page.next_token and page.next_token.encode() <= marker.encode():
+                why = "the listing does not go on: it would begin again"
+                raise CallFailed(_unusable("ListObjects", HTTPStatus.OK, why))
+            return page
 
         async for page in pages(fetch, attempt):
             yield page

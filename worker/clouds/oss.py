@@ -122,9 +122,13 @@ class OssClient:
         answer = await self._call("ListObjectsV2", "GET", bucket, "", {}, b"", query)
         self._require_success("ListObjectsV2", answer, f"{bucket}/{query.get('prefix', '')}")
         try:
-            return oss_page(answer.body)
+            page = oss_page(answer.body)
         except Damaged as error:
             raise CallFailed(_unusable("ListObjectsV2", answer, str(error))) from error
+        if page.next_token and page.next_token == query.get("continuation-token"):
+            why = "the listing does not go on: it would begin again"
+            raise CallFailed(_unusable("ListObjectsV2", answer, why))
+        return page
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether the object is there; None where this identity may not look. Raises `CallFailed`."""
