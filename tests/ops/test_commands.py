@@ -63,7 +63,7 @@ def test_a_look_at_the_status_does_not_wait_for_a_service_that_is_down(
     relayctl.within(lambda cloud: cloud.faults.add(Fault("*", status=429, headers=wait)))
     result = relayctl("status")
     assert result.exit_code == 1
-    assert result.stdout.count("answered 429") == 3
+    assert result.stdout.count("answered 429") == 4
 
 
 def test_the_next_step_for_what_cannot_be_read_is_the_archive(relayctl: CommandLine) -> None:
@@ -294,7 +294,7 @@ def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
     [found] = relayctl.lines("status")
     assert found.keys() == {
         *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors"),
-        *("events", "is_log_source", "arrival", "levels"),
+        *("events", "is_log_source", "arrival", "levels", "last_account"),
     }
     assert found["queue"]["active"] == 1
     assert found["task"].keys() == {
