@@ -190,9 +190,9 @@ class Settings(BaseSettings):
     deletions: _Deletions = _setting("RELAY_DELETIONS", "`ignore` or `propagate`", "ignore")
     """`propagate`: what is deleted in the source is deleted at the destination; needs `OBS_ENDPOINT`."""
     deletions_per_hour: int = _setting(
-        "RELAY_DELETIONS_PER_HOUR", "1..1000000 deletions", 1000, ge=1, le=1_000_000
+        "RELAY_DELETIONS_PER_HOUR", "1..4000 deletions", 1000, ge=1, le=4000
     )
-    """One more in an hour, and the relay deletes nothing more: people have to look."""
+    """Of all relays of a task; one more in an hour, and nothing more is deleted: people have to look."""
     batch_keys: int = _setting("RELAY_BATCH_KEYS", "1..100 keys", 10, ge=1, le=100)
     """Keys per post to OMS; 10 is the documented maximum, more brings a warning."""
     linger_ms: int = _setting("RELAY_LINGER_MS", "0..10000 milliseconds", 20, ge=0, le=10_000)

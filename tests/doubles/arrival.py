@@ -11,7 +11,7 @@ from doubles.build import Heard, service
 from doubles.clock import EPOCH, QuickClock
 from doubles.vendors import ModelSink, ModelStore, Script
 from worker.arrival.again import Again
-from worker.arrival.deletions import Deletions
+from worker.arrival.deletions import Brake, Deletions
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import Follower
 from worker.arrival.result_lists import ResultLists
@@ -129,8 +129,16 @@ class Bench:
             ratio=ratio,
             late_seconds=900.0,
         )
+        self.brake = Brake(self.records, self.clock, random.Random(1), 3)
         self.deletions = Deletions(
-            self.view, again, self.records, self.clock, journal, grace_seconds=900.0, per_hour=3
+            self.view,
+            again,
+            self.records,
+            self.brake,
+            self.follower.expect,
+            self.clock,
+            journal,
+            grace_seconds=900.0,
         )
         self.lists = ResultLists(self.view, self.follower, self.records, self.clock, journal)
 

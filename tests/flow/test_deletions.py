@@ -32,14 +32,14 @@ def record(cloud: LocalCloud, key: str) -> Any:
 async def test_a_deletion_arrives_after_its_grace(cloud: LocalCloud) -> None:
     settings = prepare(cloud)
     async with relaying(cloud, settings=settings) as relay:
-        for key in ("a", "b", "c+%41"):
+        for key in ("a", "b", "目/c"):
             cloud.oss.put("source", key, b"content")
         await relay.until(lambda: len(cloud.obs.keys("destination")) >= 3, "the copies")
         await relay.settle()
         cloud.oss.remove("source", "b")
-        cloud.oss.remove("source", "c+%41")
+        cloud.oss.remove("source", "目/c")
         await relay.until(
-            lambda: not {"b", "c+%41"} & set(cloud.obs.keys("destination")), "copies to be deleted"
+            lambda: not {"b", "目/c"} & set(cloud.obs.keys("destination")), "copies to be deleted"
         )
         await relay.settle()
     assert "a" in cloud.obs.keys("destination")
@@ -73,8 +73,9 @@ async def test_beyond_the_brake_deletions_become_dead_letters(cloud: LocalCloud)
         for number in range(6):
             cloud.oss.remove("source", f"k{number}")
         await relay.settle()
-    assert len(cloud.obs.keys("destination", "k")) == 4
-    assert len(account.dead_letters(cloud, "deletion_held")) == 4
+    # Once it is on it holds those back as well that waited already.
+    assert len(cloud.obs.keys("destination", "k")) == 6
+    assert len(account.dead_letters(cloud, "deletion_held")) == 6
     assert [line for line in relay.logged("delete") if "held back" in line["event"]]
 
 

@@ -37,6 +37,12 @@ def letters(incident: Incident) -> str:
     return incident.ask("dead", "groups") + incident.ask("dead", "show", group["sample_id"])
 
 
+def without_a_bucket(cloud: LocalCloud) -> None:
+    """Take the destination bucket away, and let no copy make it anew."""
+    lose(cloud, "copy_lost")
+    cloud.obs.buckets.clear()
+
+
 def unseen(incident: Incident, words: str) -> str:
     """Messages go on while the destination cannot be looked at; return what `status` says."""
     incident.send("a")
@@ -158,19 +164,23 @@ def test_the_destination_may_not_be_listed(incident: Incident) -> None:
 
 
 @case(
-    "`obs open`, `refused without a code`",
+    "the log: `refused without a code`",
     lambda cloud: deny(cloud, "obs:object:GetObject"),
     follows=True,
 )
 def test_objects_of_the_destination_may_not_be_read(incident: Incident) -> None:
-    incident.shows(unseen(incident, "refused without a code"))
+    incident.send("a")
+    incident.works()
+    incident.until(lambda: "refused without a code" in incident.logged(), "the refusal")
+    incident.shows(incident.logged() + incident.ask("doctor"))
     incident.cloud(deny)
-    seen_again(incident)
+    incident.send("b")
+    incident.until(lambda: incident.relay.arrivals("arrived") > 0, "a key to have arrived")
 
 
 @case(
     "`obs open`, `404 NoSuchBucket`",
-    lambda cloud: cloud.obs.buckets.clear(),
+    without_a_bucket,
     follows=True,
 )
 def test_the_destination_bucket_does_not_exist(incident: Incident) -> None:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -25,7 +26,7 @@ from simulation.loop import LoopClock, VirtualLoop
 from simulation.process import SILENCE
 from worker.arrival.again import Again
 from worker.arrival.compare import compare
-from worker.arrival.deletions import Deletions
+from worker.arrival.deletions import Brake, Deletions
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import Follower
 from worker.arrival.result_lists import ResultLists
@@ -84,6 +85,7 @@ class Story:
     propagates: bool = False
     per_hour: int = 1000
     latency_seconds: float = 0.1
+    has_one_content: bool = False
 
 
 @dataclass(slots=True)
@@ -126,11 +128,12 @@ class CopyWorld:
         self.source: dict[str, Content] = {}
         self.copies: dict[str, Content] = {}
         self.gone_at: dict[str, float] = {}
+        self.deleted: dict[str, tuple[float, str]] = {}
         self.account = Account()
         self.lists = b""
         self._written: set[str] = set()
         self._landing: set[str] = set()
-        self._deliveries: dict[asyncio.Task[None], tuple[str, float]] = {}
+        self._deliveries: dict[asyncio.Task[None], tuple[str, str, float]] = {}
         self.is_over = False
         self._store = _Store(self)
         self._following: asyncio.Task[None] | None = None
@@ -190,12 +193,15 @@ class CopyWorld:
     def _write(self) -> None:
         key = f"k{self.rng.randrange(self.story.keys)}"
         if key in self.source and self.rng.random() < self.story.deleted:
-            del self.source[key]
+            etag = self.source.pop(key).facts.etag
             self.gone_at[key] = self.loop.time()
-            self._announce_deletion(key)
+            self.deleted[key] = (self.clock.wall(), etag)
+            self._announce_deletion(key, etag)
             return
         number = self.account.counts["writes"] = self.account.counts["writes"] + 1
         size = self.rng.choice((8, 8, 9))
+        if self.story.has_one_content:
+            number, size = 1, 8
         self.source[key] = Content(f"{number:0{size}d}".encode(), self.clock.wall())
         self.gone_at.pop(key, None)
         self.loop.call_later(self.rng.uniform(0.1, 2.0), self._announce, key, self.source[key])
@@ -210,7 +216,7 @@ class CopyWorld:
         posted = change(key, of=message, time=time, etag=etag.upper())
         self.follower.accepted(Verdict(posted, Outcome.ACCEPTED, self.clock.wall()))
 
-    def _announce_deletion(self, key: str) -> None:
+    def _announce_deletion(self, key: str, etag: str) -> None:
         """The event of a deletion comes: late, twice, out of order, or once more hours later."""
         if not self.story.propagates:
             return
@@ -218,26 +224,28 @@ class CopyWorld:
         for after in self.rng.choice(((1.0,), (1.0, 30.0), (900.0,), (1.0, 4 * HOUR))):
             delay = after * self.rng.uniform(0.1, 2.0)
             self.account.counts["to come"] += 1
-            self.loop.call_later(delay, self._deliver_deletion, key, deleted_at)
+            self.loop.call_later(delay, self._deliver_deletion, key, etag, deleted_at)
 
-    def _deliver_deletion(self, key: str, deleted_at: float) -> None:
-        task = self.loop.create_task(self._propagate(key, deleted_at), name=f"delete {key}")
-        self._deliveries[task] = (key, deleted_at)
+    def _deliver_deletion(self, key: str, etag: str, deleted_at: float) -> None:
+        task = self.loop.create_task(self._propagate(key, etag, deleted_at), name=f"delete {key}")
+        self._deliveries[task] = (key, etag, deleted_at)
         task.add_done_callback(self._delivered)
 
     def _delivered(self, task: asyncio.Task[None]) -> None:
         """A message that is not deleted is delivered again."""
-        key, deleted_at = self._deliveries.pop(task)
+        key, etag, deleted_at = self._deliveries.pop(task)
         if not task.cancelled() and task.exception() is None:
             self.account.counts["to come"] -= 1
         elif not self.is_over:
-            self.loop.call_later(60.0, self._deliver_deletion, key, deleted_at)
+            self.loop.call_later(60.0, self._deliver_deletion, key, etag, deleted_at)
 
-    async def _propagate(self, key: str, deleted_at: float) -> None:
+    async def _propagate(self, key: str, etag: str, deleted_at: float) -> None:
         time = datetime.fromtimestamp(deleted_at, UTC).isoformat(timespec="milliseconds")
-        deletion = event(key, name="ObjectRemoved:DeleteObject", kind=Kind.REMOVED, time=time)
-        while True:
-            end = await self.deletions.carry([(deletion, key)])
+        deletion = event(
+            key, name="ObjectRemoved:DeleteObject", kind=Kind.REMOVED, time=time, etag=etag
+        )
+        for deliveries in count(1):
+            end = await self.deletions.carry([(deletion, key)], deliveries=deliveries)
             if end.is_held:
                 self.account.counts["held"] += 1
                 self.account.held.add(key)
@@ -338,15 +346,6 @@ class CopyWorld:
             letters = DeadLetters(records, "w", clock)
             return Again(sink, oms, records, letters, known, clock, journal, body_of)
 
-        self.deletions = Deletions(
-            view,
-            again(_Sink(self, is_following=False)),
-            records,
-            clock,
-            journal,
-            grace_seconds=LATE_SECONDS,
-            per_hour=story.per_hour,
-        )
         self.follower = Follower(
             view,
             again(_Sink(self)),
@@ -355,6 +354,16 @@ class CopyWorld:
             journal,
             ratio=story.ratio,
             late_seconds=LATE_SECONDS,
+        )
+        self.deletions = Deletions(
+            view,
+            again(_Sink(self, is_following=False)),
+            records,
+            Brake(records, clock, self.rng, story.per_hour),
+            self.follower.expect,
+            clock,
+            journal,
+            grace_seconds=LATE_SECONDS,
         )
         lists = ResultLists(view, self.follower, records, clock, journal)
 
@@ -382,12 +391,18 @@ class CopyWorld:
                 violated(f"{key} is not at the destination, and nobody was told")
         kept = {FAILED_LIST, *self.source, *self.account.held}
         for key in self.copies if self.story.propagates else ():
-            if key not in kept:
+            if key not in kept and self._is_left_over(key):
                 violated(f"{key} is still at the destination, long after it was deleted")
-        for (key, data), count in self.account.announced.items():
+        for (key, data), times in self.account.announced.items():
             # A relay that was killed has forgotten how often it has announced a state.
-            if count > ANNOUNCED_MAX * (1 + len(self.story.kills)):
-                violated(f"{key} was announced {count} times for {data!r}")
+            if times > ANNOUNCED_MAX * (1 + len(self.story.kills)):
+                violated(f"{key} was announced {times} times for {data!r}")
+
+    def _is_left_over(self, key: str) -> bool:
+        """Whether a copy had to go with its object: written before the deletion, or a late copy of it."""
+        copy, (gone_at, etag) = self.copies[key], self.deleted[key]
+        is_known = copy.facts.etag == etag
+        return copy.at <= gone_at + (LATE_SECONDS if is_known else 0.0)
 
     async def _last_breath(self) -> None:
         self.is_over = True

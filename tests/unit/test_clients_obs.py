@@ -336,3 +336,24 @@ async def test_where_a_page_does_not_tell_obs_is_asked_once(
     for _ in range(2):
         assert [each.key async for page in client.list("b") for each in page.objects] == [name]
     assert len(script.asked) == 3
+
+
+async def test_a_listing_that_begins_again_is_no_listing(obs: tuple[Vendor, ObsClient]) -> None:
+    script, client = obs
+    script.answer(200, listing("a", truncated=True), x_obs_request_id=MARK)
+    with pytest.raises(CallFailed, match="would begin again"):
+        [page async for page in client.list("dest", "")]
+    assert len(script.asked) == 2
+
+
+async def test_a_refusal_in_an_odd_encoding_is_still_a_refusal(
+    obs: tuple[Vendor, ObsClient],
+) -> None:
+    script, client = obs
+    for name in ("gbk", "nonsense"):
+        body = f'<?xml version="1.0" encoding="{name}"?><Error><Code>X</Code></Error>'
+        script.answer(503, body, x_obs_request_id=MARK)
+    for _ in range(2):
+        with pytest.raises(CallFailed) as raised:
+            await client.read("dest", "k")
+        assert raised.value.failure.blame is Blame.PASSING

@@ -205,7 +205,7 @@ def test_what_is_optional_may_be_absent_or_null() -> None:
         ("ObjectReplication:ObjectMoved", Kind.UNKNOWN),
         ("ObjectRemoved:DeleteObject", Kind.REMOVED),
         ("ObjectRemoved:DeleteObjects", Kind.REMOVED),
-        ("ObjectRemoved:AbortMultipartUpload", Kind.REMOVED),
+        ("ObjectRemoved:AbortMultipartUpload", Kind.UNFINISHED),
         ("ObjectDownloaded:GetObject", Kind.DOWNLOADED),
         ("ObjectRestore:FinishRestore", Kind.RESTORED),
         ("ObjectRenamed:Rename", Kind.UNKNOWN),

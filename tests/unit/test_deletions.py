@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from doubles.arrival import Bench, facts
+from doubles.arrival import BY_CONTENT, Bench, facts
 from doubles.build import event, failure
 from doubles.clock import EPOCH
-from worker.arrival.deletions import AGAIN_SECONDS, TOO_MANY
+from worker.arrival.deletions import AGAIN_SECONDS, AMBIGUOUS, TOO_MANY
 from worker.errors import Blame
 from worker.events.event import Kind, ObjectEvent
 from worker.flow.deletion import DONE, Deletion
@@ -83,16 +83,39 @@ async def test_what_is_created_while_it_is_deleted_is_announced_again(bench: Ben
 
 async def test_what_was_written_after_the_deletion_is_kept(bench: Bench) -> None:
     """It is no copy of what was deleted: after the switch-over applications write there themselves."""
-    bench.destination.objects["a.txt"] = facts(b"two", EPOCH + GRACE_SECONDS + 1)
+    bench.destination.objects["a.txt"] = facts(b"two", EPOCH + 1)
     assert await bench.deletions.carry([deletion()]) == DONE
     assert "a.txt" in bench.destination.objects
     assert bench.heard.count("deletions_total", outcome="kept") == 1
 
 
 async def test_a_late_copy_of_what_was_deleted_goes(bench: Bench) -> None:
-    bench.destination.objects["a.txt"] = facts(b"one", EPOCH + GRACE_SECONDS)
-    assert await bench.deletions.carry([deletion()]) == DONE
+    late = bench.destination.objects["a.txt"] = facts(b"one", EPOCH + GRACE_SECONDS)
+    removed, key = deletion()
+    assert await bench.deletions.carry([(removed._replace(etag=late.etag.upper()), key)]) == DONE
     assert bench.destination.objects == {}
+
+
+async def test_an_event_that_may_name_two_objects_is_for_people(bench: Bench) -> None:
+    removed, _ = deletion("a+b")
+    found = await bench.deletions.carry([(removed, "a+b"), (removed, "a b")])
+    assert (found.is_held, found.why) == (True, AMBIGUOUS)
+
+
+async def test_where_its_bucket_is_gone_nothing_is_taken_for_gone(bench: Bench) -> None:
+    bench.destination.objects.clear()
+    gone = failure(Blame.SERVICE, service="obs", status=404, code="NoSuchBucket")
+    bench.destination.fail("list", gone)
+    assert (await bench.deletions.carry([deletion()])).wait_seconds == AGAIN_SECONDS
+
+
+async def test_in_an_outage_each_wait_is_longer(bench: Bench) -> None:
+    waits = []
+    for deliveries in (1, 2, 3, 4, 9, 50):
+        bench.destination.fail("facts", failure(service="obs"))
+        found = await bench.deletions.carry([deletion()], deliveries=deliveries)
+        waits.append(found.wait_seconds)
+    assert waits == [300, 300, 600, 1200, 21_600, 21_600]
 
 
 async def test_the_lists_of_oms_are_never_deleted(bench: Bench) -> None:
@@ -137,7 +160,7 @@ async def test_more_deletions_in_an_hour_than_allowed_stop_them_all(bench: Bench
     keys = [f"k{number}" for number in range(6)]
     for key in keys:
         bench.destination.objects[key] = facts(b"one", EPOCH - 100)
-    ends = [await bench.deletions.carry([deletion(key)]) for key in keys]
+    ends = [await bench.deletions.carry([deletion(key)], deliveries=2) for key in keys]
     assert ends == [DONE] * 3 + [Deletion(0, TOO_MANY, is_held=True)] * 3
     # An hour later it is still for people to decide.
     bench.clock.now += 3601.0
@@ -145,24 +168,48 @@ async def test_more_deletions_in_an_hour_than_allowed_stop_them_all(bench: Bench
     assert sorted(bench.destination.objects) == ["a.txt", "k3", "k4", "k5"]
 
 
+async def test_the_brake_holds_for_all_relays_and_through_restarts() -> None:
+    deleted = 0
+    one, two = Bench.pair()
+    for number in range(8):
+        bench = one if number % 2 else two
+        bench.clock.now = float(GRACE_SECONDS)
+        bench.destination.objects[f"k{number}"] = facts(b"one", EPOCH - 100)
+        end = await bench.deletions.carry([deletion(f"k{number}")], deliveries=2)
+        deleted += end == DONE
+        # As after a restart: what it has counted is forgotten.
+        bench._build(BY_CONTENT, 1.0)
+    assert deleted == 3
+
+
 async def test_as_many_an_hour_as_allowed_go_on_for_ever(bench: Bench) -> None:
-    for number in range(9):
-        bench.destination.objects["a.txt"] = facts(b"one", EPOCH - 100)
-        assert await bench.deletions.carry([deletion()]) == DONE, number
-        bench.clock.now += 1200.0
+    for hour in range(4):
+        for number in range(3):
+            bench.destination.objects["a.txt"] = facts(b"one", EPOCH - 100)
+            assert await bench.deletions.carry([deletion()], deliveries=2) == DONE, (hour, number)
+        bench.clock.now += 3600.0
 
 
-async def test_who_waits_already_may_wait_on(bench: Bench) -> None:
-    bench.clock.now = 0.0
-    for number in range(4):
-        await bench.deletions.carry([deletion(f"k{number}")])
-    bench.clock.now = 600.0
-    assert (await bench.deletions.carry([deletion()], is_new=False)).wait_seconds == 300
-
-
-async def test_not_even_waiting_deletions_may_be_more_than_allowed(bench: Bench) -> None:
+async def test_who_waits_when_the_brake_comes_on_is_not_deleted_later(bench: Bench) -> None:
     """They wait in the queue as messages that nobody acknowledges, of which MNS allows 5,000."""
     bench.clock.now = 0.0
     ends = [await bench.deletions.carry([deletion(f"k{n}")]) for n in range(5)]
     assert [each.wait_seconds for each in ends] == [GRACE_SECONDS] * 3 + [0, 0]
     assert [each.is_held for each in ends] == [False] * 3 + [True] * 2
+    bench.clock.now = float(GRACE_SECONDS)
+    assert (await bench.deletions.carry([deletion("k0")], deliveries=2)).is_held
+
+
+async def test_who_waits_already_may_wait_on(bench: Bench) -> None:
+    bench.clock.now = 0.0
+    for number in range(3):
+        await bench.deletions.carry([deletion(f"k{number}")])
+    bench.clock.now = 600.0
+    assert (await bench.deletions.carry([deletion()], deliveries=2)).wait_seconds == 300
+
+
+async def test_what_is_announced_again_is_followed(bench: Bench) -> None:
+    bench.source.objects["a.txt"] = facts(b"two", EPOCH)
+    bench.destination.objects.clear()
+    await bench.deletions.carry([deletion()])
+    assert bench.suspects == ["a.txt"]

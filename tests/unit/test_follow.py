@@ -233,7 +233,7 @@ def test_an_event_that_was_sent_again_says_nothing_of_how_long_copies_take(story
 
 def test_where_the_source_may_not_be_looked_at_it_stays_unknown(story: Story) -> None:
     story.accept()
-    denied = failure(Blame.SERVICE, service="oss", status=403)
+    denied = failure(Blame.SERVICE, service="oss", status=403, operation="HeadObject")
     story.bench.source.fail("facts", denied)
     story.run(1000.0)
     assert story.count("unknown") == 1
@@ -288,6 +288,29 @@ def test_a_suspect_is_looked_at_once_and_announced_at_once(story: Story) -> None
     story.run(60.0)
     assert story.posts == [0.0]
     assert (story.count("late"), story.count("resent"), story.count("arrived")) == (0, 1, 1)
+
+
+def test_a_key_that_is_listed_many_times_is_announced_once(story: Story) -> None:
+    story.bench.source.objects["a"] = facts(b"one", EPOCH - 1)
+    for _ in range(8):
+        story.bench.follower.suspect("a")
+    story.at(0.01, lambda: story.bench.follower.suspect("a"))
+    story.run(300.0)
+    assert story.posts == [0.0]
+
+
+def test_an_older_event_that_comes_later_ends_nothing(story: Story) -> None:
+    """MNS may deliver the event of the first state after that of the second."""
+    at = EPOCH + story.loop.time()
+    story.at(1.0, lambda: story.accept("a", b"two"))
+    old = facts(b"one", at)
+    first = change("a", time=datetime.fromtimestamp(at, UTC).isoformat(), etag=old.etag)
+    verdict = Verdict(first, Outcome.ACCEPTED, at)
+    story.at(2.0, lambda: story.bench.follower.accepted(verdict))
+    story.at(3.0, lambda: story.copy("a", b"one"))
+    story.run(100.0)
+    assert story.count("arrived") == 0
+    assert story.bench.suspects == ["a"]
 
 
 def test_a_suspect_that_is_there_is_no_news(story: Story) -> None:

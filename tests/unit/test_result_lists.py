@@ -153,6 +153,33 @@ async def test_the_rows_of_a_reader_that_died_are_read_by_another() -> None:
     assert sorted(two.suspects) == ["a", "b"]
 
 
+async def test_a_part_that_could_not_be_read_is_read_at_the_next_look() -> None:
+    bench = Bench()
+    bench.listed(f"{FAILED}/1.failed_list.txt", "a", "b")
+    for _ in range(3):
+        bench.destination.fail("read", failure(Blame.PASSING, service="obs"))
+        with pytest.raises(CallFailed):
+            await bench.lists.look()
+    await bench.lists.look()
+    assert sorted(bench.suspects) == ["a", "b"]
+
+
+async def test_a_list_that_was_replaced_by_a_shorter_one_is_read_anew() -> None:
+    bench = Bench()
+    name = f"{FAILED}/1.failed_list.txt"
+    bench.listed(name, "a", "b")
+    await bench.lists.look()
+    bench.destination.texts[name] = b""
+    bench.listed(name, "c")
+    await bench.lists.look()
+    assert sorted(bench.suspects) == ["a", "b", "c"]
+
+
+def test_a_row_of_many_blanks_is_read_in_one_pass() -> None:
+    row = f"2026-01-02 03:04:05\tx{' ' * 200_000}x\t5"
+    assert skipped_key(row) == f"x{' ' * 200_000}x"
+
+
 async def test_without_the_log_bucket_no_list_is_read() -> None:
     bench = Bench()
     bench.listed(f"{FAILED}/1.failed_list.txt", "a")

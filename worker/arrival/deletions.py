@@ -3,18 +3,23 @@
 Nothing else in the relay destroys anything, so every doubt ends in keeping. A deletion waits until copies of
 the older state have landed. Then the source itself has to say that it has no such object: an answer that
 could mean something else (no bucket, no right, a stranger) is no such word. What was written at the
-destination after the deletion is kept, for it is no copy of what was deleted. A brake stops all deletions of
-this relay once more than so many have come in an hour: people decide what becomes of the others.
+destination after the deletion is kept, unless its checksum is that of what was deleted. Where an event may
+name one object or another, people decide.
+
+The brake holds for all relays of a task and through restarts: each deletion takes one of so many places an
+hour, which are objects in the log bucket that only one can write. Once none is found free, this relay deletes
+nothing more until it is restarted: each deletion, also one that waits already, is kept as a dead letter.
 
 An object may be created again between the look and the deletion. So the source is looked at once more
-afterwards, and what is there again is announced again. So is what a deletion finds in the source and not at
-the destination: delivered before, it may have been carried out already.
+afterwards, and what is there again is announced again, and followed. So is what a deletion finds in the
+source and not at the destination: delivered before, it may have been carried out already.
 """
 
 from __future__ import annotations
 
+import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from math import ceil
 
@@ -27,37 +32,62 @@ from worker.events.event import ObjectEvent
 from worker.flow.deletion import DONE, Deletion
 from worker.flow.record import Records
 from worker.ledger.line import line_of
-from worker.ledger.names import DELETED, record_name
+from worker.ledger.names import DELETED, place_name, record_name
 from worker.observe.journal import Journal
-from worker.ports import ObjectFacts
+from worker.ports import NAME_TAKEN, ObjectFacts
 
 HOUR_SECONDS = 3600.0
 # MNS hides a message for 12 hours at most.
 WAIT_SECONDS_MAX = 43_200
 AGAIN_SECONDS = 300
+AGAIN_SECONDS_MAX = 21_600
+# So many places are tried before the brake is on: when nine of ten are taken, one try in ten finds one.
+TRIES_MAX = 40
 # The lists of OMS stand there, and whatever else it keeps.
 KEPT_PREFIX = "oms/"
 TOO_MANY = "more deletions came in an hour than RELAY_DELETIONS_PER_HOUR allows"
+AMBIGUOUS = (
+    "the event may name one object or another: set RELAY_KEY_ENCODING to raw or url, as events really are, "
+    "then redrive"
+)
 
 
 class Brake:
-    """Lets so many deletions an hour through; one more, and it lets none through until a restart."""
+    """Lets so many deletions an hour through, of all relays together; one more, and it stays on."""
 
-    def __init__(self, clock: Clock, per_hour: int) -> None:
+    def __init__(self, records: Records, clock: Clock, rng: random.Random, per_hour: int) -> None:
         self.is_on = False
+        self._records = records
         self._clock = clock
+        self._rng = rng
         self._per_hour = per_hour
-        self._taken: deque[float] = deque()
+        self._waiting: deque[float] = deque()
 
-    def lets_pass(self) -> bool:
-        """Count one deletion, and say whether it may go on."""
+    def lets_wait(self) -> bool:
+        """Whether one more may wait in the queue: MNS allows 5,000 messages that nobody acknowledges."""
         now = self._clock.monotonic()
-        while self._taken and self._taken[0] <= now - HOUR_SECONDS:
-            self._taken.popleft()
-        self.is_on = self.is_on or len(self._taken) >= self._per_hour
+        while self._waiting and self._waiting[0] <= now - HOUR_SECONDS:
+            self._waiting.popleft()
+        self.is_on = self.is_on or len(self._waiting) >= self._per_hour
         if not self.is_on:
-            self._taken.append(now)
+            self._waiting.append(now)
         return not self.is_on
+
+    async def lets_pass(self, key: str) -> bool:
+        """Take a place of this hour for a deletion, if one is free. Raises `CallFailed`."""
+        hour = int(self._clock.wall() // HOUR_SECONDS)
+        for _ in range(TRIES_MAX):
+            if self.is_on:
+                return False
+            name = place_name(self._records.task_id, hour, self._rng.randrange(self._per_hour))
+            body = line_of(posted_at=self._clock.wall(), key=key)
+            failure = await self._records.put(name, body, "application/json", may_replace=False)
+            if failure is None:
+                return True
+            if failure.code != NAME_TAKEN:
+                raise CallFailed(failure)
+        self.is_on = True
+        return False
 
 
 class Deletions:
@@ -68,61 +98,70 @@ class Deletions:
         view: DestinationView,
         again: Again,
         records: Records,
+        brake: Brake,
+        expect: Callable[[str, str], None],
         clock: Clock,
         journal: Journal,
         *,
         grace_seconds: float,
-        per_hour: int,
     ) -> None:
         self._view = view
         self._again = again
         self._records = records
+        self._brake = brake
+        self._expect = expect
         self._clock = clock
         self._journal = journal
         self._grace_seconds = grace_seconds
-        self._waiting, self._deleting = Brake(clock, per_hour), Brake(clock, per_hour)
 
     async def carry(
-        self, deletions: Sequence[tuple[ObjectEvent, str]], *, is_new: bool = True
+        self, deletions: Sequence[tuple[ObjectEvent, str]], *, deliveries: int = 1
     ) -> Deletion:
         """Delete the keys at the destination, or say how long to wait, or why people have to decide.
 
-        Only those that come for the first time (`is_new`) count as waiting ones for the brake.
+        `deliveries` counts those of the message: only the first counts as a waiting one for the brake, and
+        after a failure each next one waits longer.
         """
         try:
             newest = max(datetime.fromisoformat(event.time).timestamp() for event, _ in deletions)
         except ValueError:
             return self._held("the time of the deletion cannot be read")
-        end = self._not_yet(newest, is_new=is_new)
+        if len({id(event) for event, _ in deletions}) < len(deletions):
+            return self._held(AMBIGUOUS)
+        end = self._not_yet(newest, deliveries)
         try:
             for event, key in deletions:
                 if end is not DONE:
                     break
-                end = await self._carry_one(event, key, newest)
+                end = await self._carry_one(event, key, newest, deliveries)
         except CallFailed as failed:
-            return Deletion(AGAIN_SECONDS, f"{failed}. Next: {advise(failed.failure)}")
+            return _later(deliveries, f"{failed}. Next: {advise(failed.failure)}")
         return end
 
-    def _not_yet(self, deleted_at: float, *, is_new: bool) -> Deletion:
+    def _not_yet(self, deleted_at: float, deliveries: int) -> Deletion:
         """Say how long a deletion has to wait; `DONE` if no longer."""
+        if self._brake.is_on:
+            return self._held(TOO_MANY)
         wait_seconds = ceil(deleted_at + self._grace_seconds - self._clock.wall())
         if wait_seconds > 0:
-            if is_new and not self._waiting.lets_pass():
+            if deliveries == 1 and not self._brake.lets_wait():
                 return self._held(TOO_MANY)
             return Deletion(min(wait_seconds, WAIT_SECONDS_MAX), "copies may still be on their way")
-        if not self._view.is_usable:
-            return Deletion(AGAIN_SECONDS, "the destination cannot be looked at")
+        if not (self._view.is_usable and self._view.source_bucket):
+            return _later(deliveries, "the destination cannot be looked at")
         return DONE
 
-    async def _carry_one(self, event: ObjectEvent, key: str, deleted_at: float) -> Deletion:
+    async def _carry_one(
+        self, event: ObjectEvent, key: str, deleted_at: float, deliveries: int
+    ) -> Deletion:
         is_there, copy = await self._view.source_has(key), await self._view.copy(key)
-        if is_there and copy is None:
-            return await self._announce(event, key)
-        if is_there or copy is None:
-            return self._kept("there_again" if is_there else "absent")
-        if key.startswith(KEPT_PREFIX) or copy.last_modified > deleted_at + self._grace_seconds:
-            return self._kept("kept")
-        if not self._deleting.lets_pass():
+        if copy is None:
+            # Without its bucket every object looks as if it were gone already.
+            await self._view.require_bucket()
+            return await self._announce(event, key) if is_there else self._kept("absent")
+        if is_there or key.startswith(KEPT_PREFIX) or _is_foreign(event, copy, deleted_at):
+            return self._kept("there_again" if is_there else "kept")
+        if not await self._brake.lets_pass(key):
             return self._held(TOO_MANY)
         await self._view.delete(key)
         self._journal.deletion("deleted", key)
@@ -131,7 +170,7 @@ class Deletions:
         line = _line(event, key, copy, self._clock.wall())
         name = record_name(self._records.task_id, DELETED, key)
         failure = await self._records.put(name, line, "application/json")
-        return DONE if failure is None else Deletion(AGAIN_SECONDS, str(failure))
+        return DONE if failure is None else _later(deliveries, str(failure))
 
     async def _announce(self, event: ObjectEvent, key: str) -> Deletion:
         """The object is there again: its copy may have gone with a deletion that was late or doubled."""
@@ -139,6 +178,7 @@ class Deletions:
         failure = await self._again.announce(key, event.etag, state)
         if failure is not None:
             return Deletion(AGAIN_SECONDS, str(failure))
+        self._expect(key, "")
         return self._kept("there_again")
 
     def _kept(self, outcome: str) -> Deletion:
@@ -148,6 +188,18 @@ class Deletions:
     def _held(self, why: str) -> Deletion:
         self._journal.deletion("held", why=why)
         return Deletion(0, why, is_held=True)
+
+
+def _later(deliveries: int, why: str) -> Deletion:
+    """Wait twice as long each time: an outage of days must not use up what the queue allows in receives."""
+    seconds = AGAIN_SECONDS * 2 ** min(max(0, deliveries - 2), 10)
+    return Deletion(min(seconds, AGAIN_SECONDS_MAX), why)
+
+
+def _is_foreign(event: ObjectEvent, copy: ObjectFacts, deleted_at: float) -> bool:
+    """Whether it was written after the deletion, and is not known to be a late copy of what was deleted."""
+    is_known = bool(event.etag) and event.etag.lower() == copy.etag.lower()
+    return copy.last_modified > deleted_at and not is_known
 
 
 def _line(event: ObjectEvent, key: str, copy: ObjectFacts, now: float) -> bytes:

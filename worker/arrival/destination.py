@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from math import inf
 from typing import TypeVar
 
@@ -60,7 +61,17 @@ class DestinationView:
 
     async def copy(self, key: str) -> ObjectFacts | None:
         """Return what the destination has of a key. Raises `CallFailed`."""
-        return await self.call("HeadObject", lambda: self.store.facts(self.bucket, key))
+        return await self.call("HeadObject", lambda: self._facts(key))
+
+    async def _facts(self, key: str) -> ObjectFacts | None:
+        try:
+            return await self.store.facts(self.bucket, key)
+        except CallFailed as failed:
+            if failed.failure.blame is not Blame.CREDENTIALS or failed.failure.code:
+                raise
+            # A refused HeadObject does not say what for: a listing that is good says that it is this object.
+            await self._list_one()
+            raise CallFailed(replace(failed.failure, blame=Blame.SERVICE)) from failed
 
     async def source(self, key: str) -> ObjectFacts | None:
         """Return what the source has of a key. Raises `CallFailed`."""

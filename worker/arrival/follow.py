@@ -80,6 +80,9 @@ class Followed:
     again_at: float = 0.0
     # Grows with each newer event of the key, so that a look at the older state ends nothing.
     version: int = 0
+    # Which plan counts: a key is looked at once at a time, however often it was planned.
+    turn: int = 0
+    is_looked_at: bool = False
 
 
 class Follower:
@@ -122,6 +125,17 @@ class Follower:
         """Whether one more key may be followed."""
         return len(self._followed) < FOLLOWED_MAX
 
+    @property
+    def has_room_for_suspects(self) -> bool:
+        """Whether one more suspect may be taken: a long list must not take the places of all others."""
+        return len(self._followed) < FOLLOWED_MAX // 2
+
+    def expect(self, key: str, etag: str) -> None:
+        """Follow a key that was announced past the flow: it has to arrive like any other."""
+        now = self._clock.wall()
+        late_at = now + self.late_seconds
+        self._follow(Followed(key, etag, now, now, late_at, is_live=False, is_chosen=False))
+
     def accepted(self, posted: Posted) -> None:
         """Take a key whose record is confirmed, or leave it to chance. Never waits."""
         if posted.outcome is not Outcome.ACCEPTED or self._rng.random() >= self._ratio:
@@ -151,7 +165,7 @@ class Follower:
         old = self._followed.get(new.key)
         if old is not None:
             _renew(old, new)
-            if new.is_suspect:
+            if new.is_suspect and not old.is_looked_at:
                 self._plan(old, 0.0)
         elif self.has_room:
             self._followed[new.key] = new
@@ -164,8 +178,8 @@ class Follower:
         return min(least, self.late_seconds / 4)
 
     def _plan(self, each: Followed, seconds: float) -> None:
-        due_at = self._clock.monotonic() + seconds
-        heapq.heappush(self._due, (due_at, next(self._numbers), each))
+        each.turn = next(self._numbers)
+        heapq.heappush(self._due, (self._clock.monotonic() + seconds, each.turn, each))
 
     async def run(self) -> None:
         """Look at what is due, a few at a time, for ever. While OBS cannot be used nothing is looked at."""
@@ -182,9 +196,10 @@ class Follower:
     def _taken(self) -> Followed | None:
         """Take what is due first; None if nothing is due."""
         while self._due and self._due[0][0] <= self._clock.monotonic():
-            each = heapq.heappop(self._due)[2]
-            # A key may have been planned twice, and be done with by now.
-            if self._followed.get(each.key) is each:
+            _, turn, each = heapq.heappop(self._due)
+            # A key may have been planned again since, or be done with by now.
+            if turn == each.turn and self._followed.get(each.key) is each:
+                each.is_looked_at = True
                 return each
         return None
 
@@ -200,18 +215,20 @@ class Follower:
         except CallFailed as failed:
             self._journal.look_failed(failed.failure)
             seconds = self._after(failed)
+        each.is_looked_at = False
         if seconds is None and each.version == version:
             self._followed.pop(each.key, None)
         else:
             self._plan(each, seconds or self._first_look_seconds())
 
     def _after(self, failed: CallFailed) -> float | None:
-        """Look again later; but where the source may not be looked at, what became of it stays unknown."""
+        """Look again later; but where a side may not be looked at, what became of the key stays unknown."""
         is_sent = not isinstance(failed, BreakerOpen)
         if (
             is_sent
-            and failed.failure.service == "oss"
-            and failed.failure.blame is not Blame.PASSING
+            and failed.failure.service in ("oss", "obs")
+            and failed.failure.blame is Blame.SERVICE
+            and failed.failure.operation == "HeadObject"
         ):
             self._journal.arrival("unknown")
             return None
@@ -328,7 +345,10 @@ class Follower:
 def _renew(old: Followed, new: Followed) -> None:
     """Let what is followed stand for the newer event of its key."""
     if new.is_suspect:
-        old.is_suspect, old.late_at = True, new.late_at
+        old.is_suspect, old.late_at = True, min(old.late_at, new.late_at)
+        return
+    if new.changed_at < old.changed_at:
+        # An older event that came later, or came again, says nothing of the newer state.
         return
     old.etag, old.changed_at, old.posted_at = new.etag, new.changed_at, new.posted_at
     old.late_at, old.is_live, old.is_suspect, old.is_chosen = new.late_at, new.is_live, False, True

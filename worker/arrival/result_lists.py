@@ -34,6 +34,8 @@ READER_SECONDS = 1800.0
 LIST_AGE_SECONDS_MAX = 172_800.0
 ROOM_SECONDS = 1.0
 LINE_BYTES_MAX = 16_384
+# So many lists of two days are looked at; more are a mistake of somebody's, and would fill the memory.
+LISTS_MAX = 20_000
 
 _SEPARATORS = ' \t,;|"'
 _SEPARATOR = r"[\s,;|\"]+"
@@ -42,7 +44,6 @@ _TIME = re.compile(
     rf"{_SEPARATOR}"
 )
 _ENCODED = re.compile(rf"([^\s,;|\"]+){_SEPARATOR}")
-_SIZED = re.compile(r"(.+?)[\s,;|\"]+(\d+)[\s\"]*$", re.DOTALL)
 
 
 class ListKind(StrEnum):
@@ -75,8 +76,13 @@ def failed_key(row: str) -> str | None:
 def skipped_key(row: str) -> str | None:
     """Return the key of a row of skipped copies; None if the row has another form."""
     time = _TIME.match(row)
-    sized = _SIZED.fullmatch(row, time.end()) if time else None
-    return sized[1] if sized else None
+    if time is None:
+        return None
+    rest = row[time.end() :].rstrip(' \t"')
+    head = rest.rstrip("0123456789")
+    name = head.rstrip(_SEPARATORS)
+    has_size, has_separator = len(head) < len(rest), len(name) < len(head)
+    return name if name and has_size and has_separator else None
 
 
 _KEY_OF = {ListKind.FAILED: failed_key, ListKind.SKIPPED: skipped_key}
@@ -87,12 +93,14 @@ class _Seen:
     """How far one list is done with: its whole rows up to `row_end` bytes, at this `size`.
 
     `turn` is the claim to try next, 1 or 2, `try_at` when, by the monotonic clock; 0 when all is done.
+    `is_ours` says that it is claimed: what could not be read is read again, and not claimed again.
     """
 
     row_end: int = 0
     size: int = 0
     turn: int = 0
     try_at: float = 0.0
+    is_ours: bool = False
 
 
 class ResultLists:
@@ -125,10 +133,13 @@ class ResultLists:
 
     async def look(self) -> None:
         """Read what has been added to any list. Raises `CallFailed`."""
-        names = set()
+        names: set[str] = set()
         for kind in ListKind:
             prefix = f"oms/sync_task/{self._records.task_id}/{kind}/"
             async for listed in self._listed(prefix):
+                if len(names) >= LISTS_MAX:
+                    self._journal.lists_unread(LISTS_MAX)
+                    break
                 names.add(listed.key)
                 await self._look_at(kind, listed)
         for gone in self._seen.keys() - names:
@@ -148,10 +159,14 @@ class ResultLists:
     async def _look_at(self, kind: ListKind, listed: Listed) -> None:
         seen = self._seen.setdefault(listed.key, _Seen())
         if listed.size != seen.size:
-            seen.size, seen.turn, seen.try_at = listed.size, 1, 0.0
+            is_shorter = listed.size < seen.size
+            seen.size, seen.turn, seen.try_at, seen.is_ours = listed.size, 1, 0.0, False
+            if is_shorter:
+                seen.row_end = 0
         if not seen.turn or self._clock.monotonic() < seen.try_at:
             return
-        if await self._claimed(listed, seen.turn):
+        if seen.is_ours or await self._claimed(listed, seen.turn):
+            seen.is_ours = True
             await self._read(kind, listed, seen)
             if seen.turn == 1:
                 await self._claimed(listed, 2)
@@ -188,7 +203,7 @@ class ResultLists:
         return await self._view.call("GetObject", lambda: store.read(bucket, name, start))
 
     async def _suspect(self, key: str) -> None:
-        while not self._follower.has_room:
+        while not self._follower.has_room_for_suspects:
             await self._clock.sleep(ROOM_SECONDS)
         self._follower.suspect(key)
 
@@ -196,7 +211,8 @@ class ResultLists:
         for line in lines:
             if not line.strip():
                 continue
-            key = _KEY_OF[kind](line.decode("utf-8", "surrogateescape").rstrip("\r"))
+            text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+            key = _KEY_OF[kind](text.rstrip("\r")) if len(line) <= LINE_BYTES_MAX else None
             if key is None or not _is_text(key):
                 self._journal.row_unread(kind)
             else:

@@ -109,7 +109,7 @@ def _parts(
 ) -> tuple[dict[str, str], tuple[Listed, ...], tuple[str, ...]]:
     try:
         root = ET.fromstring(body)
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError, LookupError) as error:
         raise Damaged(f"not readable as XML ({error})") from error
     if _name(root) != "ListBucketResult":
         raise Damaged(f"expected <ListBucketResult>, found <{_name(root)}>")

@@ -159,7 +159,7 @@ def _parse(body: bytes) -> tuple[ET.Element, _Parking | None]:
         raise Damaged("the answer declares a DOCTYPE, which MNS never does")
     try:
         return ET.fromstring(body), None
-    except ET.ParseError:
+    except (ET.ParseError, ValueError, LookupError):
         pass
     # One body that is not XML-safe must not cost its 15 neighbours: park what XML forbids and read again.
     # Bytes that are no UTF-8 are restored as lone surrogates, which decode refuses: no guess, no wrong key.
@@ -167,7 +167,7 @@ def _parse(body: bytes) -> tuple[ET.Element, _Parking | None]:
     parking = _Parking(text)
     try:
         return ET.fromstring(parking.parked(text)), parking
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError, LookupError) as error:
         raise Damaged(f"not readable as XML ({error})") from error
 
 

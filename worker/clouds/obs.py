@@ -248,7 +248,8 @@ def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
 def _told(answer: Answer) -> tuple[str, str, str]:
     """Return code, message and request id of a refusal; HeadObject has no body to tell a code in."""
     fields: dict[str, str] = {}
-    with suppress(ET.ParseError):
+    # Unknown encodings and those of many bytes are told as ValueError and LookupError.
+    with suppress(ET.ParseError, ValueError, LookupError):
         fields = {child.tag: child.text or "" for child in ET.fromstring(answer.body)}
     request_id = fields.get("RequestId") or answer.headers.get(_MARK, "")
     return (

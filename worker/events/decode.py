@@ -27,6 +27,8 @@ _KINDS: dict[tuple[str, str], Kind] = {
     ("objectreplication", "objectcreated"): Kind.REPLICATED,
     ("objectreplication", "objectmodified"): Kind.REPLICATED,
     ("objectreplication", "objectremoved"): Kind.REMOVED,
+    # It removes the parts of an upload, and no object.
+    ("objectremoved", "abortmultipartupload"): Kind.UNFINISHED,
     ("objectremoved", "*"): Kind.REMOVED,
     ("objectdownloaded", "*"): Kind.DOWNLOADED,
     ("objectrestore", "*"): Kind.RESTORED,

@@ -107,7 +107,7 @@ def _from_notification(text: str) -> str:
         raise Undecodable("the XML has a DOCTYPE")
     try:
         root = XML(text)
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, LookupError) as error:
         raise Undecodable(f"broken XML: {str(error)[:100]}") from None
     messages = [child for child in root if _local_name(child) == "Message"]
     if _local_name(root) != "Notification" or len(messages) != 1 or len(messages[0]):

@@ -1,11 +1,21 @@
-"""What becomes of a deletion in the source, as the flow sees it: done, to be looked at later, or held."""
+"""Deletions in the source beside the flow: carried over to the destination, put off, or held for people."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from worker.events.event import ObjectEvent
+from worker.flow.bury import DeadLetters
+from worker.flow.delete import Deleter
+from worker.flow.lease import Held, Leases
+from worker.ledger.letter import Cause
+
+AT_ONCE = 8
+IN_HAND_MAX = 64
+# When there is no room, a message comes back so much later.
+CROWDED_SECONDS = 60
 
 
 class Deletion(NamedTuple):
@@ -23,10 +33,57 @@ class Deletions(Protocol):
     """Carries deletions over to the destination."""
 
     async def carry(
-        self, deletions: Sequence[tuple[ObjectEvent, str]], *, is_new: bool = True
+        self, deletions: Sequence[tuple[ObjectEvent, str]], *, deliveries: int = 1
     ) -> Deletion:
         """Carry out the deletions of one message; each is an event and the key that it names.
 
-        `is_new` says that the message was delivered for the first time.
+        `deliveries` says how often the message was delivered.
         """
         ...
+
+
+class Propagation:
+    """Ends messages that announce deletions, a few at a time: a slow destination holds up no change."""
+
+    def __init__(
+        self, deletions: Deletions, leases: Leases, deleter: Deleter, dead_letters: DeadLetters
+    ) -> None:
+        self._deletions = deletions
+        self._leases = leases
+        self._deleter = deleter
+        self._dead_letters = dead_letters
+        self._waiting: asyncio.Queue[Held] = asyncio.Queue(IN_HAND_MAX)
+
+    async def take(self, held: Held) -> None:
+        """Take a message whose changes are all done; without room it is put off at once."""
+        try:
+            self._waiting.put_nowait(held)
+        except asyncio.QueueFull:
+            await self._leases.postpone(held, CROWDED_SECONDS, "many deletions are on their way")
+
+    async def run(self) -> None:
+        """Work for ever."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(AT_ONCE):
+                group.create_task(self._work(), name=f"delete copies {number}")
+
+    async def _work(self) -> None:
+        while True:
+            held = await self._waiting.get()
+            # It may have been released meanwhile, at the end of the grace time.
+            if not held.is_leaving:
+                await self._end(held)
+
+    async def _end(self, held: Held) -> None:
+        end = await self._deletions.carry(held.deletions, deliveries=held.message.dequeue_count)
+        if end.is_held:
+            cause = Cause.DELETION_HELD
+            failure = await self._dead_letters.write(held.message, cause, end.why, held.rejected)
+            if failure is None:
+                self._deleter.delete(held, end="dead_letter", why=f"{cause}: {end.why}")
+            else:
+                await self._leases.give_back(held, str(failure))
+        elif end.wait_seconds:
+            await self._leases.postpone(held, end.wait_seconds, end.why)
+        else:
+            self._deleter.delete(held)

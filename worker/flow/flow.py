@@ -12,7 +12,7 @@ from worker.events.event import ObjectEvent, Undecodable
 from worker.flow.bury import DeadLetters
 from worker.flow.dedupe import Change, Dedupe
 from worker.flow.delete import Deleter
-from worker.flow.deletion import Deletions
+from worker.flow.deletion import Propagation
 from worker.flow.lease import Held, Leases
 from worker.flow.post import Poster, Verdict
 from worker.flow.receive import Receiver
@@ -44,7 +44,7 @@ class Flow:
     deliveries_max: int
     witnesses: Mapping[str, Witness]
     follow: Callable[[Verdict], None] | None = None
-    deletions: Deletions | None = None
+    propagation: Propagation | None = None
 
     async def take(self, *, is_short: bool = False) -> None:
         """Receive once, decode each message, and let dedupe merge their keys into what waits to be posted."""
@@ -104,18 +104,8 @@ class Flow:
         elif held.foreign_buckets:
             names = ", ".join(held.foreign_buckets)
             await self._bury(held, Cause.UNROUTED, f"the sync task does not copy {names}")
-        elif held.deletions and self.deletions is not None:
-            await self._propagate(held, self.deletions)
-        else:
-            self.deleter.delete(held)
-
-    async def _propagate(self, held: Held, deletions: Deletions) -> None:
-        """Carry the deletions of a message over to the destination: now, later, or after people decided."""
-        end = await deletions.carry(held.deletions, is_new=held.message.dequeue_count == 1)
-        if end.is_held:
-            await self._bury(held, Cause.DELETION_HELD, end.why)
-        elif end.wait_seconds:
-            await self.leases.postpone(held, end.wait_seconds, end.why)
+        elif held.deletions and self.propagation is not None:
+            await self.propagation.take(held)
         else:
             self.deleter.delete(held)
 

@@ -55,6 +55,11 @@ def claim_name(task_id: str, what: str) -> str:
     return f"{task_folder(task_id)}arrival/{hashlib.sha256(what.encode()).hexdigest()[:32]}.json"
 
 
+def place_name(task_id: str, hour: int, place: int) -> str:
+    """Return the object by which a deletion takes one of the places of an hour (hours since the epoch)."""
+    return f"{task_folder(task_id)}deletions/{hour}/{place}.json"
+
+
 def probe_name(task_id: str, prober: str = "relay") -> str:
     """Return the one object that each `prober` of a task writes to see whether records can be written."""
     return f"{task_folder(task_id)}probe/{prober}.json"

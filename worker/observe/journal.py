@@ -199,6 +199,17 @@ class Journal:
                 list=kind,
             )
 
+    def lists_unread(self, most: int) -> None:
+        """Tell, once a minute, that there are more of OMS's lists than are looked at."""
+        self._told["lists"] += 1
+        if self._told["lists"] == 1:
+            self.log.warning(
+                "OMS has written more lists in two days than are looked at: the rest is not followed. "
+                "`oms-relay reconcile` compares the whole bucket",
+                action="arrival",
+                most=most,
+            )
+
     def look_failed(self, failure: Failure) -> None:
         """Tell, once a minute, that source or destination cannot be looked at: only the following waits."""
         self._told["look"] += 1

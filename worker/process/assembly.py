@@ -9,7 +9,7 @@ from functools import partial
 from worker.arrival.account import ArrivalAccount
 from worker.arrival.again import Again
 from worker.arrival.backlog import CopyBacklog
-from worker.arrival.deletions import Deletions
+from worker.arrival.deletions import Brake, Deletions
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import LOOKS_AT_ONCE, Follower
 from worker.arrival.result_lists import ResultLists
@@ -20,6 +20,8 @@ from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import Undelivered
 from worker.flow.dedupe import Dedupe
 from worker.flow.delete import Deleter
+from worker.flow.deletion import AT_ONCE as DELETIONS_AT_ONCE
+from worker.flow.deletion import Propagation
 from worker.flow.flow import Flow
 from worker.flow.lease import Leases
 from worker.flow.post import Poster
@@ -146,6 +148,10 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
 
     arrival = _arrival(ports, plan, source, services, records, dead_letters, journal)
+    deleter = Deleter(ports.queue, services.acknowledgements, leases, clock, journal)
+    propagation = None
+    if arrival is not None and arrival.deletions is not None:
+        propagation = Propagation(arrival.deletions, leases, deleter, dead_letters)
     flow = Flow(
         receiver=Receiver(
             ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
@@ -161,7 +167,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         dedupe=Dedupe(journal),
         poster=poster,
         records=records,
-        deleter=Deleter(ports.queue, services.acknowledgements, leases, clock, journal),
+        deleter=deleter,
         dead_letters=dead_letters,
         leases=leases,
         deliveries_max=plan.max_deliveries,
@@ -170,7 +176,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
             "oss": lambda: services.records.works("PutObject", probe_store),
         },
         follow=arrival.follower.accepted if arrival else None,
-        deletions=arrival.deletions if arrival else None,
+        propagation=propagation,
     )
     probed: tuple[tuple[Breaker, Probe], ...] = (
         (services.polls.breaker, probe_queue),
@@ -186,6 +192,8 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         account = ArrivalAccount(arrival.follower, arrival.backlog, arrival.breaker, clock)
         probed += ((arrival.breaker, arrival.view.probe),)
         sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
+    if propagation is not None:
+        sides.append(propagation.run)
     relay = Relay(flow, probed, sides, plan.capacity, journal)
     return Assembled(relay, flow, breakers, beside, account)
 
@@ -217,6 +225,7 @@ def _arrival(
     journal.metrics.limit.labels("arrival").set_function(lambda: limit.limit)
     retry, pace = Retry(clock, Backoff(ports.rng)), Pace(clock, None)
     service = Service(breaker, limit, retry, pace, clock, journal)
+    deleting = Service(breaker, AdaptiveLimit(DELETIONS_AT_ONCE), retry, pace, clock, journal)
     # A limit of their own: they must not take the places of those that the flow waits for.
     looks = Service(
         services.records.breaker,
@@ -227,8 +236,11 @@ def _arrival(
         journal,
         tells_breaker=False,
     )
-    view = DestinationView(
-        asked.destination, asked.source, service, looks, source, plan.destination_bucket
+    view, other_view = (
+        DestinationView(
+            asked.destination, asked.source, each, looks, source, plan.destination_bucket
+        )
+        for each in (service, deleting)
     )
     body_of = partial(event_body, region=plan.region, key_encoding=plan.key_encoding)
     again = Again(
@@ -245,14 +257,16 @@ def _arrival(
     )
     deletions = None
     if plan.deletions_per_hour is not None:
+        brake = Brake(records, clock, ports.rng, plan.deletions_per_hour)
         deletions = Deletions(
-            view,
+            other_view,
             again,
             records,
+            brake,
+            follower.expect,
             clock,
             journal,
             grace_seconds=plan.arrival_seconds,
-            per_hour=plan.deletions_per_hour,
         )
     return _Arrival(
         breaker,
