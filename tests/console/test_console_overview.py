@@ -19,8 +19,8 @@ from worker.clock import SystemClock
 from worker.console.overview import overview
 from worker.console.words import load
 from worker.operate.arrival import Told
-from worker.operate.status import QueueStatus, Status, TaskStatus, WorkerStatus
-from worker.operate.workers import Sample
+from worker.operate.status import QueueStatus, Status, TaskStatus
+from worker.operate.workers import Sample, WorkerStatus
 
 CHINESE = {"Accept_Language": "zh-CN,zh;q=0.9,en;q=0.5"}
 

@@ -15,6 +15,7 @@ SUCCESS = "success_object"
 FAILED = "failed_object"
 LOG = "log"
 DELETED = "deleted_object"
+FLEET = "fleet"
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -56,3 +57,13 @@ def claim_name(task_id: str, what: str) -> str:
 def probe_name(task_id: str, prober: str = "relay") -> str:
     """Return the one object that each `prober` of a task writes to see whether records can be written."""
     return f"{task_folder(task_id)}probe/{prober}.json"
+
+
+def fleet_folder(task_id: str) -> str:
+    """Return the folder, with its slash, in which the workers of a task tell of themselves."""
+    return f"{task_folder(task_id)}{FLEET}/"
+
+
+def pulse_name(worker: str) -> str:
+    """Return where a worker's pulse stands, relative to the folder of the fleet."""
+    return f"{worker}.json"

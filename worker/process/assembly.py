@@ -16,6 +16,7 @@ from worker.arrival.result_lists import ResultLists
 from worker.clock import Clock
 from worker.events.encode import event_body
 from worker.events.keys import KeyEncoding, KeyReader
+from worker.fleet.folder import FLEET_CALLS_MAX, FleetFolder
 from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import Undelivered
 from worker.flow.dedupe import Dedupe
@@ -112,6 +113,7 @@ class Assembled:
     relay: Relay
     flow: Flow
     breakers: Breakers
+    fleet: FleetFolder
     beside: tuple[Breaker, ...] = ()
     arrival: ArrivalAccount | None = None
 
@@ -187,7 +189,8 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         probed += ((arrival.breaker, arrival.view.probe),)
         sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
     relay = Relay(flow, probed, sides, plan.capacity, journal)
-    return Assembled(relay, flow, breakers, beside, account)
+    fleet = FleetFolder(ports.store, services.fleet, plan.log_bucket, plan.task_id)
+    return Assembled(relay, flow, breakers, fleet, beside, account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +323,7 @@ class _Services:
     records: Service
     looks: Service
     posts: Service
+    fleet: Service
 
 
 def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) -> _Services:
@@ -352,4 +356,7 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
         looks=service("looks", oss, AdaptiveLimit(LOOKS_MAX), tells_breaker=False),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
+        fleet=service(
+            "fleet", oss, AdaptiveLimit(FLEET_CALLS_MAX, FLEET_CALLS_MAX), tells_breaker=False
+        ),
     )

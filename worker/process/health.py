@@ -41,10 +41,15 @@ class Health:
         elif self._working_since is None:
             self._working_since = self._now()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the relay takes no more and finishes."""
+        return self._flow.receiver.is_stopping
+
     def causes(self) -> list[Cause]:
         """Return why the relay is not ready, with the next steps; an empty list means it is."""
         causes = []
-        if self._flow.receiver.is_stopping:
+        if self.is_stopping:
             causes.append(Cause("stopping: what is in hand is being finished"))
         for breaker in self._breakers:
             if breaker.is_open:
@@ -81,6 +86,11 @@ class Health:
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Answer 200 if messages are being taken, else 503 with the reasons."""
+        body = self.as_object()
+        return web.json_response(body, status=503 if body["causes"] else 200)
+
+    def as_object(self) -> dict[str, Any]:
+        """Return what `/readyz` answers."""
         causes = self.causes()
         body: dict[str, Any] = {
             "status": "not ready" if causes else "ready",
@@ -93,16 +103,17 @@ class Health:
         }
         if self._arrival is not None:
             body["arrival"] = self._arrival.as_object()
-        return web.json_response(body, status=503 if causes else 200)
+        return body
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer with the metrics in Prometheus text form."""
-        self._sample()
+        self.sample()
         return web.Response(
             body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE}
         )
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Take the gauges of what is in hand."""
         self._metrics.in_flight.set(len(self._flow.leases.in_hand))
         self._metrics.oldest.set(self._oldest_seconds())
         self._metrics.waiting.set(len(self._flow.dedupe))

@@ -79,6 +79,17 @@ resource "alicloud_oss_bucket" "log" {
     }
   }
 
+  # Pulses of workers: each restart leaves one.
+  lifecycle_rule {
+    id      = "fleet"
+    prefix  = "${local.records}/fleet/"
+    enabled = true
+
+    expiration {
+      days = 2
+    }
+  }
+
   lifecycle {
     precondition {
       condition     = var.log_bucket != var.source_bucket
