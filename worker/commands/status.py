@@ -19,6 +19,7 @@ from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
 from worker.errors import Failure
+from worker.ledger.pause import Pause
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
 from worker.operate.connect import Clients, brief
 from worker.operate.fleet import Fleet, Member, Presence
@@ -40,6 +41,7 @@ MEMBERS_SHOWN_MAX = 20
 _PRESENCES = {
     Presence.GONE: "GONE",
     Presence.NOT_READY: "NOT READY",
+    Presence.PAUSED: "paused",
     Presence.STOPPING: "stopping",
     Presence.READY: "ready",
     Presence.STOPPED: "stopped",
@@ -304,7 +306,8 @@ def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:
     if sample.error:
         yield "worker", f"{sample.url} does not answer: {sample.error}", "bold red"
         return
-    state = "ready" if sample.is_ready else "NOT READY"
+    working = "ready" if sample.pause is None else "paused"
+    state = working if sample.is_ready else "NOT READY"
     services = ", ".join(f"{name} {value}" for name, value in sample.services.items())
     yield "worker", f"{sample.url} {state} ({services})", "green" if sample.is_ready else "bold red"
     yield from _flow_lines(worker)
@@ -318,18 +321,31 @@ def _flow_lines(worker: WorkerStatus) -> Iterator[Line]:
         lag = "" if rates.lag_seconds is None else f", lag {rates.lag_seconds:.1f} s"
         flow = f"in {rates.received:.1f}/s, out {rates.done:.1f}/s{lag}, {flow}"
     yield "", flow, ""
+    if sample.pause is not None:
+        yield "", _paused(sample.pause), "yellow"
     for reason in sample.reasons:
         yield "", reason, "red"
+    for notice in sample.notices:
+        yield "", notice, "yellow"
+
+
+def _paused(pause: Pause) -> str:
+    told = pause.as_object()
+    end = told["until"] or "`oms-relay resume`"
+    why = f": {pause.reason}" if pause.reason else ""
+    return f"paused by {pause.by} since {told['since']} until {end}{why}"
 
 
 def _fleet_lines(fleet: Fleet) -> Iterator[Line]:
     """Tell of all workers in one line, then of each: those that need a look first."""
+    if fleet.pause is not None:
+        yield "PAUSED", _paused(fleet.pause), "bold yellow"
     if not fleet.members:
         yield "fleet", "no worker has told of itself in the last day", UNKNOWN_STYLE
     else:
         counts = fleet.counts
         parts = [f"{counts[each]} {text}" for each, text in _PRESENCES.items() if counts[each]]
-        is_well = all(each.presence is Presence.READY for each in fleet.members)
+        is_well = set(counts) <= {Presence.READY, Presence.STOPPED}
         yield "fleet", ", ".join(parts), "green" if is_well else ""
         yield from _version_lines(fleet)
     if fleet.unread:
@@ -398,11 +414,18 @@ def fleet_as_object(fleet: Fleet) -> dict[str, Any]:
         }
         for each in fleet.members
     ]
-    return {"workers": members, "versions": dict(fleet.versions), "unread": fleet.unread}
+    return {
+        "workers": members,
+        "versions": dict(fleet.versions),
+        "unread": fleet.unread,
+        "paused": None if fleet.pause is None else fleet.pause.as_object(),
+    }
 
 
 def _told(worker: WorkerStatus) -> dict[str, Any]:
     sample = {name: value for name, value in asdict(worker.sample).items() if name != "at"}
+    pause = worker.sample.pause
+    sample["pause"] = None if pause is None else pause.as_object()
     return sample | {"rates": raw_rates(worker)}
 
 

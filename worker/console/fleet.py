@@ -8,6 +8,7 @@ from typing import Any
 from worker.console.arrived import Verdict
 from worker.console.figures import BAD, OK, WARN, shown
 from worker.console.words import Words
+from worker.ledger.pause import Pause
 from worker.observe.journal import bounded
 from worker.operate.fleet import Fleet, Member, Presence
 
@@ -33,9 +34,11 @@ def fleet_troubles(fleet: Fleet | None, t: Words) -> Iterator[Verdict]:
 
 
 def fleet_warnings(fleet: Fleet | None, t: Words) -> Iterator[Verdict]:
-    """Say which workers have vanished lately, and that versions are mixed."""
+    """Say that all are paused, which workers have vanished lately, and that versions are mixed."""
     if fleet is None:
         return
+    if fleet.pause is not None:
+        yield WARN, "paused", {"paused": paused(fleet.pause, t)}
     gone = [
         each
         for each in fleet.members
@@ -64,6 +67,13 @@ def fleet_view(fleet: Fleet | None, t: Words) -> dict[str, Any]:
         ),
         "members": [_member(each, t) for each in shown_members[:MEMBERS_SHOWN_MAX]],
     }
+
+
+def paused(pause: Pause, t: Words) -> str:
+    """Say who paused the fleet, until when and why."""
+    end = t("fleet.until_resumed") if pause.until is None else t.time(pause.until)
+    told = t("fleet.paused_by", by=pause.by, since=t.time(pause.since), until=end)
+    return f"{told}: {pause.reason}" if pause.reason else told
 
 
 def _member(each: Member, t: Words) -> dict[str, Any]:

@@ -114,12 +114,16 @@ class Watch:
                 await self._look_at_workers(session)
                 await self._pause(WORKERS_EVERY_SECONDS)
 
+    async def look_at_services(self) -> None:
+        """Look at queue, task, dead letters and pulses now."""
+        self.status = await self._board.look()
+        self.depths.append(_depth(self.status))
+        self.has_looked.set()
+
     async def _watch_services(self) -> None:
         while True:
             started = self._clock.monotonic()
-            self.status = await self._board.look()
-            self.depths.append(_depth(self.status))
-            self.has_looked.set()
+            await self.look_at_services()
             took = self._clock.monotonic() - started
             await self._pause(SERVICES_EVERY_SECONDS, took / LOOKING_SHARE)
 

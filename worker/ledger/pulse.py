@@ -28,6 +28,7 @@ class PulseState(StrEnum):
 
     READY = "ready"
     NOT_READY = "not_ready"
+    PAUSED = "paused"
     STOPPING = "stopping"
     STOPPED = "stopped"
 

@@ -74,6 +74,9 @@ class Metrics:
         self.limit = _gauge(
             registry, "concurrency_limit", "Calls that may run at once, by service.", "service"
         )
+        self.paused = _gauge(
+            registry, "paused", "1 while the fleet is paused and nothing is taken, else 0."
+        )
         self._breaker = _gauge(
             registry,
             "breaker_open",

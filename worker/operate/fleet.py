@@ -14,6 +14,7 @@ from enum import StrEnum
 from worker.clouds.http import one_line
 from worker.errors import Blame, CallFailed
 from worker.ledger.names import FLEET
+from worker.ledger.pause import PAUSE_NAME, Pause, pause_from
 from worker.ledger.pulse import PULSE_BYTES_MAX, Pulse, pulse_from
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import LogBucket, side_by_side
@@ -25,6 +26,7 @@ SHOWN_SECONDS = 86_400.0
 # The newest ones are read; a fleet has a thousand workers, and each restart leaves a pulse for a day.
 READ_MAX = 5000
 READS_AT_ONCE = 64
+PAUSE = f"{FLEET}/{PAUSE_NAME}"
 
 
 class Presence(StrEnum):
@@ -32,6 +34,7 @@ class Presence(StrEnum):
 
     GONE = "gone"
     NOT_READY = "not_ready"
+    PAUSED = "paused"
     STOPPING = "stopping"
     READY = "ready"
     STOPPED = "stopped"
@@ -59,11 +62,12 @@ class Member:
 class Fleet:
     """All workers with a pulse of the last day, those that need a look first.
 
-    `unread` counts pulses that could not be read.
+    `unread` counts pulses that could not be read. `pause` is what holds now.
     """
 
     members: tuple[Member, ...]
     unread: int = 0
+    pause: Pause | None = None
 
     @property
     def live(self) -> tuple[Member, ...]:
@@ -93,7 +97,7 @@ class FleetBoard:
         """List the pulses and read the fresh ones. Raises `CallFailed` if they may not be listed or read."""
         listed, now = await self._listed()
         fresh = sorted(
-            (each for each in listed if now - each.last_modified <= SHOWN_SECONDS),
+            (each for each in listed if _is_fresh_pulse(each, now)),
             key=lambda each: -each.last_modified,
         )[:READ_MAX]
         known = {each.key: self._read[each.key] for each in fresh if self._knows(each)}
@@ -105,7 +109,7 @@ class FleetBoard:
         members = [_aged(each, now - one.last_modified) for one, each in known.values()]
         order = list(Presence)
         members.sort(key=lambda each: (order.index(each.presence), each.worker))
-        return Fleet(tuple(members), len(fresh) - len(known))
+        return Fleet(tuple(members), len(fresh) - len(known), await self._pause(listed, now))
 
     def _knows(self, listed: Listed) -> bool:
         return listed.key in self._read and self._read[listed.key][0] == listed
@@ -115,9 +119,20 @@ class FleetBoard:
         found: list[Listed] = []
         now = 0.0
         async for page in self._bucket.pages(f"{FLEET}/", delimiter="/"):
-            found += (each for each in page.objects if _is_pulse(each))
+            found += page.objects
             now = page.at
         return found, now or self._clients.clock.wall()
+
+    async def _pause(self, listed: list[Listed], now: float) -> Pause | None:
+        """Return the pause that holds; an object that is none, is none."""
+        if not any(each.key == PAUSE for each in listed):
+            return None
+        try:
+            stored = await self._bucket.get(PAUSE)
+            pause = None if stored is None else pause_from(stored.body, stored.last_modified)
+        except ValueError:
+            return None
+        return None if pause is None or pause.is_over(now) else pause
 
     async def _member(self, listed: Listed) -> tuple[Listed, Member | None]:
         """Read one pulse; None where it cannot be read now, or is none."""
@@ -132,8 +147,11 @@ class FleetBoard:
             return listed, None
 
 
-def _is_pulse(listed: Listed) -> bool:
-    return listed.key.endswith(".json") and listed.size <= PULSE_BYTES_MAX
+def _is_fresh_pulse(listed: Listed, now: float) -> bool:
+    is_pulse = (
+        listed.key.endswith(".json") and listed.key != PAUSE and listed.size <= PULSE_BYTES_MAX
+    )
+    return is_pulse and now - listed.last_modified <= SHOWN_SECONDS
 
 
 def member(pulse: Pulse) -> Member:

@@ -17,6 +17,7 @@ from worker.clock import Clock
 from worker.clouds.http import one_line, proxy_of, routed
 from worker.events.event import Kind
 from worker.ledger.names import SUCCESS
+from worker.ledger.pause import Pause, pause_told
 from worker.ledger.pulse import Rates
 from worker.observe.metrics import sums
 from worker.operate.arrival import Told, told_from
@@ -29,7 +30,8 @@ _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, 
 class Sample:
     """One look at a worker. `error` is set and the rest empty where it did not answer.
 
-    `arrival` is None where it follows nothing to the destination.
+    `arrival` is None where it follows nothing to the destination. A worker that is only paused is ready.
+    `notices` say what does not stop it, and should be mended all the same.
     """
 
     url: str
@@ -53,6 +55,8 @@ class Sample:
     arrived: float = 0.0
     proved: float = 0.0
     arrival: Told | None = None
+    pause: Pause | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def sample_from(
     return Sample(
         url,
         at,
-        is_ready=ready["status"] == "ready",
+        is_ready=ready["status"] in ("ready", "paused"),
         reasons=tuple(map(str, ready["reasons"])),
         causes=_causes(ready),
         services={str(name): str(state) for name, state in ready["services"].items()},
@@ -134,6 +138,8 @@ def sample_from(
         arrived=metrics.get("arrivals_total:arrived", 0.0),
         proved=metrics.get("arrivals_proved_total", 0.0),
         arrival=told_from(ready),
+        pause=pause_told(ready.get("paused")),
+        notices=tuple(map(str, ready.get("notices", ()))),
     )
 
 

@@ -17,6 +17,7 @@ from worker.clock import Clock
 from worker.events.encode import event_body
 from worker.events.keys import KeyEncoding, KeyReader
 from worker.fleet.folder import FLEET_CALLS_MAX, FleetFolder
+from worker.fleet.pause import PauseWatch
 from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import Undelivered
 from worker.flow.dedupe import Dedupe
@@ -40,7 +41,16 @@ from worker.outages.limit import AdaptiveLimit
 from worker.outages.probes import Probes
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
-from worker.ports import Destination, Queue, QueueView, Sink, SourceObjects, Statistics, Store
+from worker.ports import (
+    Destination,
+    Queue,
+    QueueView,
+    Reads,
+    Sink,
+    SourceObjects,
+    Statistics,
+    Store,
+)
 
 POSTS_MAX = 128
 RECORDS_MAX = 128
@@ -65,7 +75,7 @@ class ArrivalPorts:
 class Ports:
     """The outside world of one relay. `observed` is the queue once more, for its depth; None: not sampled.
 
-    Without `arrival` nothing is followed to the destination.
+    Without `arrival` nothing is followed to the destination; without `reads` a worker hears of no other one.
     """
 
     queue: Queue
@@ -76,6 +86,7 @@ class Ports:
     dead_letter_queue: Queue | None = None
     observed: QueueView | None = None
     arrival: ArrivalPorts | None = None
+    reads: Reads | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,7 @@ class Assembled:
     """A relay ready to run, and the parts that the admin server looks at.
 
     `beside` are the breakers of services without which messages move all the same. `arrival` is None where
-    nothing is followed to the destination.
+    nothing is followed to the destination. `pauses` is None where no other worker is heard of.
     """
 
     relay: Relay
@@ -116,6 +127,7 @@ class Assembled:
     fleet: FleetFolder
     beside: tuple[Breaker, ...] = ()
     arrival: ArrivalAccount | None = None
+    pauses: PauseWatch | None = None
 
 
 def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
@@ -137,6 +149,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
     probes = Probes(clock, journal)
+    fleet = FleetFolder(ports.store, ports.reads, services.fleet, plan.log_bucket, plan.task_id)
 
     async def probe_queue() -> None:
         await probes.queue(ports.queue, leases.follow)
@@ -147,11 +160,19 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     async def probe_store() -> None:
         await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
 
+    receiver = Receiver(
+        ports.queue,
+        services.polls,
+        leases,
+        breakers,
+        ports.rng,
+        wait_seconds=plan.wait_seconds,
+        # Until the fleet has been asked whether it is paused.
+        is_paused=ports.reads is not None,
+    )
     arrival = _arrival(ports, plan, source, services, records, dead_letters, journal)
     flow = Flow(
-        receiver=Receiver(
-            ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
-        ),
+        receiver=receiver,
         selection=Selection(
             reader,
             plan.key_encoding,
@@ -180,7 +201,11 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         (services.posts.breaker, probe_sink),
         (services.acknowledgements.breaker, probe_queue),
     )
-    sides = _sides(ports, services, dead_letters, leases, journal)
+    sides = _sides(ports, services, dead_letters, leases, receiver, journal)
+    pauses = None
+    if ports.reads is not None:
+        pauses = PauseWatch(fleet, clock, journal, receiver.pause)
+        sides.append(pauses.run)
     beside: tuple[Breaker, ...] = ()
     account = None
     if arrival is not None:
@@ -189,8 +214,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         probed += ((arrival.breaker, arrival.view.probe),)
         sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
     relay = Relay(flow, probed, sides, plan.capacity, journal)
-    fleet = FleetFolder(ports.store, services.fleet, plan.log_bucket, plan.task_id)
-    return Assembled(relay, flow, breakers, fleet, beside, account)
+    return Assembled(relay, flow, breakers, fleet, beside, account, pauses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,14 +296,17 @@ def _sides(
     services: _Services,
     dead_letters: DeadLetters,
     leases: Leases,
+    receiver: Receiver,
     journal: Journal,
 ) -> list[Side]:
     sides: list[Side] = []
     if ports.dead_letter_queue is not None:
         common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
-        sides.append(
-            Undelivered(*common, may_keep=lambda: not services.records.breaker.is_open).run
-        )
+
+        def may_keep() -> bool:
+            return not services.records.breaker.is_open and not receiver.is_paused
+
+        sides.append(Undelivered(*common, may_keep=may_keep).run)
     if ports.observed is not None:
         depth = Depth(
             ports.observed,

@@ -50,6 +50,7 @@ async def open_ports(
             rng=rng,
             dead_letter_queue=clients.dead_letter_queue,
             arrival=arrival,
+            reads=clients.store,
         )
 
 

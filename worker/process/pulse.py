@@ -93,7 +93,9 @@ class Heart:
         """Say how the worker is."""
         if self._health.is_stopping:
             return PulseState.STOPPING
-        return PulseState.NOT_READY if self._health.causes() else PulseState.READY
+        if self._health.causes():
+            return PulseState.NOT_READY
+        return PulseState.READY if self._health.pause is None else PulseState.PAUSED
 
     async def beat(self, state: PulseState) -> None:
         """Write a pulse, or let it be: one that fails is not repeated."""
