@@ -31,6 +31,10 @@ class FleetFolder:
         """Wait until the log bucket works; return False if the relay stops."""
         return await self._service.breaker.passable()
 
+    async def judged(self) -> None:
+        """Wait until it is known whether the log bucket works, or the relay stops."""
+        await self._service.breaker.judged()
+
     async def read(self, name: str) -> Stored | None:
         """Read an object, tried once; None if it is not there, or nothing is read here at all.
 

@@ -67,3 +67,8 @@ def fleet_folder(task_id: str) -> str:
 def pulse_name(worker: str) -> str:
     """Return where a worker's pulse stands, relative to the folder of the fleet."""
     return f"{worker}.json"
+
+
+def right_name(slot: int, mark: str, turn: int) -> str:
+    """Return where the right to probe with a key in a slot stands, relative to the folder of the fleet."""
+    return f"probe/{slot}-{mark}-{turn}.json"

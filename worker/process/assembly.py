@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from worker.events.encode import event_body
 from worker.events.keys import KeyEncoding, KeyReader
 from worker.fleet.folder import FLEET_CALLS_MAX, FleetFolder
 from worker.fleet.pause import PauseWatch
+from worker.fleet.probe_right import ProbeRight
 from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import Undelivered
 from worker.flow.dedupe import Dedupe
@@ -71,11 +73,16 @@ class ArrivalPorts:
     statistics: Statistics
 
 
+def _no_mark() -> str:
+    return "unmarked"
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The outside world of one relay. `observed` is the queue once more, for its depth; None: not sampled.
 
     Without `arrival` nothing is followed to the destination; without `reads` a worker hears of no other one.
+    `key_mark` tells the present Huawei key from others, and not what it is.
     """
 
     queue: Queue
@@ -87,6 +94,7 @@ class Ports:
     observed: QueueView | None = None
     arrival: ArrivalPorts | None = None
     reads: Reads | None = None
+    key_mark: Callable[[], str] = _no_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +203,20 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         follow=arrival.follower.accepted if arrival else None,
         deletions=arrival.deletions if arrival else None,
     )
+    probe_key: Probe = probe_sink
+    if ports.reads is not None:
+        probe_key = ProbeRight(
+            fleet,
+            probe_sink,
+            services.posts.breaker,
+            clock,
+            mark=ports.key_mark,
+            worker=plan.worker,
+        ).probe
     probed: tuple[tuple[Breaker, Probe], ...] = (
         (services.polls.breaker, probe_queue),
         (services.records.breaker, probe_store),
-        (services.posts.breaker, probe_sink),
+        (services.posts.breaker, probe_key),
         (services.acknowledgements.breaker, probe_queue),
     )
     sides = _sides(ports, services, dead_letters, leases, receiver, journal)

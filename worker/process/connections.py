@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from worker.arrival.follow import LOOKS_AT_ONCE
 from worker.clock import Clock
+from worker.clouds.oms_signature import mark_of
 from worker.clouds.wiring import MNS_CALL_SECONDS, Keys, Pool, Pools, open_clients
 from worker.fleet.folder import FLEET_CALLS_MAX
 from worker.process.assembly import (
@@ -51,6 +52,7 @@ async def open_ports(
             dead_letter_queue=clients.dead_letter_queue,
             arrival=arrival,
             reads=clients.store,
+            key_mark=lambda: mark_of(keys.huawei.current()),
         )
 
 
