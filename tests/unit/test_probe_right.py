@@ -262,6 +262,17 @@ async def test_a_worker_alone_asks_ever_more_rarely(
     assert await worker.hears() is None
 
 
+async def test_a_worker_alone_whose_clock_is_set_right_asks_at_its_next_probe(
+    bucket: Bucket, oms: Oms
+) -> None:
+    worker = Worker("w", bucket, oms)
+    worker.oss.open(SKEWED)
+    oms.says = SKEWED
+    for _ in range(3):
+        assert await worker.hears() == SKEWED
+    assert len(oms.asked_by) == 3, "how far apart is for the breaker to say"
+
+
 async def test_while_the_log_bucket_is_down_nothing_is_asked_of_it(
     bucket: Bucket, oms: Oms
 ) -> None:

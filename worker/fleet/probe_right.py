@@ -171,7 +171,7 @@ class ProbeRight:
         except CallFailed as failed:
             failure = failed.failure
         is_judged = failure is None or (
-            failure.blame is not Blame.PASSING and advise(failure).name != "clock"
+            failure.blame is not Blame.PASSING and not _is_of_own_clock(failure)
         )
         is_refused = failure is not None and failure.blame is Blame.CREDENTIALS
         if is_judged and not is_refused:
@@ -223,13 +223,17 @@ class _Alone:
         try:
             await ask()
         except CallFailed as failed:
-            if failed.failure.blame is Blame.CREDENTIALS:
+            if failed.failure.blame is Blame.CREDENTIALS and not _is_of_own_clock(failed.failure):
                 seconds = SLOT_SECONDS * 2.0 ** min(self._refusals, 10)
                 self._refusals += 1
                 self._ask_at = self._clock.monotonic() + min(seconds, ALONE_SECONDS_MAX)
                 self._failure = failed.failure
             raise
         self._refusals, self._failure = 0, None
+
+
+def _is_of_own_clock(failure: Failure) -> bool:
+    return advise(failure).name == "clock"
 
 
 def _waits() -> Iterator[float]:

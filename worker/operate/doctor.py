@@ -540,7 +540,7 @@ async def store_checks(prober: ServiceProber) -> AsyncIterator[Check]:
             Check("oss.fleet", CheckStatus.OK, "the relay hears of a pause and of other workers")
         ),
         otherwise=CheckStatus.WARNING,
-        note="the relay works without this right, but hears no `oms-relay pause`, and asks OMS alone after a refusal",
+        note="the relay works without this right, hears no `oms-relay pause`, and asks OMS alone",
     )
     for what, attempt, commands in (
         ("read", lambda: store.get(bucket, name), "`dead` and `records`"),
