@@ -66,7 +66,9 @@ async def test_an_open_breaker_is_shown_with_its_reason_and_the_next_step(
         await relay.not_ready("oms")
         await console.get("/")
         await until(
-            lambda: any(not each.sample.is_ready for each in console.here.watch.workers),
+            lambda: any(
+                "STOPPED" in str(each.sample.reasons) for each in console.here.watch.workers
+            ),
             "a look at the worker that is not ready",
         )
         await looked(console)

@@ -48,7 +48,9 @@ async def test_a_worker_that_stops_says_so_in_its_last_pulse(cloud: LocalCloud) 
         await worker.ready()
         assert await worker.stop() == 0
     (told,) = [
-        pulse_from(body) for name, body in objects(cloud).items() if name.startswith("fleet/")
+        pulse_from(body)
+        for name, body in objects(cloud).items()
+        if name.rpartition("/")[0] == "fleet"
     ]
     assert told.state is PulseState.STOPPED
     assert told.worker == worker.lines[0]["worker"]
