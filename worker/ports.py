@@ -62,11 +62,27 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing. An empty `next_token` ends it; with OBS it is the marker of the next page."""
+    """One page of a listing. An empty `next_token` ends it; with OBS it is the marker of the next page.
+
+    `at` is when the store answered, by its own clock: seconds since the epoch, 0 where it did not say.
+    """
 
     objects: tuple[Listed, ...]
     prefixes: tuple[str, ...] = ()
     next_token: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as read. Its last change, and the time of the answer `at`, are those of the store's clock.
+
+    Both are seconds since the epoch, 0 where the store did not say.
+    """
+
+    body: bytes
+    last_modified: float = 0.0
+    at: float = 0.0
 
 
 class Counts(NamedTuple):
@@ -185,6 +201,14 @@ class Store(Protocol):
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether an object is there; None where this identity may not look."""
+        ...
+
+
+class Reads(Protocol):
+    """OSS, where single objects of the log bucket are read."""
+
+    async def get(self, bucket: str, key: str) -> Stored | None:
+        """Read an object whole; None if it is not there."""
         ...
 
 

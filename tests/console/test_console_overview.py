@@ -19,8 +19,8 @@ from worker.clock import SystemClock
 from worker.console.overview import overview
 from worker.console.words import load
 from worker.operate.arrival import Told
-from worker.operate.status import QueueStatus, Status, TaskStatus, WorkerStatus
-from worker.operate.workers import Sample
+from worker.operate.status import QueueStatus, Status, TaskStatus
+from worker.operate.workers import Sample, WorkerStatus
 
 CHINESE = {"Accept_Language": "zh-CN,zh;q=0.9,en;q=0.5"}
 
@@ -66,7 +66,9 @@ async def test_an_open_breaker_is_shown_with_its_reason_and_the_next_step(
         await relay.not_ready("oms")
         await console.get("/")
         await until(
-            lambda: any(not each.sample.is_ready for each in console.here.watch.workers),
+            lambda: any(
+                "STOPPED" in str(each.sample.reasons) for each in console.here.watch.workers
+            ),
             "a look at the worker that is not ready",
         )
         await looked(console)

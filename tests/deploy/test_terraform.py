@@ -182,8 +182,10 @@ def test_the_outputs_of_both_are_the_settings_of_a_relay() -> None:
     assert not load_settings(found, dotenv=None).warnings
 
 
-def test_only_records_of_accepted_keys_expire() -> None:
+def test_only_records_of_accepted_keys_and_what_workers_tell_expire() -> None:
     rules = dict(blocks("alibaba", "resource"))["alicloud_oss_bucket.log"]["lifecycle_rule"]
     prefixes = {rule["prefix"] for rule in rules}
-    assert prefixes == {"${local.records}/success_object/", "${local.records}/log/"}
+    assert prefixes == {
+        f"${{local.records}}/{folder}/" for folder in ("success_object", "log", "fleet")
+    }
     assert "force_destroy" not in text("alibaba")

@@ -34,6 +34,7 @@ def rights(name: str, cloud: LocalCloud) -> list[Right]:
     """Every right that a policy grants, with the names of what was prepared filled in."""
     names = prepared(cloud)
     text = Template((POLICIES / name).read_text()).substitute(
+        task_id=names.task_id,
         queue=names.queue,
         dead_letter_queue=names.dead_letter_queue or "none",
         log_bucket=names.log_bucket,

@@ -19,8 +19,9 @@ from worker.commands import frame
 from worker.commands.status import drawn
 from worker.commands.terminal import shown, span, time_shown
 from worker.ledger.names import record_name
-from worker.operate.status import QueueStatus, Status, WorkerStatus
-from worker.operate.workers import Rates, Sample
+from worker.ledger.pulse import Rates
+from worker.operate.status import QueueStatus, Status
+from worker.operate.workers import Sample, WorkerStatus
 
 COLUMNS_MAX = 100
 COMMANDS = [
@@ -63,7 +64,7 @@ def test_a_look_at_the_status_does_not_wait_for_a_service_that_is_down(
     relayctl.within(lambda cloud: cloud.faults.add(Fault("*", status=429, headers=wait)))
     result = relayctl("status")
     assert result.exit_code == 1
-    assert result.stdout.count("answered 429") == 4
+    assert result.stdout.count("answered 429") == 5
 
 
 def test_the_next_step_for_what_cannot_be_read_is_the_archive(relayctl: CommandLine) -> None:
@@ -294,7 +295,7 @@ def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
     [found] = relayctl.lines("status")
     assert found.keys() == {
         *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors"),
-        *("events", "is_log_source", "arrival", "levels", "last_account"),
+        *("events", "is_log_source", "arrival", "levels", "last_account", "fleet"),
     }
     assert found["queue"]["active"] == 1
     assert found["task"].keys() == {

@@ -162,6 +162,8 @@ async def test_a_missing_right_is_named(
     found = ill(checks)
     if action == "oss:GetObject":
         assert found.pop("oss.source") is CheckStatus.WARNING
+        assert found.pop("oss.fleet") is CheckStatus.WARNING
+        assert "hears no `oms-relay pause`" in checks["oss.fleet"].detail
         assert "oss:GetObject on acs:oss:*:*:source/*" in checks["oss.source"].fix
     assert found == {name: verdict}
     assert fix in checks[name].fix

@@ -61,7 +61,7 @@ async def test_an_empty_relay_is_told_as_empty(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize(
     ("service", "missing"),
-    [("mns", {"queue"}), ("oss", {"dead_letters", "last_account"}), ("oms", {"task"})],
+    [("mns", {"queue"}), ("oss", {"dead_letters", "last_account", "fleet"}), ("oms", {"task"})],
 )
 async def test_a_part_that_cannot_be_read_hides_no_other(
     cloud: LocalCloud, service: str, missing: set[str]
@@ -73,7 +73,12 @@ async def test_a_part_that_cannot_be_read_hides_no_other(
     assert not found.is_complete
     assert found.errors.keys() == missing
     assert all(failure.status == 403 for failure in found.errors.values())
-    parts = {"queue": found.queue, "dead_letters": found.dead_letters, "task": found.task}
+    parts = {
+        "queue": found.queue,
+        "dead_letters": found.dead_letters,
+        "task": found.task,
+        "fleet": found.fleet,
+    }
     assert {name for name, part in parts.items() if part is None} == missing & parts.keys()
 
 

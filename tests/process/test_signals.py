@@ -7,10 +7,12 @@ import signal
 import pytest
 
 from harness import account
+from harness.ops import objects
 from harness.processes import Supervisor, Worker, supervising
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.mns import Attributes
+from worker.ledger.pulse import PulseState, pulse_from
 
 KEYS = {f"照片/{number}" for number in range(40)}
 BUSY = Fault("oms", "CreateSyncEvents", Action.LATENCY, seconds=0.5)
@@ -37,6 +39,22 @@ async def all_released(supervisor: Supervisor) -> None:
     assert all(message.next_visible_ms < now_ms + 2000 for message in queue._messages.values())
     left = account.waiting(supervisor.cloud)
     await supervisor.until(lambda: supervisor.counts().active == left, "messages visible again")
+
+
+async def test_a_worker_that_stops_says_so_in_its_last_pulse(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    async with supervising(cloud, is_measured=True) as supervisor:
+        worker = await supervisor.start()
+        await worker.ready()
+        assert await worker.stop() == 0
+    (told,) = [
+        pulse_from(body)
+        for name, body in objects(cloud).items()
+        if name.rpartition("/")[0] == "fleet"
+    ]
+    assert told.state is PulseState.STOPPED
+    assert told.worker == worker.lines[0]["worker"]
+    assert not told.ready["in_flight"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from harness import account
 from harness.incident import Incident, deny
+from harness.ops import put_object
 from harness.runbook_cases import case
 from localcloud.cloud import TASK_ID, LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.mns import Attributes
 from runbook.faults import bring_events_of_another_bucket, fail_records
+from worker.ledger.pulse import Pulse, PulseState
+
+READY = {"status": "ready", "reasons": [], "services": {}, "in_flight": 0}
 
 
 def stop_and_count_nothing(cloud: LocalCloud) -> None:
@@ -26,6 +30,47 @@ def test_the_queue_grows_because_a_service_cannot_be_used(incident: Incident) ->
     incident.refused("oms")
     incident.shows(incident.status())
     incident.start_task()
+    incident.recovered()
+
+
+@case("`PAUSED`, `paused by`")
+def test_the_queue_grows_because_somebody_has_paused_the_fleet(incident: Incident) -> None:
+    incident.works()
+    incident.ask("pause", "--reason", "a move")
+    receiver = incident.relay.assembled.flow.receiver
+    incident.until(lambda: receiver.is_paused, "the pause is heard")
+    assert "paused by" in incident.status()
+    incident.shows(incident.ask("status"))
+    incident.ask("resume")
+    incident.until(lambda: not receiver.is_paused, "the end of the pause is heard")
+    incident.send("a")
+    incident.recovered()
+
+
+@case("`a pause of the fleet would not be heard`")
+def test_a_relay_that_may_not_read_works_on_and_says_so(incident: Incident) -> None:
+    incident.works()
+    incident.cloud(lambda cloud: deny(cloud, "oss:GetObject"))
+    incident.until(lambda: "would not be heard" in incident.logged(), "a look that is denied")
+    incident.shows(incident.status() + incident.ask("doctor"))
+    incident.cloud(deny)
+    incident.send("a")
+    incident.recovered()
+
+
+@case("`GONE`, `did not say that it stops`")
+def test_a_worker_has_vanished(incident: Incident) -> None:
+    incident.works()
+    gone = Pulse("host-1-1-abc", "host-1", "1.0.0", PulseState.READY, 60.0, READY, {})
+
+    def vanish(cloud: LocalCloud) -> None:
+        cloud.oss.clock.offset_seconds = -600
+        put_object(cloud, "fleet/host-1-1-abc.json", gone.as_bytes())
+        cloud.oss.clock.offset_seconds = 0
+
+    incident.cloud(vanish)
+    incident.shows(incident.ask("status"))
+    incident.send("a")
     incident.recovered()
 
 

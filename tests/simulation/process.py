@@ -68,12 +68,14 @@ class Process:
         wires = {service: self._wire(service) for service in ("mns", "oms", "oss")}
         oracles = world.oracles
         wires["oms"].on_failure = self._hear_refusal
+        store = StorePort(world.store, wires["oss"], self, oracles)
         ports = Ports(
             QueuePort(world.queue, wires["mns"], self, oracles),
             SinkPort(world.sink, wires["oms"], self, oracles),
-            StorePort(world.store, wires["oss"], self, oracles),
+            store,
             LoopClock(world.loop),
             random.Random(f"{world.scenario.seed} {self.name}"),
+            reads=store if world.scenario.is_fleet else None,
         )
         self.assembled = self._context.run(assemble, ports, plan, _JOURNAL)
         self._mns = [breaker_of(self.assembled, service) for service in ("mns", "mns-acks")]

@@ -36,7 +36,9 @@ class Blow:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One world. After `clears_at` nothing goes wrong any more; then all has to drain within a bound."""
+    """One world. In a fleet workers hear of each other through the log bucket.
+
+    After `clears_at` nothing goes wrong any more; then all has to drain within a bound."""
 
     seed: int
     mix: Mix = field(default_factory=Mix)
@@ -46,6 +48,7 @@ class Scenario:
     background: float = 0.0
     workers: int = 1
     share_a_name: bool = False
+    is_fleet: bool = False
     clears_at: float = 60.0
     drain_seconds: float = 1800.0
     latency_seconds: float = 0.02

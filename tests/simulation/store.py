@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from simulation.faults import answered
 from simulation.wire import Exchange, Wire
 from worker.errors import Blame
+from worker.ports import Stored
 
 if TYPE_CHECKING:
     from simulation.oracles import Oracles
@@ -23,6 +24,8 @@ class StoreModel:
         self, objects: Collection[str], unrecordable: Collection[str], may_look: bool
     ) -> None:
         self.written: set[str] = set()
+        # What the workers tell each other; records are judged when they are written.
+        self.told: dict[str, Stored] = {}
         self.objects = frozenset(objects)
         self.may_look = may_look
         self._unrecordable = tuple(unrecordable)
@@ -56,10 +59,21 @@ class StorePort:
                 exchange.fail(answered("oss", "put", Blame.ITEM, 409, "FileAlreadyExists"))
                 return
             self._model.written.add(key)
+            if "/fleet/" in key:
+                now = self._wire.loop.time()
+                self._model.told[key] = Stored(body, now, now)
             self._oracles.stored(self._process, bucket, key, body, content_type)
             exchange.answer(None)
 
         await self._wire.call("put", serve, CALL_SECONDS)
+
+    async def get(self, bucket: str, key: str) -> Stored | None:
+        """Read what a worker has told."""
+        del bucket
+        await self._process.breathe()
+        return await self._wire.call(
+            "get", lambda exchange: exchange.answer(self._model.told.get(key)), CALL_SECONDS
+        )
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Say whether an object is there; None where this identity may not look."""

@@ -10,8 +10,8 @@ from worker.arrival.history import ArrivalSpan
 from worker.commands.status import _lines
 from worker.operate.arrival import Sight, Told, arrival_of, percent, told_from
 from worker.operate.levels import levels_of
-from worker.operate.status import Status, TaskStatus, WorkerStatus
-from worker.operate.workers import Sample
+from worker.operate.status import Status, TaskStatus
+from worker.operate.workers import Sample, WorkerStatus
 
 GOOD = ArrivalSpan(10_000, 1, 2, 0, 8.0, 41.0, 3600.0)
 TOLD = Told(GOOD, replace(GOOD, in_time=20_000), 900.0, 3, 120)

@@ -13,9 +13,9 @@ from worker.clouds.credentials import AlibabaCredentials
 from worker.clouds.listing import Damaged
 from worker.clouds.listing import oss_page as page
 from worker.clouds.listing import oss_question as question
-from worker.clouds.oss import OssClient, Stored
+from worker.clouds.oss import OssClient
 from worker.errors import Blame, CallFailed, Outcome
-from worker.ports import Listed, Page
+from worker.ports import Listed, Page, Stored
 
 KEYS = AlibabaCredentials("AK", "secret")
 NO_SUCH_KEY = "<Error><Code>NoSuchKey</Code></Error>"
@@ -60,7 +60,10 @@ async def test_an_object_is_read_whole_with_its_time(
 ) -> None:
     script, store = oss
     script.answer(200, b"\x00body", x_oss_request_id="R1", Last_Modified=date)
-    assert await store.get("logs", "a/b") == Stored(b"\x00body", seconds)
+    found = await store.get("logs", "a/b")
+    assert found is not None
+    assert found == Stored(b"\x00body", seconds, found.at)
+    assert found.at > 0
     assert (script.asked[0].method, script.asked[0].target) == ("GET", "/logs/a%2Fb")
 
 

@@ -137,6 +137,8 @@ async def test_before_the_first_probes_it_is_not_ready_and_says_so(bench: Bench)
         ],
         "services": {"mns": "open", "oss": "open", "oms": "open", "mns-acks": "open"},
         "in_flight": 0,
+        "paused": None,
+        "notices": [],
     }
 
 

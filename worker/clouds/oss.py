@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
@@ -24,7 +24,7 @@ from worker.clouds.oss_error import read_error
 from worker.clouds.oss_signature import canonical_query, sign
 from worker.config.addresses import bucket_origin
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.ports import NAME_TAKEN, ObjectFacts, Page
+from worker.ports import NAME_TAKEN, ObjectFacts, Page, Stored
 
 _CREDENTIAL_CODES = frozenset(
     {
@@ -38,15 +38,8 @@ _CREDENTIAL_CODES = frozenset(
 
 # OSS puts its request id on all that it sends; a portal or a proxy does not.
 _MARK = "x-oss-request-id"
+_NOT_THERE = b"<Code>NoSuchKey</Code>"
 _NO_QUERY: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An object as read; `last_modified` is seconds since the epoch, 0 where OSS did not say."""
-
-    body: bytes
-    last_modified: float = 0.0
 
 
 class OssClient:
@@ -85,11 +78,18 @@ class OssClient:
         """Read an object whole, at most 4 MiB; None if it is not there. Raises `CallFailed`."""
         answer = await self._call("GetObject", "GET", bucket, key, {}, b"")
         if answer.status == 404:
+            # What a relay asks for every few seconds is mostly not there: that needs no reader of errors.
+            if _MARK in answer.headers and _NOT_THERE in answer.body:
+                return None
             failure = self._failure("GetObject", answer, f"{bucket}/{key}")
             if failure.code == "NoSuchKey":
                 return None
         self._require_success("GetObject", answer, f"{bucket}/{key}")
-        return Stored(answer.body, _seconds(answer.headers.get("Last-Modified", "")))
+        return Stored(
+            answer.body,
+            _seconds(answer.headers.get("Last-Modified", "")),
+            _seconds(answer.headers.get("Date", "")),
+        )
 
     async def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there counts as deleted. Raises `CallFailed`."""
@@ -122,7 +122,8 @@ class OssClient:
         answer = await self._call("ListObjectsV2", "GET", bucket, "", {}, b"", query)
         self._require_success("ListObjectsV2", answer, f"{bucket}/{query.get('prefix', '')}")
         try:
-            page = oss_page(answer.body)
+            at = _seconds(answer.headers.get("Date", ""))
+            page = replace(oss_page(answer.body), at=at)
         except Damaged as error:
             raise CallFailed(_unusable("ListObjectsV2", answer, str(error))) from error
         if page.next_token and page.next_token == query.get("continuation-token"):

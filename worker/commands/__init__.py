@@ -9,6 +9,7 @@ from worker.commands.dead import groups, list_letters
 from worker.commands.dead_moves import archive, redrive, unarchive
 from worker.commands.dead_show import show
 from worker.commands.doctor import doctor
+from worker.commands.pause import pause, resume
 from worker.commands.reconcile import reconcile
 from worker.commands.records import failed, find
 from worker.commands.status import status
@@ -21,6 +22,8 @@ def register(commands: typer.Typer) -> None:
     """Add the operators' commands to the program's."""
     commands.command("doctor")(doctor)
     commands.command("status")(status)
+    commands.command("pause")(pause)
+    commands.command("resume")(resume)
     commands.command("reconcile")(reconcile)
     commands.command("console")(console)
     dead = typer.Typer(help=DEAD, no_args_is_help=True)

@@ -19,9 +19,11 @@ from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
 from worker.errors import Failure
+from worker.ledger.pause import Pause
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
 from worker.operate.connect import Clients, brief
 from worker.operate.destination_reconcile import Standing
+from worker.operate.fleet import Fleet, Member, Presence
 from worker.operate.status import (
     DEAD_COUNT_MAX,
     RETENTION_SHARE_WARNING,
@@ -29,12 +31,29 @@ from worker.operate.status import (
     Status,
     StatusBoard,
     TaskStatus,
-    WorkerStatus,
 )
+from worker.operate.workers import WorkerStatus
 from worker.ports import BATCH
 
 NAME_WIDTH = 14
 UNKNOWN_STYLE = "magenta"
+# Those that need a look come first; --json has all.
+MEMBERS_SHOWN_MAX = 20
+_PRESENCES = {
+    Presence.GONE: "GONE",
+    Presence.NOT_READY: "NOT READY",
+    Presence.PAUSED: "paused",
+    Presence.STOPPING: "stopping",
+    Presence.READY: "ready",
+    Presence.STOPPED: "stopped",
+}
+_PRESENCE_STYLES = {
+    Presence.READY: "green",
+    Presence.GONE: "bold red",
+    Presence.NOT_READY: "bold red",
+}
+# What a pulse does not tell.
+_UNTOLD = ("url", "error")
 NO_ENDPOINT = "not looked at (set OBS_ENDPOINT)"
 _MENDS = {
     Sight.SEEN: (
@@ -151,6 +170,8 @@ def _lines(found: Status) -> Iterator[Line]:
     yield from _account_lines(found)
     for each in found.workers:
         yield from _worker_lines(each)
+    if found.fleet is not None:
+        yield from _fleet_lines(found.fleet)
     for name, failure in found.errors.items():
         yield name, failed(failure), "bold red"
 
@@ -280,9 +301,9 @@ def _backlog_lines(arrival: ArrivalStatus) -> Iterator[Line]:
 def _unseen(found: Status) -> str:
     if found.arrival.sight is Sight.OFF:
         return NO_ENDPOINT
-    if not found.workers:
+    if not found.told:
         return "unknown: name the workers with --worker URL"
-    if all(each.sample.error for each in found.workers):
+    if all(each.sample.error for each in found.told):
         return "unknown: no worker answers"
     return "unknown: no worker looks (set OBS_ENDPOINT for the workers, too, and restart them)"
 
@@ -303,21 +324,80 @@ def _style(seen: ArrivalSpan) -> str:
 
 
 def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:
-    sample, rates = worker.sample, worker.rates
+    sample = worker.sample
     if sample.error:
         yield "worker", f"{sample.url} does not answer: {sample.error}", "bold red"
         return
-    state = "ready" if sample.is_ready else "NOT READY"
+    working = "ready" if sample.pause is None else "paused"
+    state = working if sample.is_ready else "NOT READY"
     services = ", ".join(f"{name} {value}" for name, value in sample.services.items())
     yield "worker", f"{sample.url} {state} ({services})", "green" if sample.is_ready else "bold red"
+    yield from _flow_lines(worker)
+
+
+def _flow_lines(worker: WorkerStatus) -> Iterator[Line]:
+    sample, rates = worker.sample, worker.rates
     flow = f"in flight {sample.in_flight}, keys waiting {sample.keys_waiting:.0f}, "
     flow += f"oldest in hand {span(sample.oldest_in_hand_seconds)}"
     if rates is not None:
         lag = "" if rates.lag_seconds is None else f", lag {rates.lag_seconds:.1f} s"
         flow = f"in {rates.received:.1f}/s, out {rates.done:.1f}/s{lag}, {flow}"
     yield "", flow, ""
+    if sample.pause is not None:
+        yield "", _paused(sample.pause), "yellow"
     for reason in sample.reasons:
         yield "", reason, "red"
+    for notice in sample.notices:
+        yield "", notice, "yellow"
+
+
+def _paused(pause: Pause) -> str:
+    told = pause.as_object()
+    end = told["until"] or "`oms-relay resume`"
+    why = f": {pause.reason}" if pause.reason else ""
+    return f"paused by {pause.by} since {told['since']} until {end}{why}"
+
+
+def _fleet_lines(fleet: Fleet) -> Iterator[Line]:
+    """Tell of all workers in one line, then of each: those that need a look first."""
+    if fleet.pause is not None:
+        yield "PAUSED", _paused(fleet.pause), "bold yellow"
+    if not fleet.members:
+        yield "fleet", "no worker has told of itself in the last day", UNKNOWN_STYLE
+    else:
+        counts = fleet.counts
+        parts = [f"{counts[each]} {text}" for each, text in _PRESENCES.items() if counts[each]]
+        is_well = set(counts) <= {Presence.READY, Presence.STOPPED}
+        yield "fleet", ", ".join(parts), "green" if is_well else ""
+        yield from _version_lines(fleet)
+    if fleet.unread:
+        yield "", f"{fleet.unread} pulses cannot be read now", "yellow"
+    shown_members = [each for each in fleet.members if each.presence is not Presence.STOPPED]
+    for each in shown_members[:MEMBERS_SHOWN_MAX]:
+        yield from _member_lines(each)
+    if len(shown_members) > MEMBERS_SHOWN_MAX:
+        yield "", f"and {len(shown_members) - MEMBERS_SHOWN_MAX} more: --json has all", ""
+
+
+def _version_lines(fleet: Fleet) -> Iterator[Line]:
+    """Say which versions run; more than one stands out."""
+    versions = sorted(fleet.versions.items(), key=lambda each: (-each[1], each[0]))
+    if len(versions) == 1:
+        yield "", f"version {versions[0][0]}", ""
+    elif versions:
+        told = ", ".join(f"{version} ({count})" for version, count in versions)
+        yield "", f"mixed versions: {told}", "bold yellow"
+
+
+def _member_lines(each: Member) -> Iterator[Line]:
+    text = f"{each.worker} {_PRESENCES[each.presence]}, version {each.version}, "
+    if each.presence is Presence.GONE:
+        text += f"last seen {span(each.age_seconds)} ago, and did not say that it stops"
+        yield "worker", text, _PRESENCE_STYLES[each.presence]
+        return
+    text += f"up {span(each.uptime_seconds + each.age_seconds)}"
+    yield "worker", text, _PRESENCE_STYLES.get(each.presence, "")
+    yield from _flow_lines(each.status)
 
 
 def failed(failure: Failure) -> str:
@@ -333,16 +413,43 @@ def as_object(found: Status) -> dict[str, Any]:
         queue = getattr(found, name)
         if queue is not None:
             raw[name]["retention_share"] = round(queue.retention_share, 4)
+    raw["fleet"] = None if found.fleet is None else fleet_as_object(found.fleet)
     raw["arrival"] = found.arrival.as_object()
     raw["levels"] = asdict(found.levels)
     raw["last_account"] = found.last_account and found.last_account.as_object()
     raw["errors"] = {name: failed(failure) for name, failure in found.errors.items()}
     raw["at"] = datetime.fromtimestamp(found.at, UTC).isoformat(timespec="milliseconds")
-    raw["workers"] = [
-        {**{k: v for k, v in asdict(each.sample).items() if k != "at"}, "rates": raw_rates(each)}
-        for each in found.workers
-    ]
+    raw["workers"] = [_told(each) for each in found.workers]
     return raw
+
+
+def fleet_as_object(fleet: Fleet) -> dict[str, Any]:
+    """Return the fleet as JSON: every worker with a pulse of the last day."""
+    members = [
+        {
+            "worker": each.worker,
+            "host": each.host,
+            "version": each.version,
+            "state": str(each.presence),
+            "age_seconds": round(each.age_seconds, 1),
+            "uptime_seconds": each.uptime_seconds,
+            **{name: value for name, value in _told(each.status).items() if name not in _UNTOLD},
+        }
+        for each in fleet.members
+    ]
+    return {
+        "workers": members,
+        "versions": dict(fleet.versions),
+        "unread": fleet.unread,
+        "paused": None if fleet.pause is None else fleet.pause.as_object(),
+    }
+
+
+def _told(worker: WorkerStatus) -> dict[str, Any]:
+    sample = {name: value for name, value in asdict(worker.sample).items() if name != "at"}
+    pause = worker.sample.pause
+    sample["pause"] = None if pause is None else pause.as_object()
+    return sample | {"rates": raw_rates(worker)}
 
 
 def raw_rates(worker: WorkerStatus) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from worker.console.arrived import Verdict, arrived, verdicts
 from worker.console.charts import Point, chart, window
 from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, shown, tile
 from worker.console.filters import Filter
+from worker.console.fleet import fleet_troubles, fleet_view, fleet_warnings, live
 from worker.console.watch import Moment, Watch, oms_rates
 from worker.console.words import Words
 from worker.errors import Failure
@@ -22,8 +23,8 @@ from worker.operate.status import (
     RETENTION_SHARE_WARNING,
     QueueStatus,
     Status,
-    WorkerStatus,
 )
+from worker.operate.workers import WorkerStatus
 
 WORKERS_SHOWN_MAX = 100
 
@@ -38,6 +39,7 @@ def overview(watch: Watch, t: Words, now: float) -> dict[str, Any]:
         "arrival": arrived(watch, t, now),
         "charts": list(_charts(watch, t, now)),
         "workers": [_worker(each, t) for each in islice(watch.workers, WORKERS_SHOWN_MAX)],
+        "fleet": fleet_view(watch.fleet, t),
         "causes": _causes(watch, t),
         "problems": [_problem(name, failure, t) for name, failure in _errors(watch).items()],
     }
@@ -58,10 +60,14 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
         yield UNKNOWN, "looking", {}
         return
     silent = [each.sample.url for each in watch.workers if each.sample.error]
+    # Without an address of a worker the pulses still tell of all.
+    silent = silent if len(silent) < len(watch.workers) or not live(watch.fleet) else []
     if len(silent) == len(watch.workers):
         yield BAD, "silent", {"urls": ", ".join(silent[:5])}
+    yield from fleet_troubles(watch.fleet, t)
     yield from _stuck(watch.workers, watch.status, t)
     yield from verdicts(watch, t)
+    yield from fleet_warnings(watch.fleet, t)
     if silent:
         yield WARN, "some_silent", {"url": silent[0]}
     if watch.status.errors:

@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from worker.console import letter_pages, operation_pages, pages
+from worker.console import fleet_pages, letter_pages, operation_pages, pages
 from worker.console.audit import Audit
 from worker.console.context import CONTEXT, PAGE_SECONDS_MAX, Context
 from worker.console.grouping_job import GroupingJobs
@@ -114,6 +114,8 @@ def application(here: Context) -> web.Application:
             web.get("/api/letters", letter_pages.groups_json),
             web.get("/letters/list", letter_pages.show_items),
             web.get("/letters/{place}/{cause}/{day}/{id}", letter_pages.show_item),
+            web.post("/fleet/pause", fleet_pages.pause),
+            web.post("/fleet/resume", fleet_pages.resume),
             web.get("/operations", operation_pages.show_operations),
             web.post("/operations", operation_pages.dry_run),
             web.get(number, operation_pages.show_operation),

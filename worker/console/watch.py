@@ -15,9 +15,10 @@ from worker.clouds.http import open_session
 from worker.console.charts import Point
 from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.connect import Clients, brief
+from worker.operate.fleet import Fleet, statuses
 from worker.operate.levels import Levels, levels_of
-from worker.operate.status import Status, StatusBoard, TaskStatus, WorkerStatus
-from worker.operate.workers import Sample, look, rates
+from worker.operate.status import Status, StatusBoard, TaskStatus
+from worker.operate.workers import Sample, WorkerStatus, look, rates
 
 WATCHED_SECONDS = 20.0
 WORKERS_EVERY_SECONDS = (2.0, 15.0)
@@ -77,9 +78,20 @@ class Watch:
         self._asked.clear()
 
     @property
+    def fleet(self) -> Fleet | None:
+        """The workers by their pulses; None where those could not be read."""
+        return None if self.status is None else self.status.fleet
+
+    @property
+    def told(self) -> tuple[WorkerStatus, ...]:
+        """What workers tell: those at the addresses that answer, else all by their pulses."""
+        answering = tuple(each for each in self.workers if not each.sample.error)
+        return answering or tuple(statuses(self.fleet))
+
+    @property
     def arrival(self) -> ArrivalStatus:
         """Whether what OMS accepted has arrived, as the workers told at the last look."""
-        told = (each.sample.arrival for each in self.workers)
+        told = (each.sample.arrival for each in self.told)
         return arrival_of(told, is_set=self._is_destination_set)
 
     @property
@@ -87,7 +99,7 @@ class Watch:
         """How far changes have come."""
         task = None if self.status is None else self.status.task
         done = None if task is None else task.done
-        return levels_of((each.sample for each in self.workers), done)
+        return levels_of((each.sample for each in self.told), done)
 
     async def run(self) -> None:
         """Look again and again, for ever."""
@@ -102,12 +114,16 @@ class Watch:
                 await self._look_at_workers(session)
                 await self._pause(WORKERS_EVERY_SECONDS)
 
+    async def look_at_services(self) -> None:
+        """Look at queue, task, dead letters and pulses now."""
+        self.status = await self._board.look()
+        self.depths.append(_depth(self.status))
+        self.has_looked.set()
+
     async def _watch_services(self) -> None:
         while True:
             started = self._clock.monotonic()
-            self.status = await self._board.look()
-            self.depths.append(_depth(self.status))
-            self.has_looked.set()
+            await self.look_at_services()
             took = self._clock.monotonic() - started
             await self._pause(SERVICES_EVERY_SECONDS, took / LOOKING_SHARE)
 

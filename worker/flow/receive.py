@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from worker.clock import is_set_within
 from worker.errors import CallFailed
@@ -26,6 +27,8 @@ GATE_SECONDS = 0.25
 OPEN_SECONDS = 30.0
 # MNS may cut an answer short although more is waiting.
 PLENTY = BATCH // 2
+# A poll that has waited so long at a pause is cut: the queue had nothing for it until then.
+CUT_SECONDS = 2.0
 
 
 class Receiver:
@@ -40,6 +43,7 @@ class Receiver:
         rng: random.Random,
         *,
         wait_seconds: int,
+        is_paused: bool = False,
     ) -> None:
         self._queue = queue
         self._service = service
@@ -49,6 +53,8 @@ class Receiver:
         self._early = 0
         self._failed = 0
         self._is_stopping = False
+        self._is_paused = is_paused
+        self._open_polls: dict[asyncio.Timeout, float] = {}
         self._nudge = asyncio.Event()
         self._backlog = asyncio.Semaphore(0)
         self.alive_at = service.clock.monotonic()
@@ -67,6 +73,25 @@ class Receiver:
         self._is_stopping = True
         self._nudge.set()
         self._backlog.release()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is taken for now, although every service may work."""
+        return self._is_paused
+
+    def pause(self, is_paused: bool) -> None:
+        """Take nothing for now, or take again.
+
+        A poll that waits for messages is cut after two seconds: it might take some for half a minute more. If
+        MNS answers it at that very moment, those messages come back when their visibility ends.
+        """
+        if is_paused == self._is_paused:
+            return
+        self._is_paused = is_paused
+        self._nudge.set()
+        if is_paused:
+            for limit, began in self._open_polls.items():
+                limit.reschedule(began + CUT_SECONDS)
 
     async def backlog_permit(self) -> None:
         """Wait until a poll brought so much that one more beside it pays, or the receiver stops.
@@ -103,7 +128,7 @@ class Receiver:
             each.trace = journal.traced(each.message.enqueue_time_ms, started)
         if len(messages) >= PLENTY and self._backlog.locked():
             self._backlog.release()
-        if not is_short:
+        if not is_short and not self.is_paused:
             took = self._service.clock.monotonic() - started
             await self._slow_down_if_early(bool(messages), took)
         return held
@@ -114,12 +139,25 @@ class Receiver:
         try:
             with self._gate.poll():
                 # Not repeated here: a repeated poll would know nothing of a stop, nor of the other services.
-                messages = await self._service.once(
-                    "BatchReceiveMessage", lambda: self._queue.receive(wait_seconds)
-                )
-                return messages, self._leases.hold(messages)
+                async with self._cuttable():
+                    messages = await self._service.once(
+                        "BatchReceiveMessage", lambda: self._queue.receive(wait_seconds)
+                    )
+                    return messages, self._leases.hold(messages)
+        except TimeoutError:
+            # Cut by a pause: no failure of MNS, and nothing to wait for.
+            return [], []
         finally:
             self._leases.unreserve(BATCH)
+
+    @asynccontextmanager
+    async def _cuttable(self) -> AsyncIterator[None]:
+        async with asyncio.Timeout(None) as limit:
+            self._open_polls[limit] = asyncio.get_running_loop().time()
+            try:
+                yield
+            finally:
+                del self._open_polls[limit]
 
     @property
     def is_open(self) -> bool:
@@ -129,7 +167,9 @@ class Receiver:
     async def _may_poll(self, *, is_short: bool) -> bool:
         while not self.is_stopping:
             self.alive_at = self._service.clock.monotonic()
-            if not self._leases.has_room(BATCH):
+            if self.is_paused:
+                await self._pause(OPEN_SECONDS)
+            elif not self._leases.has_room(BATCH):
                 if is_short:
                     return False
                 await self._leases.changed()

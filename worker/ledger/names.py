@@ -17,6 +17,7 @@ LOG = "log"
 DELETED = "deleted_object"
 # A relative name: the account of the last comparison with the destination.
 LAST_ACCOUNT = "reconcile/last.json"
+FLEET = "fleet"
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -63,3 +64,18 @@ def place_name(task_id: str, hour: int, place: int) -> str:
 def probe_name(task_id: str, prober: str = "relay") -> str:
     """Return the one object that each `prober` of a task writes to see whether records can be written."""
     return f"{task_folder(task_id)}probe/{prober}.json"
+
+
+def fleet_folder(task_id: str) -> str:
+    """Return the folder, with its slash, in which the workers of a task tell of themselves."""
+    return f"{task_folder(task_id)}{FLEET}/"
+
+
+def pulse_name(worker: str) -> str:
+    """Return where a worker's pulse stands, relative to the folder of the fleet."""
+    return f"{worker}.json"
+
+
+def right_name(slot: int, mark: str, turn: int) -> str:
+    """Return where the right to probe with a key in a slot stands, relative to the folder of the fleet."""
+    return f"probe/{slot}-{mark}-{turn}.json"

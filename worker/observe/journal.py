@@ -14,6 +14,7 @@ from worker.clock import Clock
 from worker.errors import Failure
 from worker.events.event import Kind
 from worker.ledger.names import FAILED
+from worker.ledger.pause import Pause
 from worker.observe.metrics import Metrics
 from worker.observe.summary import SUMMARY_SECONDS, Tally
 from worker.observe.trace import Trace, Traces
@@ -183,6 +184,19 @@ class Journal:
                     action="delete",
                     why=why,
                 )
+
+    def paused(self, pause: Pause | None) -> None:
+        """Tell that the fleet is paused, by whom and until when, or that it takes again."""
+        self.metrics.paused.set(pause is not None)
+        if pause is None:
+            self.log.info("the fleet is paused no longer: messages are taken again", action="pause")
+        else:
+            self.log.warning(
+                "the fleet is paused: nothing more is taken, what is in hand is finished. "
+                "`oms-relay resume` ends it",
+                action="pause",
+                **{name: bounded(str(each)) for name, each in pause.as_object().items()},
+            )
 
     def skipped_in_silence(self) -> None:
         """Note a change that OMS skips by its default rule, however often it is announced."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import Metric
 
 from worker.events.event import Kind
 
@@ -12,6 +14,7 @@ CALL_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ARRIVAL_BUCKETS_SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 21_600, 86_400)
 DELETIONS = ("deleted", "absent", "kept", "there_again", "held")
 ARRIVALS = ("arrived", "late", "resent", "given_up", "unknown")
+_BY = ("end", "origin", "kind", "folder", "outcome")
 LAG_BUCKETS_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
 
@@ -70,6 +73,9 @@ class Metrics:
         )
         self.limit = _gauge(
             registry, "concurrency_limit", "Calls that may run at once, by service.", "service"
+        )
+        self.paused = _gauge(
+            registry, "paused", "1 while the fleet is paused and nothing is taken, else 0."
         )
         self._breaker = _gauge(
             registry,
@@ -133,6 +139,10 @@ class Metrics:
         self._recorded_in = lru_cache(maxsize=16)(self._recorded.labels)
         self._ended_as = lru_cache(maxsize=16)(self._ended.labels)
 
+    def totals(self) -> dict[str, float]:
+        """Return what stands in the registry, as `sums` names it."""
+        return sums(self.registry.collect())
+
     def posted(self, outcome: str, keys: int) -> None:
         """Count keys by the outcome of their post."""
         self._posted_as(outcome).inc(keys)
@@ -156,6 +166,18 @@ class Metrics:
     def breaker(self, service: str, state: str) -> None:
         """Show the state of a breaker."""
         self._breaker.labels(service).set({"closed": 0, "trial": 0.5, "open": 1}[state])
+
+
+def sums(families: Iterable[Metric]) -> dict[str, float]:
+    """Sum the relay's samples over their labels; also, as `name:label`, by each of the labels in `_BY`."""
+    found: dict[str, float] = {}
+    for family in families:
+        for sample in family.samples:
+            name = sample.name.removeprefix("oms_relay_")
+            labels = {sample.labels[each] for each in _BY if each in sample.labels}
+            for each in (name, *(f"{name}:{label}" for label in labels)):
+                found[each] = found.get(each, 0.0) + sample.value
+    return found
 
 
 def metrics_table() -> str:

@@ -23,7 +23,8 @@ from worker.clouds.http import ENDPOINTS
 from worker.clouds.mns import MnsClient
 from worker.config.addresses import bucket_origin, mns_region
 from worker.events.event import Message
-from worker.ledger.names import probe_name
+from worker.ledger.names import fleet_folder, probe_name
+from worker.ledger.pause import PAUSE_NAME
 from worker.operate.brought import NARROW_RULE, brought
 from worker.operate.check import Check, CheckStatus, ServiceProber, always
 from worker.operate.connect import Clients
@@ -531,6 +532,15 @@ async def store_checks(prober: ServiceProber) -> AsyncIterator[Check]:
         "oss.write",
         lambda: store.put(bucket, name, body, "application/json"),
         always(Check("oss.write", CheckStatus.OK, f"records can be written to {bucket}")),
+    )
+    yield await prober.ask(
+        "oss.fleet",
+        lambda: store.get(bucket, fleet_folder(clients.settings.sync_task.task_id) + PAUSE_NAME),
+        always(
+            Check("oss.fleet", CheckStatus.OK, "the relay hears of a pause and of other workers")
+        ),
+        otherwise=CheckStatus.WARNING,
+        note="the relay works without this right, hears no `oms-relay pause`, and asks OMS alone",
     )
     for what, attempt, commands in (
         ("read", lambda: store.get(bucket, name), "`dead` and `records`"),

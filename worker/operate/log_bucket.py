@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from itertools import islice
 from typing import TypeVar
 
-from worker.clouds.oss import Stored
 from worker.ledger.names import task_folder
 from worker.operate.connect import Clients
-from worker.ports import Listed, Page
+from worker.ports import Listed, Page, Stored
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,7 +63,8 @@ class LogBucket:
             objects = tuple(
                 Listed(each.key[cut:], each.size, each.last_modified) for each in page.objects
             )
-            yield Page(objects, tuple(each[cut:] for each in page.prefixes), page.next_token)
+            prefixes = tuple(each[cut:] for each in page.prefixes)
+            yield Page(objects, prefixes, page.next_token, page.at)
 
     async def folders(self, prefix: str) -> list[str]:
         """Return the names of the folders right under `prefix`, without it and without the slash."""

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator
 
 import orjson
 
-from worker.clouds.oss import Stored
 from worker.errors import Outcome, RelayError
 from worker.ledger.line import Record, fields_of
 from worker.ledger.names import FAILED, LOG, SUCCESS, is_hash, log_hour, record_name
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import LogBucket, side_by_side
-from worker.ports import Listed
+from worker.ports import Listed, Stored
 
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS

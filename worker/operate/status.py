@@ -17,10 +17,11 @@ from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.brought import Brought, brought
 from worker.operate.connect import Clients
 from worker.operate.doctor import counter
+from worker.operate.fleet import Fleet, FleetBoard, statuses
 from worker.operate.last_account import LastAccount, last_account
 from worker.operate.letters import Letters
 from worker.operate.levels import Levels, levels_of
-from worker.operate.workers import Rates, Sample, look, rates
+from worker.operate.workers import Sample, WorkerStatus, look, rates
 from worker.outages.breaker import PROBE_SECONDS_CREDENTIALS
 from worker.ports import TaskState
 
@@ -81,20 +82,13 @@ class TaskStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """One worker as it is now, and what moved since the last look."""
-
-    sample: Sample
-    rates: Rates | None
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """Everything at one moment. A part that could not be read is None, and `errors` says why by its name.
 
     `events` is None as well where the queue or the task could not be read. `is_log_source` says whether the
     log bucket is what the task copies; None where that is not known. `is_destination_set` says whether
-    `OBS_ENDPOINT` is set here. `last_account` is that of the last comparison with the destination.
+    `OBS_ENDPOINT` is set here. `last_account` is that of the last comparison with the destination. `fleet` is
+    None as well where workers were named: then only those are asked.
     """
 
     at: float
@@ -108,18 +102,24 @@ class Status:
     is_log_source: bool | None = None
     is_destination_set: bool = False
     last_account: LastAccount | None = None
+    fleet: Fleet | None = None
+
+    @property
+    def told(self) -> tuple[WorkerStatus, ...]:
+        """What workers tell: those that were named, else those that live."""
+        return self.workers or tuple(statuses(self.fleet))
 
     @property
     def arrival(self) -> ArrivalStatus:
         """Whether what OMS accepted has arrived."""
-        told = (each.sample.arrival for each in self.workers)
+        told = (each.sample.arrival for each in self.told)
         return arrival_of(told, is_set=self.is_destination_set)
 
     @property
     def levels(self) -> Levels:
         """How far changes have come."""
         done = None if self.task is None else self.task.done
-        return levels_of((each.sample for each in self.workers), done)
+        return levels_of((each.sample for each in self.told), done)
 
     @property
     def is_complete(self) -> bool:
@@ -133,6 +133,7 @@ class StatusBoard:
     def __init__(self, clients: Clients, workers: Sequence[str] = ()) -> None:
         self._clients = clients
         self._workers = tuple(workers)
+        self._fleet_board = FleetBoard(clients)
         self._before: dict[str, Sample] = {}
         self._refused: tuple[float, Failure] | None = None
 
@@ -157,6 +158,7 @@ class StatusBoard:
             task = group.create_task(part("task", self._task), name="task")
             account = group.create_task(part("last_account", self._last_account), name="account")
             workers = group.create_task(self._look_at_workers(), name="workers")
+            fleet = group.create_task(part("fleet", self._fleet), name="fleet")
         seen, found = queue.result(), task.result()
         source = found.source_bucket if found else ""
         return Status(
@@ -171,7 +173,11 @@ class StatusBoard:
             source == clients.settings.log_bucket if source else None,
             clients.settings.obs_endpoint is not None,
             account.result(),
+            fleet.result(),
         )
+
+    async def _fleet(self) -> Fleet | None:
+        return None if self._workers else await self._fleet_board.look()
 
     async def _queue(self) -> tuple[QueueStatus, list[Message]]:
         return await self._read_queue(self._clients.queue, self._clients.settings.mns_queue)

@@ -17,10 +17,12 @@ from worker.clock import Clock
 from worker.clouds.http import one_line, proxy_of, routed
 from worker.events.event import Kind
 from worker.ledger.names import SUCCESS
+from worker.ledger.pause import Pause, pause_told
+from worker.ledger.pulse import Rates
+from worker.observe.metrics import sums
 from worker.operate.arrival import Told, told_from
 
 SECONDS_MAX = 5.0
-_BY = ("end", "origin", "kind", "folder", "outcome")
 _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError)
 
 
@@ -28,7 +30,8 @@ _FAULTS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, 
 class Sample:
     """One look at a worker. `error` is set and the rest empty where it did not answer.
 
-    `arrival` is None where it follows nothing to the destination.
+    `arrival` is None where it follows nothing to the destination. A worker that is only paused is ready.
+    `notices` say what does not stop it, and should be mended all the same.
     """
 
     url: str
@@ -52,18 +55,16 @@ class Sample:
     arrived: float = 0.0
     proved: float = 0.0
     arrival: Told | None = None
+    pause: Pause | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
-    """What moved between two looks, by the second; `lag_seconds` is the mean from event to record."""
+class WorkerStatus:
+    """One worker as it is now, and what moved since the last look."""
 
-    over_seconds: float
-    received: float
-    done: float
-    recorded: float
-    dead: float
-    lag_seconds: float | None
+    sample: Sample
+    rates: Rates | None
 
 
 async def look(session: aiohttp.ClientSession, url: str, clock: Clock) -> Sample:
@@ -72,7 +73,7 @@ async def look(session: aiohttp.ClientSession, url: str, clock: Clock) -> Sample
     try:
         ready: dict[str, Any] = json.loads(await _text(session, f"{base}/readyz"))
         metrics = _metrics(await _text(session, f"{base}/metrics"))
-        return _sample(url, clock.monotonic(), ready, metrics)
+        return sample_from(url, clock.monotonic(), ready, metrics)
     except _FAULTS as error:
         return Sample(url, clock.monotonic(), _why(error))
 
@@ -107,11 +108,17 @@ def _why(error: Exception) -> str:
     return one_line(str(error)) or type(error).__name__
 
 
-def _sample(url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str, float]) -> Sample:
+def sample_from(
+    url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str, float]
+) -> Sample:
+    """Read an answer of `/readyz` and totals of the metrics.
+
+    Raises LookupError, TypeError or ValueError where they have another form.
+    """
     return Sample(
         url,
         at,
-        is_ready=ready["status"] == "ready",
+        is_ready=ready["status"] in ("ready", "paused"),
         reasons=tuple(map(str, ready["reasons"])),
         causes=_causes(ready),
         services={str(name): str(state) for name, state in ready["services"].items()},
@@ -131,6 +138,8 @@ def _sample(url: str, at: float, ready: Mapping[str, Any], metrics: Mapping[str,
         arrived=metrics.get("arrivals_total:arrived", 0.0),
         proved=metrics.get("arrivals_proved_total", 0.0),
         arrival=told_from(ready),
+        pause=pause_told(ready.get("paused")),
+        notices=tuple(map(str, ready.get("notices", ()))),
     )
 
 
@@ -142,12 +151,4 @@ def _causes(ready: Mapping[str, Any]) -> tuple[Cause, ...]:
 
 
 def _metrics(text: str) -> dict[str, float]:
-    """Sum the relay's samples over their labels; also, as `name:label`, by each of the labels in `_BY`."""
-    sums: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            name = sample.name.removeprefix("oms_relay_")
-            labels = {sample.labels[each] for each in _BY if each in sample.labels}
-            for each in (name, *(f"{name}:{label}" for label in labels)):
-                sums[each] = sums.get(each, 0.0) + sample.value
-    return sums
+    return sums(text_string_to_metric_families(text))

@@ -60,6 +60,7 @@ class Breaker:
         self._probe_seconds = 0.0
         self._probe_now = asyncio.Event()
         self._is_passable = asyncio.Event()
+        self._is_judged = asyncio.Event()
         self._is_stopping = False
         self.listeners: list[Callable[[], None]] = []
 
@@ -113,10 +114,16 @@ class Breaker:
             await self._is_passable.wait()
         return not self._is_stopping
 
+    async def judged(self) -> None:
+        """Wait until the first probe has ended, whatever came of it, or the relay stops."""
+        if self.is_open and self.failure is None:
+            await self._is_judged.wait()
+
     def stop(self) -> None:
         """Hold no call any longer: the relay is stopping."""
         self._is_stopping = True
         self._is_passable.set()
+        self._is_judged.set()
 
     async def keep_probing(self, probe: Callable[[], Awaitable[None]]) -> None:
         """While open, call `probe` again and again until it succeeds; run for ever. Never two at a time."""
@@ -155,6 +162,7 @@ class Breaker:
         # Calls that were under way together fail alike, each with a request id of its own: one piece of news.
         is_news = state is not self.state or _kind(failure) != _kind(self.failure)
         self.state, self.failure = state, failure
+        self._is_judged.set()
         if not self.is_open:
             self._probe_now.clear()
             self._is_passable.set()

@@ -29,6 +29,7 @@ from worker.process.assembly import Assembled, Plan, assemble
 from worker.process.connections import WAIT_SECONDS_MAX, open_ports
 from worker.process.health import Health, serving
 from worker.process.notify import Notifier
+from worker.process.pulse import Heart
 from worker.process.signals import Signals
 from worker.settings import Settings
 
@@ -74,12 +75,22 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
                 **_proxy_fields(settings),
             )
             notifier = Notifier.from_environment(os.environ, os.getpid())
+            heart = Heart(
+                assembled.fleet,
+                health,
+                journal.metrics,
+                clock,
+                worker=WORKER,
+                host=socket.gethostname(),
+            )
             beside = {
+                "tell the fleet": heart.run(),
                 "refresh credentials": _keep_fresh(keys, assembled),
                 "sum up": journal.keep_summing(clock),
                 "notify systemd": notifier.run(stops.taking, health.reasons, health.stuck),
             }
             is_sound = await _run(assembled, beside, stops, journal)
+            await heart.stop(signals.seconds_left())
     await flush(min(FLUSH_SECONDS_MAX, signals.seconds_left()))
     in_hand = len(assembled.flow.leases.in_hand)
     journal.log.info("the relay has stopped", action="stop", in_hand=in_hand)

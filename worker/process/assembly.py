@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,9 @@ from worker.arrival.result_lists import ResultLists
 from worker.clock import Clock
 from worker.events.encode import event_body
 from worker.events.keys import KeyEncoding, KeyReader
+from worker.fleet.folder import FLEET_CALLS_MAX, FleetFolder
+from worker.fleet.pause import PauseWatch
+from worker.fleet.probe_right import ProbeRight
 from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import Undelivered
 from worker.flow.dedupe import Dedupe
@@ -41,7 +45,16 @@ from worker.outages.limit import AdaptiveLimit
 from worker.outages.probes import Probes
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
-from worker.ports import Destination, Queue, QueueView, Sink, SourceObjects, Statistics, Store
+from worker.ports import (
+    Destination,
+    Queue,
+    QueueView,
+    Reads,
+    Sink,
+    SourceObjects,
+    Statistics,
+    Store,
+)
 
 POSTS_MAX = 128
 RECORDS_MAX = 128
@@ -62,11 +75,16 @@ class ArrivalPorts:
     statistics: Statistics
 
 
+def _no_mark() -> str:
+    return "unmarked"
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The outside world of one relay. `observed` is the queue once more, for its depth; None: not sampled.
 
-    Without `arrival` nothing is followed to the destination.
+    Without `arrival` nothing is followed to the destination; without `reads` a worker hears of no other one.
+    `key_mark` tells the present Huawei key from others, and not what it is.
     """
 
     queue: Queue
@@ -77,6 +95,8 @@ class Ports:
     dead_letter_queue: Queue | None = None
     observed: QueueView | None = None
     arrival: ArrivalPorts | None = None
+    reads: Reads | None = None
+    key_mark: Callable[[], str] = _no_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +128,16 @@ class Assembled:
     """A relay ready to run, and the parts that the admin server looks at.
 
     `beside` are the breakers of services without which messages move all the same. `arrival` is None where
-    nothing is followed to the destination.
+    nothing is followed to the destination. `pauses` is None where no other worker is heard of.
     """
 
     relay: Relay
     flow: Flow
     breakers: Breakers
+    fleet: FleetFolder
     beside: tuple[Breaker, ...] = ()
     arrival: ArrivalAccount | None = None
+    pauses: PauseWatch | None = None
 
 
 def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
@@ -137,6 +159,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     reader = KeyReader(plan.key_encoding, looks.exists, VERDICTS_MAX)
     poster = Poster(ports.sink, services.posts, clock, journal, plan.capacity.batch_keys)
     probes = Probes(clock, journal)
+    fleet = FleetFolder(ports.store, ports.reads, services.fleet, plan.log_bucket, plan.task_id)
 
     async def probe_queue() -> None:
         await probes.queue(ports.queue, leases.follow)
@@ -147,15 +170,21 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     async def probe_store() -> None:
         await probes.store(ports.store, plan.log_bucket, probe_name(plan.task_id))
 
+    receiver = Receiver(
+        ports.queue,
+        services.polls,
+        leases,
+        breakers,
+        ports.rng,
+        wait_seconds=plan.wait_seconds,
+        # Until the fleet has been asked whether it is paused.
+        is_paused=ports.reads is not None,
+    )
     arrival = _arrival(ports, plan, source, services, records, dead_letters, journal)
     deleter = Deleter(ports.queue, services.acknowledgements, leases, clock, journal)
-    propagation = None
-    if arrival is not None and arrival.deletions is not None:
-        propagation = Propagation(arrival.deletions, leases, deleter, dead_letters)
+    propagation = _propagation(arrival, leases, deleter, dead_letters)
     flow = Flow(
-        receiver=Receiver(
-            ports.queue, services.polls, leases, breakers, ports.rng, wait_seconds=plan.wait_seconds
-        ),
+        receiver=receiver,
         selection=Selection(
             reader,
             plan.key_encoding,
@@ -178,24 +207,44 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         follow=arrival.follower.accepted if arrival else None,
         propagation=propagation,
     )
+    probe_key: Probe = probe_sink
+    if ports.reads is not None:
+        probe_key = ProbeRight(
+            fleet,
+            probe_sink,
+            services.posts.breaker,
+            clock,
+            mark=ports.key_mark,
+            worker=plan.worker,
+        ).probe
     probed: tuple[tuple[Breaker, Probe], ...] = (
         (services.polls.breaker, probe_queue),
         (services.records.breaker, probe_store),
-        (services.posts.breaker, probe_sink),
+        (services.posts.breaker, probe_key),
         (services.acknowledgements.breaker, probe_queue),
     )
-    sides = _sides(ports, services, dead_letters, leases, journal)
-    beside: tuple[Breaker, ...] = ()
-    account = None
-    if arrival is not None:
-        beside = (arrival.breaker,)
-        account = ArrivalAccount(arrival.follower, arrival.backlog, arrival.breaker, clock)
-        probed += ((arrival.breaker, arrival.view.probe),)
-        sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
-    if propagation is not None:
-        sides.append(propagation.run)
+    sides = _sides(ports, services, dead_letters, leases, receiver, journal)
+    pauses = None
+    if ports.reads is not None:
+        pauses = PauseWatch(fleet, clock, journal, receiver.pause)
+        sides.append(pauses.run)
+    sides += [propagation.run] if propagation else []
+    if arrival is None:
+        relay = Relay(flow, probed, sides, plan.capacity, journal)
+        return Assembled(relay, flow, breakers, fleet, pauses=pauses)
+    account = ArrivalAccount(arrival.follower, arrival.backlog, arrival.breaker, clock)
+    probed += ((arrival.breaker, arrival.view.probe),)
+    sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
     relay = Relay(flow, probed, sides, plan.capacity, journal)
-    return Assembled(relay, flow, breakers, beside, account)
+    return Assembled(relay, flow, breakers, fleet, (arrival.breaker,), account, pauses)
+
+
+def _propagation(
+    arrival: _Arrival | None, leases: Leases, deleter: Deleter, dead_letters: DeadLetters
+) -> Propagation | None:
+    if arrival is None or arrival.deletions is None:
+        return None
+    return Propagation(arrival.deletions, leases, deleter, dead_letters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,14 +332,17 @@ def _sides(
     services: _Services,
     dead_letters: DeadLetters,
     leases: Leases,
+    receiver: Receiver,
     journal: Journal,
 ) -> list[Side]:
     sides: list[Side] = []
     if ports.dead_letter_queue is not None:
         common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
-        sides.append(
-            Undelivered(*common, may_keep=lambda: not services.records.breaker.is_open).run
-        )
+
+        def may_keep() -> bool:
+            return not services.records.breaker.is_open and not receiver.is_paused
+
+        sides.append(Undelivered(*common, may_keep=may_keep).run)
     if ports.observed is not None:
         depth = Depth(
             ports.observed,
@@ -334,6 +386,7 @@ class _Services:
     records: Service
     looks: Service
     posts: Service
+    fleet: Service
 
 
 def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) -> _Services:
@@ -366,4 +419,7 @@ def _services(ports: Ports, plan: Plan, breakers: Breakers, journal: Journal) ->
         records=service("records", oss, AdaptiveLimit(RECORDS_MAX)),
         looks=service("looks", oss, AdaptiveLimit(LOOKS_MAX), tells_breaker=False),
         posts=service("posts", oms, AdaptiveLimit(POSTS_MAX), plan.oms_max_rps),
+        fleet=service(
+            "fleet", oss, AdaptiveLimit(FLEET_CALLS_MAX, FLEET_CALLS_MAX), tells_breaker=False
+        ),
     )

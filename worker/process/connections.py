@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 
 from worker.arrival.follow import LOOKS_AT_ONCE
 from worker.clock import Clock
+from worker.clouds.oms_signature import mark_of
 from worker.clouds.wiring import MNS_CALL_SECONDS, Keys, Pool, Pools, open_clients
+from worker.fleet.folder import FLEET_CALLS_MAX
 from worker.process.assembly import (
     ACKNOWLEDGEMENTS_MAX,
     LEASES_MAX,
@@ -26,7 +28,7 @@ WAIT_SECONDS_MAX = 30
 SPARE_CONNECTIONS = 8
 # Enough for all limits that share a pool: deletes that hang must cost no renewal its connection (G6).
 ACKNOWLEDGEMENT_CONNECTIONS = ACKNOWLEDGEMENTS_MAX + LEASES_MAX + SPARE_CONNECTIONS
-STORE_CONNECTIONS = RECORDS_MAX + LOOKS_MAX + SPARE_CONNECTIONS
+STORE_CONNECTIONS = RECORDS_MAX + LOOKS_MAX + FLEET_CALLS_MAX + SPARE_CONNECTIONS
 SINK_CONNECTIONS = POSTS_MAX + SPARE_CONNECTIONS
 LOOK_CONNECTIONS = LOOKS_AT_ONCE + SPARE_CONNECTIONS
 
@@ -49,6 +51,8 @@ async def open_ports(
             rng=rng,
             dead_letter_queue=clients.dead_letter_queue,
             arrival=arrival,
+            reads=clients.store,
+            key_mark=lambda: mark_of(keys.huawei.current()),
         )
 
 

@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 
 from worker.advice import Cause, cause_of
 from worker.errors import Fatal
+from worker.ledger.pause import Pause
 from worker.observe.metrics import Metrics
 from worker.process.assembly import Assembled
 
@@ -27,6 +28,7 @@ class Health:
         self._breakers = assembled.breakers
         self._beside = assembled.beside
         self._arrival = assembled.arrival
+        self._pauses = assembled.pauses
         self._metrics = metrics
         self._now = now
         self._working_since: float | None = None
@@ -41,10 +43,20 @@ class Health:
         elif self._working_since is None:
             self._working_since = self._now()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the relay takes no more and finishes."""
+        return self._flow.receiver.is_stopping
+
+    @property
+    def pause(self) -> Pause | None:
+        """The pause of the fleet that holds now."""
+        return None if self._pauses is None else self._pauses.pause
+
     def causes(self) -> list[Cause]:
         """Return why the relay is not ready, with the next steps; an empty list means it is."""
         causes = []
-        if self._flow.receiver.is_stopping:
+        if self.is_stopping:
             causes.append(Cause("stopping: what is in hand is being finished"))
         for breaker in self._breakers:
             if breaker.is_open:
@@ -80,29 +92,38 @@ class Health:
         return stuck
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """Answer 200 if messages are being taken, else 503 with the reasons."""
-        causes = self.causes()
+        """Answer 200 if messages are being taken, or could be but for a pause; else 503 with the reasons."""
+        body = self.as_object()
+        return web.json_response(body, status=503 if body["causes"] else 200)
+
+    def as_object(self) -> dict[str, Any]:
+        """Return what `/readyz` answers."""
+        causes, pause = self.causes(), self.pause
+        working = "ready" if pause is None else "paused"
         body: dict[str, Any] = {
-            "status": "not ready" if causes else "ready",
+            "status": "not ready" if causes else working,
             "reasons": [str(each) for each in causes],
             "causes": [each.as_object() for each in causes],
             "services": {
                 each.service: str(each.state) for each in (*self._breakers, *self._beside)
             },
             "in_flight": len(self._flow.leases.in_hand),
+            "paused": None if pause is None else pause.as_object(),
+            "notices": [] if self._pauses is None else list(self._pauses.notices),
         }
         if self._arrival is not None:
             body["arrival"] = self._arrival.as_object()
-        return web.json_response(body, status=503 if causes else 200)
+        return body
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer with the metrics in Prometheus text form."""
-        self._sample()
+        self.sample()
         return web.Response(
             body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE}
         )
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Take the gauges of what is in hand."""
         self._metrics.in_flight.set(len(self._flow.leases.in_hand))
         self._metrics.oldest.set(self._oldest_seconds())
         self._metrics.waiting.set(len(self._flow.dedupe))

@@ -79,6 +79,17 @@ resource "alicloud_oss_bucket" "log" {
     }
   }
 
+  # Pulses of workers: each restart leaves one.
+  lifecycle_rule {
+    id      = "fleet"
+    prefix  = "${local.records}/fleet/"
+    enabled = true
+
+    expiration {
+      days = 2
+    }
+  }
+
   lifecycle {
     precondition {
       condition     = var.log_bucket != var.source_bucket
@@ -96,6 +107,7 @@ resource "alicloud_ram_policy" "relay" {
   policy_name = "oms-relay-${var.queue}"
   description = "What oms-relay needs, and nothing else."
   policy_document = templatefile("${path.module}/../../policies/ram-policy.json", {
+    task_id           = var.task_id
     queue             = alicloud_message_service_queue.events.queue_name
     dead_letter_queue = alicloud_message_service_queue.dead.queue_name
     log_bucket        = alicloud_oss_bucket.log.bucket

@@ -1,0 +1,1 @@
+"""What the workers of one task agree on, through a folder of the log bucket."""
