@@ -22,8 +22,11 @@ _FORBIDDEN_REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,4})|0*([0-9]{1,5}));"
 _REFERENCE = re.compile(r"&#(?:x0*([0-9a-fA-F]{1,6})|0*([0-9]{1,7}));")
 _PARKINGS = range(0x10FE00, 0xF0000, -0x100)
 _HEAD = re.compile(rb"\s*(<\?xml[^>]*>)?\s*<Messages[ >]")
-_FIELD = re.compile(r"<(MessageId|MessageBody|ReceiptHandle|DequeueCount|EnqueueTime)>([^<]*)</\1>")
-_NEEDED = {"MessageId", "MessageBody", "ReceiptHandle"}
+# What is needed of a message, in the order in which MNS writes it, with what ends each.
+_FIELDS = tuple(
+    (f"<{name}>", f"</{name}>")
+    for name in ("MessageId", "MessageBody", "ReceiptHandle", "EnqueueTime", "DequeueCount")
+)
 _PROLOGUE = '<?xml version="1.0" encoding="utf-8"?>'
 _QUOTE = {'"': "&quot;"}
 _NAMESPACE = 'xmlns="http://mns.aliyuncs.com/doc/v1/"'
@@ -126,18 +129,30 @@ def receipt_handle(body: bytes) -> str:
 def _scan(body: bytes) -> list[Message] | None:
     """Read the usual answer, flat and without a single escape, several times as fast as an XML parser can.
 
-    None for anything unusual (entities, CDATA, attributes, a missing field): then the parser decides.
+    None for anything unusual (entities, CDATA, attributes, another order): then the parser decides.
     """
     # Asked for one character first: a pair is looked for far more slowly.
     if b"&" in body or (b"!" in body and b"<!" in body) or not _HEAD.match(body):
         return None
     try:
         parts = body.decode().split("<Message>")[1:]
-        found = [dict(_FIELD.findall(part)) for part in parts]
-        complete = all(fields.keys() >= _NEEDED for fields in found)
-        return [_message(fields) for fields in found] if found and complete else None
-    except (UnicodeDecodeError, Damaged):
+        return [_scanned(part) for part in parts] or None
+    except ValueError:
         return None
+
+
+def _scanned(part: str) -> Message:
+    """Read one flat message; raises ValueError if it is not as usual."""
+    found = []
+    end = 0
+    for opening, closing in _FIELDS:
+        start = part.index(opening, end) + len(opening)
+        end = part.index("<", start)
+        if not part.startswith(closing, end):
+            raise ValueError(closing)
+        found.append(part[start:end])
+    message_id, text, handle, enqueued, dequeues = found
+    return Message(message_id, text, handle, int(dequeues), int(enqueued))
 
 
 def _message(fields: dict[str, str]) -> Message:

@@ -38,7 +38,7 @@ def raw_events(body: str) -> list[Any]:
             content = _parse_bytes(content)
         elif isinstance(content, str):
             content = _parse(content.strip(_BLANK))
-        if isinstance(content, str | bytes):
+        if isinstance(content, (str, bytes)):
             continue
         document = as_object(content, "the body")
         if "events" in document:
