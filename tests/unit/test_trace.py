@@ -10,7 +10,7 @@ import pytest
 from doubles.build import Heard, change, held, message
 from doubles.clock import EPOCH, HandClock
 from worker.flow.dedupe import Change, Waiter
-from worker.flow.flow import _passed
+from worker.flow.flow import note_pass, note_request
 from worker.flow.lease import Held
 from worker.observe.trace import RATIO_DEFAULT, Trace, Traces, Verb, wished
 
@@ -126,7 +126,9 @@ def test_all_messages_behind_a_key_note_its_way() -> None:
     clock = HandClock()
     first, second, untraced = traced(clock), traced(clock), held("M3")
     waiters = [Waiter(each, change().newest.event, b"") for each in (first, second, untraced)]
-    _passed(Verb.DEDUPE, [Change("a.txt", waiters)], "R1")
+    note_pass(Verb.DEDUPE, [Change("a.txt", waiters)])
+    note_request(Change("a.txt", waiters), "R1")
+    note_request(Change("a.txt", waiters), "")
     assert [spans(each)[-1][0] for each in (first, second)] == ["dedupe", "dedupe"]
     assert [each.trace.request_id for each in (first, second) if each.trace] == ["R1", "R1"]
     assert untraced.trace is None

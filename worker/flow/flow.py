@@ -19,6 +19,7 @@ from worker.flow.receive import Receiver
 from worker.flow.record import Records
 from worker.flow.selection import Selected, Selection, is_resolved
 from worker.ledger.letter import Cause
+from worker.observe.journal import Journal
 from worker.observe.trace import Verb
 
 # Asks a service for what it did before, and says whether it did it again: then one item's failure is its own.
@@ -41,6 +42,7 @@ class Flow:
     deleter: Deleter
     dead_letters: DeadLetters
     leases: Leases
+    journal: Journal
     deliveries_max: int
     witnesses: Mapping[str, Witness]
     follow: Callable[[Verdict], None] | None = None
@@ -70,12 +72,11 @@ class Flow:
 
     async def carry(self, batch: Sequence[Change]) -> None:
         """Post a batch, record what became of each key, delete the messages that wait for nothing more."""
-        _passed(Verb.DEDUPE, batch)
+        self._passed(Verb.DEDUPE, batch)
         verdicts = await self.poster.post(batch)
-        for verdict in verdicts:
-            _passed(Verb.POST, (verdict.change,), verdict.request_id)
+        self._passed(Verb.POST, batch, verdicts)
         failures = await self.records.record(verdicts)
-        _passed(Verb.RECORD, batch)
+        self._passed(Verb.RECORD, batch)
         for verdict, failure in zip(verdicts, failures, strict=True):
             if self.follow is not None and failure is None:
                 self.follow(verdict)
@@ -83,6 +84,16 @@ class Flow:
                 verdict.change, undone=failure, rejected=verdict.rejection
             ):
                 await self._finish(held)
+
+    def _passed(
+        self, verb: Verb, batch: Iterable[Change], verdicts: Iterable[Verdict] = ()
+    ) -> None:
+        """Note that a verb is done with a batch, and which calls did it. Free while nothing is traced."""
+        if self.journal.traces is None:
+            return
+        note_pass(verb, batch)
+        for verdict in verdicts:
+            note_request(verdict.change, verdict.request_id)
 
     async def _resolve(self, held: Held, changes: Sequence[Selected]) -> None:
         if not self._admit(held, await self.selection.resolve(changes)):
@@ -125,11 +136,15 @@ class Flow:
             await self.leases.give_back(held, str(failure))
 
 
-def _passed(verb: Verb, changes: Iterable[Change], request_id: str = "") -> None:
+def note_pass(verb: Verb, changes: Iterable[Change]) -> None:
     """Note in the traces of all their messages that a verb is done with these changes."""
     for change in changes:
         for waiter in change.waiters:
-            trace = waiter.held.trace
-            if trace is not None:
-                trace.passed(verb)
-                trace.request_id = request_id or trace.request_id
+            waiter.held.passed(verb)
+
+
+def note_request(change: Change, request_id: str) -> None:
+    """Note in the traces of its messages which call posted a change."""
+    for waiter in change.waiters:
+        if waiter.held.trace is not None and request_id:
+            waiter.held.trace.request_id = request_id

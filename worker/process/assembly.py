@@ -199,6 +199,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         deleter=deleter,
         dead_letters=dead_letters,
         leases=leases,
+        journal=journal,
         deliveries_max=plan.max_deliveries,
         witnesses={
             "oms": poster.takes_keys,
