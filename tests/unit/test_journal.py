@@ -315,3 +315,11 @@ def test_no_control_character_of_a_key_reaches_a_terminal(key: str) -> None:
     printed = out.buffer.getvalue().decode()
     assert printed.endswith("\n")
     assert printed[:-1].isprintable()
+
+
+def test_messages_that_went_well_are_counted_together() -> None:
+    heard = Heard()
+    heard.journal.went_well(16)
+    assert heard.count("messages_ended_total", end="deleted") == 16
+    assert heard.journal.tally.counts["deleted"] == 16
+    assert not heard.lines

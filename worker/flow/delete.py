@@ -59,13 +59,20 @@ class Deleter:
 
     async def _delete(self, batch: list[_Finished]) -> None:
         left = await self._call(batch)
+        untold = 0
         for finished in batch:
             held, end, why = finished
             was_in_hand = self._leases.forget(held)
-            if finished not in left and was_in_hand:
-                took = self._clock.monotonic() - held.taken_at
-                held.passed(Verb.DELETE)
-                self._journal.ended(held.story(), end, took, why)
+            if finished in left or not was_in_hand:
+                continue
+            if end == "deleted" and held.trace is None and not self._journal.tells_each:
+                untold += 1
+                continue
+            took = self._clock.monotonic() - held.taken_at
+            held.passed(Verb.DELETE)
+            self._journal.ended(held.story(), end, took, why)
+        if untold:
+            self._journal.went_well(untold)
         self._journal.metrics.deleted.inc(len(batch) - len(left))
 
     async def _call(self, batch: list[_Finished]) -> list[_Finished]:

@@ -46,6 +46,8 @@ class Journal:
         self.log = log or structlog.get_logger("relay").bind()
         self.traces: Traces | None = None
         self.tally = Tally()
+        # Whether each message that ends well has a line of its own: the level is that of the whole process.
+        self.tells_each = self.log.is_enabled_for(logging.DEBUG)
         self._told: Counter[str] = Counter()
         self._foreign: set[str] = set()
 
@@ -126,8 +128,6 @@ class Journal:
         """
         self.metrics.ended(end)
         self.tally.counts[end] += 1
-        if end == "deleted" and not story.trace and not self.log.is_enabled_for(logging.DEBUG):
-            return
         facts: dict[str, str | int] = {
             "message_id": story.message_id,
             "key": bounded(story.key),
@@ -149,6 +149,11 @@ class Journal:
         self._told[end] += 1
         tell = self.log.warning if self._told[end] <= ENDS_TOLD_MAX else self.log.debug
         tell(text, action=end, **seen, why=bounded(why), **advice)
+
+    def went_well(self, count: int) -> None:
+        """Note messages that were deleted, all at once, where no line and no trace tells of each."""
+        self.metrics.ended("deleted", count)
+        self.tally.counts["deleted"] += count
 
     def arrived(self, seconds: float | None, *, is_proved: bool) -> None:
         """Note a followed key that has arrived, and after how long where that tells how long copies take."""

@@ -151,9 +151,9 @@ class Metrics:
         """Count keys whose record is confirmed."""
         self._recorded_in(folder).inc(keys)
 
-    def ended(self, end: str) -> None:
-        """Count one message that left."""
-        self._ended_as(end).inc()
+    def ended(self, end: str, messages: int = 1) -> None:
+        """Count messages that left."""
+        self._ended_as(end).inc(messages)
 
     def renewed(self, result: str) -> None:
         """Count one lease renewal."""
