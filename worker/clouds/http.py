@@ -21,6 +21,8 @@ from worker.errors import FROM_ELSEWHERE, Blame, CallFailed, Failure, Outcome
 ENDPOINTS = {"mns": "MNS_ENDPOINT", "oss": "OSS_ENDPOINT", "oms": "SYNC_URL", "obs": "OBS_ENDPOINT"}
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 TEXT_CHARS_MAX = 300
+# Every service refuses signatures that are more than 15 minutes off.
+SKEW_SECONDS_MAX = 900
 # With a proxy its name is the only one that is looked up.
 _PROXY_AWAY = (aiohttp.ClientProxyConnectionError, aiohttp.ClientConnectorDNSError)
 # What OpenSSL says of bytes that are no TLS.
@@ -193,6 +195,11 @@ def from_elsewhere(service: str, vendor: str, operation: str, answer: Answer) ->
     )
 
 
+def unusable(service: str, operation: str, status: int, why: str) -> Failure:
+    """Return the failure of a success that is damaged."""
+    return Failure(service, operation, Outcome.UNKNOWN, Blame.PASSING, status=status, message=why)
+
+
 def is_no_tls(error: BaseException | None) -> bool:
     """Whether a handshake failed because the other side does not speak TLS."""
     return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS
@@ -267,7 +274,31 @@ def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
 
 def skew_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """Return by how many seconds our clock is ahead of the server's Date header; None without one."""
+    answered = answered_at(headers)
+    return now - answered if answered else None
+
+
+def with_skew(text: str, answer: Answer, blame: Blame, now: float) -> str:
+    """Add the usual cause to what Huawei says of a refused signature: a clock that is off."""
+    skew = skew_seconds(answer.headers, now)
+    if blame is not Blame.CREDENTIALS or skew is None or abs(skew) < SKEW_SECONDS_MAX:
+        return text
+    direction = "ahead of" if skew > 0 else "behind"
+    return f"{text}; this machine's clock is {abs(skew):.0f} s {direction} Huawei's"
+
+
+def modified_seconds(headers: Mapping[str, str]) -> float:
+    """Return when an object was last modified, in seconds since the epoch; 0 where it is not said."""
+    return _date(headers, "Last-Modified")
+
+
+def answered_at(headers: Mapping[str, str]) -> float:
+    """Return the server's time of its answer, in seconds since the epoch; 0 where it is not said."""
+    return _date(headers, "Date")
+
+
+def _date(headers: Mapping[str, str], name: str) -> float:
     try:
-        return now - parsedate_to_datetime(headers.get("Date", "")).timestamp()
+        return parsedate_to_datetime(headers.get(name, "")).timestamp()
     except (ValueError, OverflowError):
-        return None
+        return 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -22,10 +21,12 @@ from worker.clouds.http import (
     Answer,
     Request,
     from_elsewhere,
+    modified_seconds,
     one_line,
     retry_after_seconds,
     send,
-    skew_seconds,
+    unusable,
+    with_skew,
 )
 from worker.clouds.listing import (
     BLANK_AND_PLUS,
@@ -45,7 +46,6 @@ from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.ports import ObjectFacts, Page
 
 READ_BYTES_MAX = 1024 * 1024
-SKEW_SECONDS_MAX = 900
 
 # OBS puts its request id on all that it sends; a portal or a proxy does not.
 _MARK = "x-obs-request-id"
@@ -93,7 +93,7 @@ class ObsClient:
         try:
             return facts_of(answer.headers)
         except ValueError as error:
-            raise CallFailed(_unusable("HeadObject", answer.status, str(error))) from error
+            raise CallFailed(unusable("obs", "HeadObject", answer.status, str(error))) from error
 
     async def read(self, bucket: str, key: str, start: int = 0) -> bytes:
         """Return at most 1 MiB of an object from a byte on; empty at its end, or if it is not there."""
@@ -107,7 +107,7 @@ class ObsClient:
         self._require("GetObject", answer, asked, HTTPStatus.PARTIAL_CONTENT)
         if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise CallFailed(
-                _unusable("GetObject", answer.status, "another range than the one asked for")
+                unusable("obs", "GetObject", answer.status, "another range than the one asked for")
             )
         return answer.body
 
@@ -132,11 +132,13 @@ class ObsClient:
             try:
                 page = obs_page(body, plus_is_blank=plus_is_blank)
             except Damaged as error:
-                raise CallFailed(_unusable("ListObjects", HTTPStatus.OK, str(error))) from error
+                raise CallFailed(
+                    unusable("obs", "ListObjects", HTTPStatus.OK, str(error))
+                ) from error
             marker = token or start_after
             if page.next_token and page.next_token.encode() <= marker.encode():
                 why = "the listing does not go on: it would begin again"
-                raise CallFailed(_unusable("ListObjects", HTTPStatus.OK, why))
+                raise CallFailed(unusable("obs", "ListObjects", HTTPStatus.OK, why))
             return page
 
         async for page in pages(fetch, attempt):
@@ -202,8 +204,8 @@ class ObsClient:
     def _failure(self, operation: str, answer: Answer, asked: str) -> Failure:
         code, message, request_id = _told(answer)
         if 200 <= answer.status < 300:
-            return _unusable(operation, answer.status, "a success that is none of this call")
-        blame = _blame(answer.status, code)
+            return unusable("obs", operation, answer.status, "a success that is none of this call")
+        blame, now = _blame(answer.status, code), self._clock.wall()
         return Failure(
             service="obs",
             operation=operation,
@@ -211,20 +213,12 @@ class ObsClient:
             blame=blame,
             status=answer.status,
             code=code,
-            message=self._explained(message or answer.excerpt() or NO_CODE, answer, blame),
+            message=with_skew(message or answer.excerpt() or NO_CODE, answer, blame, now),
             request_id=request_id,
-            retry_after_seconds=retry_after_seconds(answer.headers, self._clock.wall()),
+            retry_after_seconds=retry_after_seconds(answer.headers, now),
             resource=asked,
             place=self._endpoint,
         )
-
-    def _explained(self, text: str, answer: Answer, blame: Blame) -> str:
-        """Add the usual cause of a refused signature: a clock that is off."""
-        skew = skew_seconds(answer.headers, self._clock.wall())
-        if blame is not Blame.CREDENTIALS or skew is None or abs(skew) < SKEW_SECONDS_MAX:
-            return text
-        direction = "ahead of" if skew > 0 else "behind"
-        return f"{text}; this machine's clock is {abs(skew):.0f} s {direction} Huawei's"
 
 
 def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
@@ -236,7 +230,7 @@ def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
     is_of_parts = "x-obs-uploadId" in headers
     return ObjectFacts(
         size=int(headers.get("Content-Length", "")),
-        last_modified=_seconds(headers.get("Last-Modified", "")),
+        last_modified=modified_seconds(headers),
         etag=headers.get("ETag", "").strip('"'),
         crc64=int(told) if told.isascii() and told.isdigit() else None,
         kind=headers.get("x-obs-object-type", "Multipart" if is_of_parts else "Normal"),
@@ -267,15 +261,3 @@ def _blame(status: int, code: str) -> Blame:
     if code in _PASSING_CODES or status in (408, 429) or status >= 500:
         return Blame.PASSING
     return Blame.SERVICE
-
-
-def _unusable(operation: str, status: int, why: str) -> Failure:
-    """Return the failure of a success that is damaged."""
-    return Failure("obs", operation, Outcome.UNKNOWN, Blame.PASSING, status=status, message=why)
-
-
-def _seconds(http_date: str) -> float:
-    try:
-        return parsedate_to_datetime(http_date).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0

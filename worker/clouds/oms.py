@@ -24,15 +24,13 @@ from worker.clouds.http import (
     one_line,
     retry_after_seconds,
     send,
-    skew_seconds,
+    with_skew,
 )
 from worker.clouds.oms_signature import HuaweiCredentials, sign
 from worker.config.addresses import SyncTask
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.keys import quote_for_oms
 from worker.ports import CopyCounts, TaskState
-
-SKEW_SECONDS_MAX = 900
 
 # Real texts of Huawei services name the throttle's window: "... limit:100,time:1 minute".
 _WINDOW = re.compile(r"over ratelimit,limit:\d+,time:(\d{1,6}) (second|minute|hour)")
@@ -212,7 +210,7 @@ def classify(operation: str, answer: Answer, now: float) -> Failure:
         blame=blame,
         status=answer.status,
         code=code,
-        message=_explained(one_line(text) or answer.excerpt(), answer, blame, now),
+        message=with_skew(one_line(text) or answer.excerpt(), answer, blame, now),
         request_id=one_line(
             str(details.get("request_id") or answer.headers.get("X-Request-Id", ""))
         ),
@@ -239,15 +237,6 @@ def _retry_after(answer: Answer, text: str, now: float) -> float | None:
     if asked is None and window:
         return int(window[1]) * _WINDOW_UNIT_SECONDS[window[2]]
     return asked
-
-
-def _explained(text: str, answer: Answer, blame: Blame, now: float) -> str:
-    """Add the usual cause of a refused signature: a clock that is off."""
-    skew = skew_seconds(answer.headers, now)
-    if blame is not Blame.CREDENTIALS or skew is None or abs(skew) < SKEW_SECONDS_MAX:
-        return text
-    direction = "ahead of" if skew > 0 else "behind"
-    return f"{text}; this machine's clock is {abs(skew):.0f} s {direction} Huawei's"
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

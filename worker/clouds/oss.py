@@ -10,7 +10,6 @@ import base64
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 import aiohttp
@@ -18,7 +17,16 @@ from yarl import URL
 
 from worker.clock import Clock
 from worker.clouds.credentials import AlibabaCredentials
-from worker.clouds.http import Answer, Request, from_elsewhere, retry_after_seconds, send
+from worker.clouds.http import (
+    Answer,
+    Request,
+    answered_at,
+    from_elsewhere,
+    modified_seconds,
+    retry_after_seconds,
+    send,
+    unusable,
+)
 from worker.clouds.listing import Attempt, Damaged, once, oss_page, oss_question, pages
 from worker.clouds.oss_error import read_error
 from worker.clouds.oss_signature import canonical_query, sign
@@ -85,11 +93,7 @@ class OssClient:
             if failure.code == "NoSuchKey":
                 return None
         self._require_success("GetObject", answer, f"{bucket}/{key}")
-        return Stored(
-            answer.body,
-            _seconds(answer.headers.get("Last-Modified", "")),
-            _seconds(answer.headers.get("Date", "")),
-        )
+        return Stored(answer.body, modified_seconds(answer.headers), answered_at(answer.headers))
 
     async def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there counts as deleted. Raises `CallFailed`."""
@@ -122,13 +126,12 @@ class OssClient:
         answer = await self._call("ListObjectsV2", "GET", bucket, "", {}, b"", query)
         self._require_success("ListObjectsV2", answer, f"{bucket}/{query.get('prefix', '')}")
         try:
-            at = _seconds(answer.headers.get("Date", ""))
-            page = replace(oss_page(answer.body), at=at)
+            page = replace(oss_page(answer.body), at=answered_at(answer.headers))
         except Damaged as error:
-            raise CallFailed(_unusable("ListObjectsV2", answer, str(error))) from error
+            raise CallFailed(unusable("oss", "ListObjectsV2", answer.status, str(error))) from error
         if page.next_token and page.next_token == query.get("continuation-token"):
             why = "the listing does not go on: it would begin again"
-            raise CallFailed(_unusable("ListObjectsV2", answer, why))
+            raise CallFailed(unusable("oss", "ListObjectsV2", answer.status, why))
         return page
 
     async def exists(self, bucket: str, key: str) -> bool | None:
@@ -159,7 +162,7 @@ class OssClient:
         try:
             return facts_of(answer.headers)
         except ValueError as error:
-            raise CallFailed(_unusable("HeadObject", answer, str(error))) from error
+            raise CallFailed(unusable("oss", "HeadObject", answer.status, str(error))) from error
 
     async def has(self, bucket: str, key: str) -> bool:
         """Whether the object is there; raises `CallFailed` unless OSS says so or that it does not exist.
@@ -232,31 +235,12 @@ def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
     told = headers.get("x-oss-hash-crc64ecma", "")
     return ObjectFacts(
         size=int(headers.get("Content-Length", "")),
-        last_modified=_seconds(headers.get("Last-Modified", "")),
+        last_modified=modified_seconds(headers),
         etag=headers.get("ETag", "").strip('"'),
         crc64=int(told) if told.isascii() and told.isdigit() else None,
         kind=headers.get("x-oss-object-type", ""),
         storage_class=headers.get("x-oss-storage-class", ""),
         is_encrypted="x-oss-server-side-encryption" in headers,
-    )
-
-
-def _seconds(http_date: str) -> float:
-    try:
-        return parsedate_to_datetime(http_date).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _unusable(operation: str, answer: Answer, why: str) -> Failure:
-    """Return the failure of a success that is damaged."""
-    return Failure(
-        service="oss",
-        operation=operation,
-        outcome=Outcome.UNKNOWN,
-        blame=Blame.PASSING,
-        status=answer.status,
-        message=why,
     )
 
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from worker.advice import TEXTS
-from worker.clouds.http import ENDPOINTS
+from worker.clouds.http import ENDPOINTS, SKEW_SECONDS_MAX
 from worker.clouds.mns import MnsClient
 from worker.config.addresses import bucket_origin, mns_region
 from worker.events.event import Message
@@ -34,8 +34,6 @@ from worker.ports import QueueAttributes, TaskState
 from worker.settings import Settings
 
 SKEW_SECONDS_WARNING = 60
-# MNS, OSS and OMS refuse signatures that are more than 15 minutes off.
-SKEW_SECONDS_MAX = 900
 CERTIFICATE_SECONDS_WARNING = 14 * 86_400
 VISIBILITY_SECONDS = range(10, 3601)
 RETENTION_SECONDS_MIN = 86_400
