@@ -63,7 +63,7 @@ def test_a_fleet_with_a_wrong_key_makes_one_refused_call_a_slot() -> None:
     assert report.drained_seconds < SLOT_SECONDS + 60
 
 
-@pytest.mark.parametrize("seed", range(1, 13))
+@pytest.mark.parametrize("seed", range(1, 5))
 def test_kills_of_whoever_holds_the_right_cost_a_few_calls_and_no_time(seed: int) -> None:
     report, refused = lived(killed(seed))
     assert most_in_five_minutes(refused) <= REFUSED_MAX
@@ -71,7 +71,7 @@ def test_kills_of_whoever_holds_the_right_cost_a_few_calls_and_no_time(seed: int
     assert report.drained_seconds < 2 * SLOT_SECONDS + 60
 
 
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_a_log_bucket_that_loses_answers_costs_a_few_calls(seed: int) -> None:
     report, refused = lived(troubled(seed))
     assert len(refused) < WORKERS * SLOTS / 3
@@ -84,7 +84,7 @@ def test_without_agreement_every_worker_asks_for_itself() -> None:
     assert most_in_five_minutes(refused) >= WORKERS
 
 
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_a_fleet_with_a_right_key_starts_at_once_whatever_is_killed(seed: int) -> None:
     scenario = replace(killed(seed), phases=(), clears_at=130.0)
     report, refused = lived(scenario)
