@@ -431,7 +431,7 @@ KEYS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=255)
 
 @given(form=st.sampled_from(sorted(FORMS)), keys=st.lists(KEYS, min_size=1, max_size=5))
 def test_keys_survive_every_form(form: str, keys: list[str]) -> None:
-    # XML can't carry control characters, and turns a carriage return into a line feed. Their escapes are longer.
+    # XML can't carry control characters, and turns a carriage return into a line feed; escapes are longer.
     if form == "xml wrapper around plain":
         keys = [json.dumps(key)[:KEY_BYTES_MAX] for key in keys]
     assert [read.key for read in decode(FORMS[form]([event(key) for key in keys]))] == keys
