@@ -28,7 +28,7 @@ from worker.operate.reconcile import State
 
 SAMPLE_MAX = 100_000
 DELETE_MAX = 1_000_000
-SINCE, UNTIL = "24h", "5m"
+SINCE, UNTIL, KEPT = "24h", "5m", "90d"
 
 
 class Against(StrEnum):
@@ -52,6 +52,7 @@ class Shown(StrEnum):
     REFUSED = "refused"
     RECORDED = "recorded"
     GONE = "gone"
+    EXPIRED = "expired"
 
 
 def reconcile(
@@ -76,6 +77,10 @@ def reconcile(
             metavar="AGE|TIME", help="Only changes up to then. With records: 5m, if not said."
         ),
     ] = None,
+    kept: Annotated[
+        str,
+        typer.Option(metavar="AGE", help="With records: how long the log bucket keeps them."),
+    ] = KEPT,
     show: Annotated[
         list[Shown] | None,
         typer.Option(help="Show these; may be repeated. Else the signs + * and !."),
@@ -111,15 +116,17 @@ def reconcile(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare a source bucket with its destination, or with the records: exit code 0 without gaps, else 1.
+    """Compare a source bucket with its destination, or with the records: exit code 0 without gaps, 1 with, 4 where
+    nothing is wrong and not all was looked at (--since, --until, records that have expired).
 
     With the destination all objects are compared, by two listings. `=` is the same, proved by checksums; `?`
     has equal size and is not older, and nothing proves it; `~` changed too lately to judge; `+` is missing;
     `*` differs or is older; `-` is in the destination only; `!` could not be looked at.
 
     With records it looks at changes from --since to --until, by OSS's clock. `=` is recorded; `+` has no
-    record; `*` changed after its last one; `!` was refused by OMS; `-` is gone: recorded, but no longer in
-    the bucket. OMS deletes nothing, so OBS may still have it.
+    record; `*` is another state than what was recorded; `!` was refused by OMS, or its record cannot be
+    read; `-` is gone: recorded, but no longer in the bucket. OMS deletes nothing, so OBS may still have it.
+    `?` changed before the oldest record that is kept.
 
     Examples:
         oms-relay reconcile my-photos
@@ -151,6 +158,7 @@ def reconcile(
             key=key,
             since=since or SINCE,
             until=until or UNTIL,
+            kept=kept,
             show=[State(each) for each in _of(State, show)],
             limit=limit,
             send=send,

@@ -409,6 +409,8 @@ class _Run:
             yield f"  {each.fate}: {shown(each.extra.key)}: {shown(each.why)}"
 
     def end(self) -> None:
-        """Raise `typer.Exit` unless nothing is missing, different or unread."""
+        """Raise `typer.Exit` unless nothing is missing, different or unread, and all was looked at."""
         if not self._account.is_clean:
             raise typer.Exit(frame.EXIT_FAILED)
+        if self._effort.not_looked_at:
+            raise typer.Exit(frame.EXIT_NOT_ALL)

@@ -12,12 +12,14 @@ import typer
 from worker.commands import frame, terminal
 from worker.commands.bulk import FINISHING
 from worker.commands.ending import Ending
-from worker.commands.terminal import Rows, console, progress, time_shown
+from worker.commands.terminal import Rows, console, progress, shown, span, time_shown
+from worker.errors import CallFailed
 from worker.operate.announce import Announced, Announcer
 from worker.operate.connect import Clients
 from worker.operate.parse_time import parse_time
 from worker.operate.preconditions import Circumstances, circumstances
-from worker.operate.reconcile import Finding, Reconciliation, Scope, State
+from worker.operate.reconcile import Finding, Outside, Reconciliation, Scope, State
+from worker.operate.records import Unread
 
 SYMBOLS = {
     State.RECORDED: "=",
@@ -25,15 +27,21 @@ SYMBOLS = {
     State.CHANGED: "*",
     State.REFUSED: "!",
     State.GONE: "-",
+    State.UNREADABLE: "!",
+    State.EXPIRED: "?",
 }
 WORDS = {
     State.RECORDED: "recorded",
     State.MISSING: "without a record",
-    State.CHANGED: "changed after their last record",
+    State.CHANGED: "of another state than what was recorded",
     State.REFUSED: "refused by OMS: see `oms-relay records failed` and `dead redrive`",
     State.GONE: "recorded and no longer there: OMS deletes nothing, so OBS may still have them",
+    State.UNREADABLE: "whose record could not be read",
+    State.EXPIRED: "changed before the records that are kept, which prove nothing of them",
 }
-SHOWN = (State.MISSING, State.CHANGED, State.REFUSED)
+ALWAYS_TOLD = (State.RECORDED, State.MISSING, State.CHANGED, State.REFUSED)
+UNREAD_SHOWN = 5
+SHOWN = (State.MISSING, State.CHANGED, State.REFUSED, State.UNREADABLE)
 
 
 def compare_with_records(
@@ -42,6 +50,7 @@ def compare_with_records(
     key: str,
     since: str,
     until: str,
+    kept: str,
     show: Sequence[State],
     limit: int,
     send: bool,
@@ -50,7 +59,10 @@ def compare_with_records(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Compare, print what is found and the account; raises `typer.Exit` unless everything is across."""
+    """Compare, print what is found and the account; raises `typer.Exit` unless everything is across.
+
+    The exit code is `EXIT_NOT_ALL` where nothing is wrong, and not all objects of the bucket were looked at.
+    """
     if frame.time_option(until) - frame.time_option(since) < 1.0:
         raise typer.BadParameter(f"--since {since} leaves nothing before --until {until}")
     is_sending = send and not dry_run
@@ -68,13 +80,23 @@ def compare_with_records(
 
     async def compare(clients: Clients) -> None:
         around = await circumstances(clients, bucket)
-        scope = Scope(bucket, parse_time(since, around.now), parse_time(until, around.now), key)
-        report.begin(scope, around)
-        async with aclosing(Reconciliation(clients, scope).findings()) as found:
+        now = around.now
+        scope = Scope(
+            bucket,
+            parse_time(since, now),
+            parse_time(until, now),
+            key,
+            kept_seconds=now - parse_time(kept, now),
+        )
+        comparison = Reconciliation(clients, scope)
+        report.begin(scope, around, comparison)
+        async with aclosing(comparison.findings()) as found:
             announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
             await report.read(clients, announcer.announced(found))
 
     report.ending.run(compare, report.tell, report.is_across)
+    if not report.is_whole():
+        raise typer.Exit(frame.EXIT_NOT_ALL)
 
 
 class _Report:
@@ -82,14 +104,14 @@ class _Report:
 
     def __init__(
         self,
-        shown: Iterable[State],
+        wanted: Iterable[State],
         limit: int,
         *,
         is_sending: bool,
         is_dry_run: bool,
         as_json: bool,
     ) -> None:
-        self._is_shown = frozenset(shown)
+        self._is_shown = frozenset(wanted)
         self._limit = limit
         self._is_sending = is_sending
         self._is_dry_run = is_dry_run
@@ -98,15 +120,20 @@ class _Report:
         self._notes: list[str] = []
         self._counts: Counter[State] = Counter()
         self._sent = 0
+        self._by_time = 0
+        self._last_key = ""
+        self._comparison: Reconciliation | None = None
+        self._scope: Scope | None = None
         self._lines = 0
         self.ending = Ending(FINISHING)
         columns = {"": 1, "CHANGED (UTC)": 19, "RECORDED (UTC)": 19, "KEY": 0}
         self._rows = Rows(columns, console())
 
-    def begin(self, scope: Scope, around: Circumstances) -> None:
+    def begin(self, scope: Scope, around: Circumstances, comparison: Reconciliation) -> None:
         """Take what is compared, and what has to be known about it."""
-        span = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
-        self._about = f"{scope.bucket}/{scope.key_prefix}, objects changed {span} UTC:"
+        self._scope, self._comparison = scope, comparison
+        times = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
+        self._about = f"{scope.bucket}/{scope.key_prefix}, objects changed {times} UTC:"
         self._notes += notes_on(around)
         if self._is_sending:
             warn_of_queue(around)
@@ -126,6 +153,8 @@ class _Report:
         finding = announced.finding
         self._counts[finding.state] += 1
         self._sent += bool(announced.message_id)
+        self._by_time += finding.is_by_time
+        self._last_key = finding.key
         if finding.state not in self._is_shown:
             return
         self._lines += 1
@@ -144,8 +173,18 @@ class _Report:
             console(is_error=self._as_json).print(sentence)
 
     def is_across(self) -> bool:
-        """Whether nothing is refused, and an event was sent for each gap."""
-        return not self._counts[State.REFUSED] and self._gaps <= self._sent
+        """Whether nothing is refused or unreadable, and an event was sent for each gap."""
+        is_bad = self._counts[State.REFUSED] or self._counts[State.UNREADABLE] or self._unread
+        return not is_bad and self._gaps <= self._sent
+
+    def is_whole(self) -> bool:
+        """Whether all objects were looked at, and something is known of each."""
+        is_all = self._comparison is None or not self._comparison.outside.count
+        return is_all and not self._counts[State.EXPIRED]
+
+    @property
+    def _unread(self) -> Sequence[Unread]:
+        return self._comparison.unread if self._comparison else ()
 
     @property
     def _gaps(self) -> int:
@@ -159,10 +198,11 @@ class _Report:
             yield ""
         yield self._about or "Nothing was compared."
         for state, words in WORDS.items():
-            if counts[state] or state is not State.GONE:
+            if counts[state] or state in ALWAYS_TOLD:
                 yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
         if self.ending.is_stopped or self.ending.failed:
-            yield "It ended before the last name: this is the account of what was read."
+            at = f", after {shown(self._last_key)}" if self._last_key else ""
+            yield f"It ended before the last name{at}: this is the account of what was read."
         if self._is_sending:
             yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."
         elif self._is_dry_run:
@@ -171,7 +211,47 @@ class _Report:
             yield f"--send sends an event for each of the {gaps} gaps to the queue, for the relay to post."
         if counts[State.GONE] and State.GONE not in self._is_shown:
             yield "--show gone lists what is no longer there."
+        yield from self._about_records()
         yield from self._notes
+
+    def _about_records(self) -> Iterator[str]:
+        """Say what the records that are left can prove."""
+        counts, scope, comparison = self._counts, self._scope, self._comparison
+        if scope is None or comparison is None:
+            return
+        if self._by_time:
+            yield (
+                f"{self._by_time} of the recorded have a record without an ETag, so that only its time "
+                "speaks for them: a change in the same moment would not be seen."
+            )
+        if comparison.outside.count:
+            yield from self._about_outside(comparison.outside)
+        if counts[State.EXPIRED]:
+            oldest = comparison.oldest_record_at
+            begin = f"The oldest record that was read is of {time_shown(_time(oldest))} UTC. "
+            yield (
+                f"{begin if oldest else ''}Records expire after {span(scope.kept_seconds)} (--kept): of the "
+                f"{counts[State.EXPIRED]} objects that changed before that and have none, nothing is known. "
+                "Compare them --with destination. --show expired names them."
+            )
+        yield from self._about_unread()
+
+    def _about_outside(self, outside: Outside) -> Iterator[str]:
+        names = ", ".join(map(shown, outside.named))
+        more = ", ..." if outside.count > len(outside.named) else ""
+        yield (
+            f"Not looked at: {outside.older} objects that changed before --since and {outside.younger} after "
+            f"--until ({names}{more}). This says nothing of them: --since 3650d --until 0s looks at all."
+        )
+
+    def _about_unread(self) -> Iterator[str]:
+        for each in self._unread[:UNREAD_SHOWN]:
+            yield (
+                f"Unreadable: {shown(each.name)}: {frame.told(CallFailed(each.failure))} What only it "
+                "records shows as a gap."
+            )
+        if len(self._unread) > UNREAD_SHOWN:
+            yield f"... and {len(self._unread) - UNREAD_SHOWN} more log objects that cannot be read."
 
 
 def _as_object(announced: Announced[Finding]) -> dict[str, str]:
@@ -179,6 +259,7 @@ def _as_object(announced: Announced[Finding]) -> dict[str, str]:
     return {
         "key": finding.key,
         "state": finding.state,
+        "why": finding.why,
         "changed_at": _time(finding.changed_at),
         "recorded_at": _time(finding.recorded_at),
         "message_id": announced.message_id,

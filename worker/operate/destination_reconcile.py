@@ -108,6 +108,12 @@ class Judged:
         return known.size if known else 0
 
     @property
+    def etag(self) -> str:
+        """The ETag of it: in the source, or where it is."""
+        known = self.source or self.destination
+        return known.etag if known else ""
+
+    @property
     def is_folder(self) -> bool:
         """Whether it only stands for a folder: a parallel file system makes such, and needs them."""
         return self.key.endswith("/") and not self.size
