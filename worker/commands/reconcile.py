@@ -116,8 +116,9 @@ def reconcile(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare a source bucket with its destination, or with the records: exit code 0 without gaps, 1 with, 4 where
-    nothing is wrong and not all was looked at (--since, --until, records that have expired).
+    """Compare a source bucket with its destination, or with the records: exit code 0 without gaps, else 1.
+
+    It is 4 where nothing is wrong and not all was looked at: with --since, --until, or expired records.
 
     With the destination all objects are compared, by two listings. `=` is the same, proved by checksums; `?`
     has equal size and is not older, and nothing proves it; `~` changed too lately to judge; `+` is missing;

@@ -1,7 +1,7 @@
 """Is everything across? The objects of a source bucket against the records, name by name, in flat memory.
 
 Both are read in the order of their names, as OSS lists them, and laid side by side. A record proves the state
-of an object that was posted: so its ETag must be that of the object, and it must have been written at or after
+of an object that was posted: its ETag must be that of the object, and it must have been written at or after
 the object's last change, by OSS's own clock. Layout `log` has the ETags in its lines. In layout `object` the
 record is read, because a listing does not tell what is in it.
 """
@@ -38,9 +38,9 @@ class State(StrEnum):
     """What the records say of an object.
 
     `RECORDED`: OMS accepted this state of it. `MISSING`: there is no record. `CHANGED`: what was recorded is
-    another state. `REFUSED`: OMS refused it after its last change. `GONE`: OMS accepted it, and the source has
-    it no more. `UNREADABLE`: its record cannot be read. `EXPIRED`: it changed before the oldest record that is
-    kept, so that the lack of one proves nothing.
+    another state. `REFUSED`: OMS refused it after its last change. `GONE`: OMS accepted it, and it is in the
+    source no more. `UNREADABLE`: its record cannot be read. `EXPIRED`: it changed before the oldest record
+    that is kept, so that the lack of one proves nothing.
     """
 
     RECORDED = "recorded"
@@ -204,12 +204,8 @@ class Reconciliation:
             records.written(FAILED, scope.key_prefix, scope.after),
         )
         async with aclosing(names):
-            async for key, (source, success, line, failed) in names:
-                yield _Case(
-                    key,
-                    source if isinstance(source, Listed) else None,
-                    *(each if isinstance(each, Seen) else None for each in (success, line, failed)),
-                )
+            async for key, found in names:
+                yield _Case(key, *found)
 
     async def _found(self, cases: Sequence[_Case]) -> AsyncGenerator[Finding]:
         """Judge some names in their order; the records that have to be read are read a few at once."""

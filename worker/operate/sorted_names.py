@@ -5,11 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from worker.errors import RelayError
-
-T = TypeVar("T")
 
 BYTES_A_NAME = 150
 
@@ -81,13 +79,13 @@ class SortedNames:
 
 
 async def laid_side_by_side(
-    *streams: AsyncIterator[tuple[str, T]],
-) -> AsyncGenerator[tuple[str, list[T | None]]]:
+    *streams: AsyncIterator[tuple[str, Any]],
+) -> AsyncGenerator[tuple[str, list[Any]]]:
     """Yield every name once, with what each stream has of it, or None; streams come in that order."""
     heads = [await anext(stream, None) for stream in streams]
     while waiting := [head[0] for head in heads if head is not None]:
         name = min(waiting)
-        found: list[T | None] = []
+        found: list[Any] = []
         for place, head in enumerate(heads):
             if head is None or head[0] != name:
                 found.append(None)
