@@ -15,6 +15,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import repeat
+from operator import itemgetter
 from typing import TypeAlias
 from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree as ET
@@ -53,7 +54,12 @@ async def pages(
 
 
 def oss_question(
-    prefix: str, *, delimiter: str = "", start_after: str = "", token: str = ""
+    prefix: str,
+    *,
+    delimiter: str = "",
+    start_after: str = "",
+    token: str = "",
+    keys_max: int = PAGE_KEYS,
 ) -> Mapping[str, str]:
     """Return the query that asks OSS for one page; `start_after` counts for the first page only."""
     asked = {
@@ -62,7 +68,7 @@ def oss_question(
         "continuation-token": token,
         "start-after": "" if token else start_after,
     }
-    fixed = {"list-type": "2", "encoding-type": "url", "max-keys": str(PAGE_KEYS)}
+    fixed = {"list-type": "2", "encoding-type": "url", "max-keys": str(keys_max)}
     return fixed | {name: value for name, value in asked.items() if value}
 
 
@@ -103,8 +109,10 @@ def obs_page(body: bytes, *, plus_is_blank: bool = False) -> Page:
     fields, contents, prefixes = _parts(body, decode)
     if not _is_truncated(fields):
         return Page(contents, prefixes)
-    last = max([*(each.key for each in contents), *prefixes], key=str.encode, default="")
-    token = decode(fields.get("NextMarker", "")) or last
+    # Texts of Python are in the order of their UTF-8 bytes.
+    token = decode(fields.get("NextMarker", "")) or max(
+        [*map(itemgetter(0), contents), *prefixes], default=""
+    )
     if not token:
         raise Damaged("the listing goes on, but does not say where")
     return Page(contents, prefixes, token)
@@ -208,7 +216,7 @@ def _listed_all(found: Mapping[str, list[str]], count: int, decode: Decode) -> t
     rows = zip(
         _decoded(texts("Key"), decode),
         map(int, texts("Size")),
-        map(_seconds, texts("LastModified")),
+        map(datetime.timestamp, map(datetime.fromisoformat, texts("LastModified"))),
         map(str.strip, texts_or_none("ETag"), repeat('"')),
         texts_or_none("Type"),
         texts_or_none("StorageClass"),

@@ -24,6 +24,7 @@ from worker.commands.reconcile_records import compare_with_records
 from worker.events.decode import is_bucket
 from worker.operate.delete_extra import DELETIONS_MAX
 from worker.operate.destination_reconcile import Standing
+from worker.operate.lanes import LANES_MAX
 from worker.operate.reconcile import State
 
 SAMPLE_MAX = 100_000
@@ -101,6 +102,29 @@ def reconcile(
     expect: Annotated[
         int, typer.Option(min=0, metavar="N", help="About so many objects: shows the time left.")
     ] = 0,
+    lanes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=LANES_MAX,
+            metavar="N",
+            help="So many ranges of names side by side. Else as many as the services bear.",
+        ),
+    ] = None,
+    unordered: Annotated[
+        bool, typer.Option("--unordered", help="Tell what is found as it is found.")
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep where it stands in this file, and go on from there. Implies --unordered.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from where the last run with these options stopped."),
+    ] = False,
     send: Annotated[
         bool, typer.Option("--send", help="Send an event for each gap, for the relay to post.")
     ] = False,
@@ -151,6 +175,8 @@ def reconcile(
             "--report": report,
             "--expect": expect,
             "--delete-extra": delete_extra,
+            "--lanes": lanes,
+            "--unordered": unordered,
         }
         for name in (name for name, value in others.items() if value):
             raise typer.BadParameter(f"{name} needs --with destination, and OBS_ENDPOINT set")
@@ -187,6 +213,10 @@ def reconcile(
         rate=rate,
         is_sure=yes,
         as_json=as_json,
+        lanes=lanes,
+        is_unordered=unordered,
+        state=state,
+        is_resuming=resume,
     )
     compare_with_destination(wishes)
 
