@@ -1,7 +1,7 @@
 """Two buckets of any size that exist only as listings: OSS and OBS, each page made when it is asked for.
 
-Names are numbers in order, equal on both sides but for one in `--gap-every`, which the copies lack. Answers are
-those of OSS, of OBS, and for rclone of S3. Signatures are not checked.
+Names are numbers in order, equal on both sides but for one in `--gap-every` that has no copy. It answers as
+OSS, as OBS, and for rclone as S3. Signatures are not checked.
 """
 
 from __future__ import annotations

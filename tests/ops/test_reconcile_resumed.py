@@ -229,6 +229,47 @@ def test_what_was_sent_before_a_stop_is_not_sent_again(
     assert sent == expected["+"] + expected["*"]
 
 
+def test_records_that_were_compared_are_not_compared_again_after_a_stop(
+    relayctl: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_events(cloud: LocalCloud) -> None:
+        cloud.oss.rules.clear()
+        for number in range(60):
+            put_source(cloud, f"{number:03}", age=HOUR if number % 3 else 3 * HOUR)
+
+    relayctl.within(lose_events)
+    command = ("reconcile", "source", "--since", "2h", "--send", "--yes")
+    send, sent = MnsClient.send, 0
+
+    async def stop_at_some(self: MnsClient, body: str) -> str:
+        nonlocal sent
+        sent += 1
+        if sent in (1, 20):
+            os.kill(os.getpid(), signal.SIGINT)
+        return await send(self, body)
+
+    monkeypatch.setattr(MnsClient, "send", stop_at_some)
+    state = ("--state", str(tmp_path / "state"))
+    stopped = [relayctl(*command, *state), relayctl(*command, *state)]
+    assert [each.exit_code for each in stopped] == [130, 130]
+    assert "It ended before the last name, after 0" in stopped[1].stdout
+    assert "goes on from there" in stopped[1].stdout
+    other = relayctl(*command[:-2], *state)
+    assert other.exit_code == 2
+    assert "--send was True and is False" in other.stderr
+    done = relayctl(*command, *state)
+    assert done.exit_code == 4, "20 are older than --since"
+    assert "40 of 40 gaps were sent" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "Not looked at: 20 objects that changed before --since and 0 after" in said
+    keys = [event.key for body in relayctl.within(bodies) for event in decode(body)]
+    assert len(keys) == len(set(keys)) == sent == 40
+    assert not (tmp_path / "state").exists()
+    nothing = relayctl("reconcile", "source", "--resume")
+    assert nothing.exit_code == 2
+    assert "there is nothing to go on from" in nothing.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

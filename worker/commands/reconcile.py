@@ -168,6 +168,8 @@ def reconcile(
     check_text(key)
     if not is_bucket(bucket):
         raise typer.BadParameter(f"{bucket!a} is no bucket name", param_hint="BUCKET")
+    if state and resume:
+        raise typer.BadParameter("--state FILE goes on by itself: --resume is without a file")
     if (against or _usual()) is Against.RECORDS:
         others = {
             "--deep": deep,
@@ -193,6 +195,8 @@ def reconcile(
             rate=rate,
             yes=yes,
             as_json=as_json,
+            state=state,
+            resume=resume,
         )
         return
     wishes = Wishes(

@@ -61,10 +61,10 @@ class Account:
     def kept(self) -> dict[str, Any]:
         """Return what an interrupted comparison needs to go on with its account."""
         return {
-            "counts": self.counts,
-            "bytes": self.bytes,
-            "unproved": self.unproved,
-            "futile": self.futile,
+            "counts": dict(self.counts),
+            "bytes": dict(self.bytes),
+            "unproved": dict(self.unproved),
+            "futile": dict(self.futile),
             "sent": self.sent,
         }
 

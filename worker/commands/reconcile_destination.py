@@ -31,7 +31,14 @@ from worker.commands.report_file import ReportFile, ReportUnwritable, report_fil
 from worker.commands.terminal import Rows, console, shown, time_shown
 from worker.errors import CallFailed, RelayError
 from worker.operate.announce import SENDS_AT_ONCE, Announced, Announcer
-from worker.operate.bookmark import Bookmark, BucketShelf, FileShelf, Keeper, NotResumable
+from worker.operate.bookmark import (
+    Bookmark,
+    BucketShelf,
+    FileShelf,
+    Keeper,
+    NotResumable,
+    require_mark,
+)
 from worker.operate.connect import Clients
 from worker.operate.delete_extra import (
     Deletion,
@@ -134,8 +141,6 @@ class Wishes:
                 "--sample and --delete-extra need one run from the first name to the last: "
                 "leave out --state and --resume"
             )
-        if self.state and self.is_resuming:
-            raise typer.BadParameter("--state FILE goes on by itself: --resume is without a file")
         if self.is_deep and self.sample:
             raise typer.BadParameter("--deep looks at every ?, so there is nothing to --sample")
         if not self.is_deleting:
@@ -236,6 +241,7 @@ class _Run:
         self._span: tuple[float | None, float | None] = (None, None)
         self._began_at = 0.0
         self._keeper: Keeper | None = None
+        self._last_mark: Bookmark | None = None
         self._ending = Ending(FINISHING)
         self._lines = 0
         columns = {"": 1, "CHANGED (UTC)": 19, "WHY": 26, "KEY": 0}
@@ -312,21 +318,21 @@ class _Run:
     def _require_fresh(self) -> None:
         """Raise `NotResumable` where something is to be gone on with, and there is no state."""
         if self._wishes.is_resuming:
-            raise NotResumable(
-                "no comparison with these options was interrupted, so there is nothing to go on from. "
-                "Nothing was compared. Run it without --resume"
-            )
+            require_mark(None)
         if self._report and self._report.settle():
             raise NotResumable(
                 f"the report {self._wishes.report} is there, and no state that it belongs to. Name a new file"
             )
 
-    async def _bookmark(self, keeper: Keeper) -> None:
-        """Keep where it stands: first the report, then the state that says how long it is."""
+    def _mark(self) -> Bookmark:
+        """Say where it stands; what it says of the report is on the disk."""
         size = self._report.settle() if self._report else 0
         asked, account = self._wishes.asked, self._account.kept()
         left = self._left.ranges
-        await keeper.keep(Bookmark(asked, self._began_at, left, account, self._span, size))
+        return Bookmark(asked, self._began_at, left, account, self._span, size)
+
+    async def _bookmark(self, keeper: Keeper) -> None:
+        await keeper.keep(self._last_mark or self._mark())
 
     async def _close(self) -> None:
         """Keep where it stopped; what came to its end leaves no state behind."""
@@ -402,10 +408,14 @@ class _Run:
         finally:
             for stretch in handful:
                 told = [done.get(each.key) for each in stretch.others]
-                if any(each is None or self._is_unsent(each) for each in told):
-                    break
+                is_open = any(each is None or self._is_unsent(each) for each in told)
+                if is_open and self._last_mark is None:
+                    # What is counted from here on was seen and not done: another run has to see it again.
+                    self._last_mark = self._mark()
                 for announced in filter(None, told):
                     self._tell_one(announced)
+                if self._last_mark is not None:
+                    continue
                 self._account.add_proved(stretch.proved, stretch.proved_bytes)
                 if stretch.range != NOWHERE:
                     self._left.tell(stretch.range)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -14,10 +17,12 @@ from worker.commands.bulk import FINISHING
 from worker.commands.ending import Ending
 from worker.commands.terminal import Rows, console, progress, shown, span, time_shown
 from worker.errors import CallFailed
-from worker.operate.announce import Announced, Announcer
+from worker.operate.announce import SENDS_AT_ONCE, Announced, Announcer
+from worker.operate.bookmark import Bookmark, BucketShelf, FileShelf, Keeper, require_mark
 from worker.operate.connect import Clients
 from worker.operate.parse_time import parse_time
 from worker.operate.preconditions import Circumstances, circumstances
+from worker.operate.ranges import Range
 from worker.operate.reconcile import Finding, Outside, Reconciliation, Scope, State
 from worker.operate.records import Unread
 
@@ -41,6 +46,7 @@ WORDS = {
 }
 ALWAYS_TOLD = (State.RECORDED, State.MISSING, State.CHANGED, State.REFUSED)
 UNREAD_SHOWN = 5
+FINDINGS_AT_ONCE = 1000
 SHOWN = (State.MISSING, State.CHANGED, State.REFUSED, State.UNREADABLE)
 
 
@@ -58,6 +64,8 @@ def compare_with_records(
     rate: float | None,
     yes: bool,
     as_json: bool,
+    state: Path | None,
+    resume: bool,
 ) -> None:
     """Compare, print what is found and the account; raises `typer.Exit` unless everything is across.
 
@@ -77,6 +85,15 @@ def compare_with_records(
         is_dry_run=send and dry_run,
         as_json=as_json,
     )
+    asked = {
+        "--with": "records",
+        "BUCKET": bucket,
+        "--key": key,
+        "--since": since,
+        "--until": until,
+        "--kept": kept,
+        "--send": is_sending,
+    }
 
     async def compare(clients: Clients) -> None:
         around = await circumstances(clients, bucket)
@@ -88,15 +105,51 @@ def compare_with_records(
             key,
             kept_seconds=now - parse_time(kept, now),
         )
+        keeper = Keeper(FileShelf(state) if state else BucketShelf(clients, asked), clients.clock)
+        mark = await keeper.take(asked) if state or resume else None
+        if resume:
+            require_mark(mark)
+        scope = report.take_up(scope, mark, Progress(keeper, asked, now))
         comparison = Reconciliation(clients, scope)
         report.begin(scope, around, comparison)
         async with aclosing(comparison.findings()) as found:
             announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
-            await report.read(clients, announcer.announced(found))
+            await report.read(clients, found, announcer)
+        await report.close()
 
     report.ending.run(compare, report.tell, report.is_across)
     if not report.is_whole():
         raise typer.Exit(frame.EXIT_NOT_ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the state of a comparison is kept, what it is about, and when it began (epoch seconds)."""
+
+    keeper: Keeper
+    asked: Mapping[str, Any]
+    began_at: float
+
+
+async def _each(handful: Sequence[tuple[Finding, Outside]]) -> AsyncGenerator[Finding]:
+    for each, _ in handful:
+        yield each
+
+
+async def _handfuls(
+    findings: AsyncGenerator[Finding], outside: Outside
+) -> AsyncGenerator[list[tuple[Finding, Outside]]]:
+    """Yield the findings a few at a time, as many as have a handful of gaps, with what was outside before."""
+    handful: list[tuple[Finding, Outside]] = []
+    gaps = 0
+    async for each in findings:
+        handful.append((each, outside + Outside()))
+        gaps += each.calls_for_event
+        if gaps >= SENDS_AT_ONCE or len(handful) >= FINDINGS_AT_ONCE:
+            yield handful
+            handful, gaps = [], 0
+    if handful:
+        yield handful
 
 
 class _Report:
@@ -124,6 +177,9 @@ class _Report:
         self._last_key = ""
         self._comparison: Reconciliation | None = None
         self._scope: Scope | None = None
+        self._outside, self._outside_told = Outside(), Outside()
+        self._progress: Progress | None = None
+        self._last_mark: Bookmark | None = None
         self._lines = 0
         self.ending = Ending(FINISHING)
         columns = {"": 1, "CHANGED (UTC)": 19, "RECORDED (UTC)": 19, "KEY": 0}
@@ -138,16 +194,92 @@ class _Report:
         if self._is_sending:
             warn_of_queue(around)
 
-    async def read(self, clients: Clients, findings: AsyncIterator[Announced[Finding]]) -> None:
+    def take_up(self, scope: Scope, mark: Bookmark | None, progress: Progress) -> Scope:
+        """Go on from where an earlier run stopped, if there is a state; return what is to be compared."""
+        self._progress = progress
+        if mark is None:
+            return scope
+        account, (since, until) = mark.account, mark.span
+        self._counts = Counter({State(name): n for name, n in account["counts"].items()})
+        self._sent, self._by_time = account["sent"], account["by_time"]
+        self._outside = Outside(*account["outside"])
+        self._last_key = mark.left[0].after
+        began = time_shown(_time(mark.began_at))
+        console(is_error=self._as_json).print(
+            f"This goes on with the comparison that began at {began} UTC, after {shown(self._last_key)}."
+        )
+        self._progress = replace(progress, began_at=mark.began_at)
+        return replace(
+            scope, since=since or scope.since, until=until or scope.until, after=self._last_key
+        )
+
+    def _mark(self, progress: Progress) -> Bookmark:
+        scope, outside = self._scope, self._outside + self._outside_told
+        account = {
+            "counts": dict(self._counts),
+            "sent": self._sent,
+            "by_time": self._by_time,
+            "outside": [outside.older, outside.younger, outside.named],
+        }
+        span = (scope.since, scope.until) if scope else (None, None)
+        left = (Range(self._last_key),)
+        return Bookmark(progress.asked, progress.began_at, left, account, span)
+
+    async def _keep(self, progress: Progress) -> None:
+        await progress.keeper.keep(self._last_mark or self._mark(progress))
+
+    def _all_outside(self) -> Outside:
+        """Return what was outside in this run and in those before it."""
+        now = self._comparison.outside if self._comparison else Outside()
+        return self._outside + now
+
+    async def close(self) -> None:
+        """Keep where it stopped; what came to its end leaves no state behind."""
+        progress = self._progress
+        if progress is None:
+            return
+        if not (self.ending.failed or self.ending.is_stopped):
+            await progress.keeper.clear()
+        elif self._last_key:
+            await self._keep(progress)
+        if progress.keeper.failed:
+            self._notes.append(f"The state could not be kept: {frame.told(progress.keeper.failed)}")
+
+    async def read(
+        self, clients: Clients, findings: AsyncGenerator[Finding], announcer: Announcer
+    ) -> None:
         """Take the findings until they end, a stop comes, or a call fails for good."""
         # Rows that are printed as they come would tear a moving bar.
         is_quiet = self._as_json or self._limit
         with progress("reconcile", None) if is_quiet else nullcontext() as bar:
-            async with self.ending.heard(clients):
-                async for each in findings:
-                    self._take(each)
+            found = _handfuls(findings, self._comparison.outside if self._comparison else Outside())
+            async with self.ending.heard(clients), aclosing(found) as handfuls:
+                async for handful in handfuls:
+                    await self._take_all(handful, announcer)
+                    if self._progress is not None and self._progress.keeper.is_due():
+                        await self._keep(self._progress)
                     if bar is not None:
-                        bar.advance(bar.tasks[0].id)
+                        bar.advance(bar.tasks[0].id, len(handful))
+
+    async def _take_all(
+        self, handful: Sequence[tuple[Finding, Outside]], announcer: Announcer
+    ) -> None:
+        """Announce what is to be announced, then count and show, in order."""
+        done: dict[str, Announced[Finding]] = {}
+        try:
+            async for each in announcer.announced(_each(handful)):
+                done[each.finding.key] = each
+        finally:
+            for finding, outside in handful:
+                announced = done.get(finding.key)
+                is_due = self._is_sending and finding.calls_for_event
+                is_open = announced is None or (is_due and not announced.message_id)
+                if is_open and self._last_mark is None and self._progress is not None:
+                    # What is counted from here on was seen and not done: another run has to see it again.
+                    self._last_mark = self._mark(self._progress)
+                if announced is not None:
+                    self._take(announced)
+                    self._outside_told = outside
 
     def _take(self, announced: Announced[Finding]) -> None:
         finding = announced.finding
@@ -179,8 +311,7 @@ class _Report:
 
     def is_whole(self) -> bool:
         """Whether all objects were looked at, and something is known of each."""
-        is_all = self._comparison is None or not self._comparison.outside.count
-        return is_all and not self._counts[State.EXPIRED]
+        return not (self._all_outside().count or self._counts[State.EXPIRED])
 
     @property
     def _unread(self) -> Sequence[Unread]:
@@ -201,8 +332,7 @@ class _Report:
             if counts[state] or state in ALWAYS_TOLD:
                 yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
         if self.ending.is_stopped or self.ending.failed:
-            at = f", after {shown(self._last_key)}" if self._last_key else ""
-            yield f"It ended before the last name{at}: this is the account of what was read."
+            yield from self._about_the_rest()
         if self._is_sending:
             yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."
         elif self._is_dry_run:
@@ -214,6 +344,14 @@ class _Report:
         yield from self._about_records()
         yield from self._notes
 
+    def _about_the_rest(self) -> Iterator[str]:
+        """Say where it ended, and how to go on."""
+        at = f", after {shown(self._last_key)}" if self._last_key else ""
+        yield f"It ended before the last name{at}: this is the account of what was read."
+        keeper = self._progress.keeper if self._progress else None
+        if keeper is not None and keeper.is_kept and not keeper.failed:
+            yield "The same command with --resume (or with its --state) goes on from there."
+
     def _about_records(self) -> Iterator[str]:
         """Say what the records that are left can prove."""
         counts, scope, comparison = self._counts, self._scope, self._comparison
@@ -224,8 +362,9 @@ class _Report:
                 f"{self._by_time} of the recorded have a record without an ETag, so that only its time "
                 "speaks for them: a change in the same moment would not be seen."
             )
-        if comparison.outside.count:
-            yield from self._about_outside(comparison.outside)
+        outside = self._all_outside()
+        if outside.count:
+            yield from self._about_outside(outside)
         if counts[State.EXPIRED]:
             oldest = comparison.oldest_record_at
             begin = f"The oldest record that was read is of {time_shown(_time(oldest))} UTC. "

@@ -99,6 +99,15 @@ class Bookmark:
         return mark
 
 
+def require_mark(mark: Bookmark | None) -> None:
+    """Raise `NotResumable` if there is none."""
+    if mark is None:
+        raise NotResumable(
+            "no comparison with these options was interrupted, so there is nothing to go on from. "
+            "Nothing was compared. Run it without --resume"
+        )
+
+
 class Shelf(Protocol):
     """Where a bookmark is kept. Every method raises `CallFailed` or `NotResumable`."""
 

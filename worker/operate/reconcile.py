@@ -111,6 +111,11 @@ class Outside:
         """How many there are."""
         return self.older + self.younger
 
+    def __add__(self, other: Outside) -> Outside:
+        """Return both together."""
+        named = [*self.named, *other.named][:OUTSIDE_NAMED]
+        return Outside(self.older + other.older, self.younger + other.younger, named)
+
     def add(self, key: str, *, is_older: bool) -> None:
         """Count one."""
         self.older += is_older
