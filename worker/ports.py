@@ -37,8 +37,7 @@ class ObjectFacts:
     is_encrypted: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """One object as a listing shows it; `last_modified` is seconds since the epoch.
 
     `etag` has no quotes. `kind` (Normal, Multipart, Appendable, Symlink) and `storage_class` are empty where

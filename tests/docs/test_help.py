@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +87,9 @@ def inhabited(cloud: LocalCloud) -> None:
     body = json.dumps({"events": [event]})
     put_letter(cloud, ID, cause="undecodable", error="no JSON", body=body, **today)
     cloud.oss.rules.clear()
-    cloud.oss.put("my-photos", "photos/2026/cat.jpg", b"a cat")
+    # Older than what `reconcile` leaves out because it may be on its way.
+    stored = cloud.oss.put("my-photos", "photos/2026/cat.jpg", b"a cat")
+    cloud.oss.buckets["my-photos"].put(replace(stored, modified_at=stored.modified_at - 600))
     cloud.obs.write("destination", "photos/2026/cat.jpg", b"a cat")
     for folder, outcome, key in (
         ("success_object", "accepted", "photos/2026/cat.jpg"),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.relay import relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Fault
 from localcloud.oss.eventbody import KeyForm
+from localcloud.service import Call, Reply
 from worker.cli import commands
 from worker.errors import CallFailed
 from worker.events.decode import decode
@@ -146,6 +148,135 @@ async def test_what_was_deleted_at_the_source_is_gone(cloud: LocalCloud, layout:
     }
     assert await states(cloud, key_prefix="gone/2") == {"gone/2": State.GONE}
     assert await states(cloud, since=time.time() + HOUR, until=time.time() + HOUR) == {}
+
+
+@pytest.mark.parametrize("layout", ["object", "log"])
+@pytest.mark.parametrize("seconds_before_the_record", [0.0, 60.0])
+async def test_an_overwrite_that_the_post_did_not_see_is_a_gap(
+    cloud: LocalCloud, layout: str, seconds_before_the_record: float
+) -> None:
+    cloud.prepare()
+    keys = ["a", "b", "猫" * 341]
+    async with relaying(cloud, record_layout=layout) as relay:
+        put(cloud, keys)
+        await relay.settle()
+    with unannounced(cloud):
+        cloud.oss.put("source", "a", b"another state")
+        cloud.oss.put("source", keys[2], b"another state")
+    for key in keys:
+        aged(cloud, "source", key, seconds_before_the_record)
+    expected = {"a": State.CHANGED, "b": State.RECORDED, keys[2]: State.CHANGED}
+    findings = {each.key: each for each in await found(cloud)}
+    assert {key: each.state for key, each in findings.items()} == expected
+    if seconds_before_the_record:
+        assert findings["a"].why == "the record is of another state"
+    await announced(cloud, {})
+    async with relaying(cloud, record_layout=layout) as relay:
+        await relay.settle()
+    assert await states(cloud) == dict.fromkeys(keys, State.RECORDED)
+
+
+@pytest.mark.parametrize(("later_seconds", "state"), [(1000, "recorded"), (800, "changed")])
+async def test_a_post_long_after_the_change_took_it_whatever_its_event_said(
+    cloud: LocalCloud, later_seconds: float, state: str
+) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        put(cloud, ["a"])
+    aged(cloud, "source", "a", later_seconds)
+    posted_at = datetime.now(UTC).isoformat()
+    record = {"key": "a", "etag": "F" * 32, "posted_at": posted_at, "outcome": "accepted"}
+    put_object(cloud, "success_object/a", json.dumps(record).encode())
+    assert await states(cloud) == {"a": state}
+
+
+async def test_a_line_that_settles_it_costs_no_read_of_a_record(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    async with relaying(cloud, record_layout="object") as relay:
+        put(cloud, ["a", "b"])
+        await relay.settle()
+    before = calls(cloud, "oss", "GetObject")
+    assert set((await states(cloud)).values()) == {State.RECORDED}
+    assert calls(cloud, "oss", "GetObject") - before == 2
+    async with relaying(cloud, record_layout="log") as relay:
+        put(cloud, ["a", "b"])
+        await relay.settle()
+    before = calls(cloud, "oss", "GetObject")
+    assert set((await states(cloud)).values()) == {State.RECORDED}
+    assert calls(cloud, "oss", "GetObject") - before == 1, "the log object alone"
+
+
+def test_one_object_that_cannot_be_read_stops_nothing(
+    relayctl: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = time.strftime("%Y/%m/%d/%H", time.gmtime())
+
+    def prepare(cloud: LocalCloud) -> None:
+        with unannounced(cloud):
+            put(cloud, ["a", "b", "c", "d"])
+        etag = str(cloud.oss.buckets["source"].get("a").etag)  # type: ignore[union-attr]
+        for key in "ab":
+            line = json.dumps({"key": key, "etag": etag, "outcome": "accepted"}).encode()
+            put_object(cloud, f"success_object/{key}", line)
+        for key in "cd":
+            line = json.dumps({"key": key, "etag": etag, "outcome": "accepted"}).encode()
+            put_object(cloud, f"log/{hour}/{key}-1.jsonl", line)
+
+    serve = relayctl.cloud.oss.serve
+
+    async def some_frozen(call: Call) -> Reply:
+        if call.method == "GET" and call.path.endswith(("success_object%2Fa", "c-1.jsonl")):
+            body = "<Error><Code>InvalidObjectState</Code><Message>Frozen.</Message></Error>"
+            return Reply(403, body, {"x-oss-request-id": "1"})
+        return await serve(call)
+
+    relayctl.within(prepare)
+    monkeypatch.setattr(relayctl.cloud.oss, "serve", some_frozen)
+    looked = relayctl("reconcile", "source", "--until", "0s")
+    assert looked.exit_code == 1
+    said = " ".join(looked.stdout.split())
+    assert "= 2 recorded" in said
+    assert "+ 1 without a record" in said
+    assert "! 1 whose record could not be read" in said
+    assert "Unreadable: oms_source_record/" in said
+    assert "c-1.jsonl: oss GetObject answered 403 InvalidObjectState" in said
+
+
+async def test_records_that_nobody_may_read_end_it(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    with unannounced(cloud):
+        put(cloud, [f"{number:03}" for number in range(200)])
+    for number in range(200):
+        put_object(cloud, f"success_object/{number:03}", b"{}")
+    cloud.faults.add(Fault("oss", "GetObject", status=403))
+    with pytest.raises(CallFailed, match="403"):
+        await found(cloud)
+
+
+def test_what_changed_before_the_records_that_are_kept_is_no_gap(relayctl: CommandLine) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        with unannounced(cloud):
+            put(cloud, ["old", "younger"])
+        aged(cloud, "source", "old", 95 * 86_400)
+        aged(cloud, "source", "younger", 60 * 86_400)
+
+    relayctl.within(prepare)
+    told = relayctl("reconcile", "source", "--since", "200d")
+    assert told.exit_code == 1
+    said = " ".join(told.stdout.split())
+    assert "+ 1 without a record" in said
+    assert "? 1 changed before the records that are kept" in said
+    assert "Records expire after 90 d (--kept)" in said
+    kept = relayctl("reconcile", "source", "--since", "200d", "--kept", "30d")
+    assert kept.exit_code == 4
+    assert "of the 2 objects that changed before that and have none" in " ".join(
+        kept.stdout.split()
+    )
+    # A log object that is as old as they are says that records reach back so far.
+    month = time.strftime("%Y/%m/%d/%H", time.gmtime(time.time() - 100 * 86_400))
+    relayctl.within(lambda cloud: put_object(cloud, f"log/{month}/w-1.jsonl", b"{}\n"))
+    every = relayctl("reconcile", "source", "--since", "200d")
+    assert "+         2 without a record" in every.stdout
 
 
 async def test_empty_records_of_the_function_count_by_their_name_and_time(
@@ -392,7 +523,11 @@ def test_the_command_prints_so_many_lines_and_counts_the_others(relayctl: Comman
         f"key {number:02}" for number in range(60)
     ]
     assert "+        60 without a record" in every.stderr
-    assert relayctl("reconcile", "source").exit_code == 0, "nothing is older than 5 minutes"
+    young = relayctl("reconcile", "source")
+    assert young.exit_code == 4, "nothing is older than 5 minutes"
+    said = " ".join(young.stdout.split())
+    assert "Not looked at: 0 objects that changed before --since and 60 after --until" in said
+    assert "(key 00, key 01, key 02, ...)" in said
 
 
 @pytest.mark.parametrize(

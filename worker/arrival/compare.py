@@ -14,6 +14,7 @@ from enum import StrEnum
 from worker.ports import ObjectFacts
 
 _MD5 = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_MD5S = re.compile(r"(?:[0-9a-f]{32}\n)*+[0-9a-f]{32}", re.IGNORECASE)
 ARCHIVED = frozenset({"ARCHIVE", "COLDARCHIVE", "DEEPCOLDARCHIVE", "COLD", "DEEP_ARCHIVE"})
 
 
@@ -112,6 +113,11 @@ def _is_same(source: ObjectFacts, destination: ObjectFacts) -> bool | None:
 def are_equal_md5s(one: str, other: str) -> bool:
     """Whether two ETags are one MD5, each written as its cloud does."""
     return one.lower() == other.lower() and _MD5.fullmatch(one) is not None
+
+
+def are_md5s(lines: str) -> bool:
+    """Whether each line looks like an MD5."""
+    return _MD5S.fullmatch(lines) is not None
 
 
 def are_unlike_md5s(one: str, other: str) -> bool:

@@ -27,7 +27,7 @@ from worker.clouds.http import (
     send,
     unusable,
 )
-from worker.clouds.listing import Attempt, Damaged, once, oss_page, oss_question, pages
+from worker.clouds.listing import PAGE_KEYS, Attempt, Damaged, once, oss_page, oss_question, pages
 from worker.clouds.oss_error import read_error
 from worker.clouds.oss_signature import canonical_query, sign
 from worker.config.addresses import bucket_origin
@@ -107,6 +107,7 @@ class OssClient:
         *,
         delimiter: str = "",
         start_after: str = "",
+        keys_max: int = PAGE_KEYS,
         attempt: Attempt = once,
     ) -> AsyncGenerator[Page]:
         """List what begins with `prefix`, page by page: memory holds one page of 1,000 names.
@@ -116,7 +117,13 @@ class OssClient:
         """
 
         async def fetch(token: str) -> Page:
-            query = oss_question(prefix, delimiter=delimiter, start_after=start_after, token=token)
+            query = oss_question(
+                prefix,
+                delimiter=delimiter,
+                start_after=start_after,
+                token=token,
+                keys_max=keys_max,
+            )
             return await self._list_page(bucket, query)
 
         async for page in pages(fetch, attempt):

@@ -1,7 +1,7 @@
 """What every command has around it: settings, clients, signals, and words instead of stack traces.
 
 Exit codes: 0 done; 1 something failed, or a check did; 2 the settings or the arguments cannot be used;
-3 nothing was found; 130 stopped by Ctrl-C before the end.
+3 nothing was found; 4 nothing is wrong, and not all was looked at; 130 stopped by Ctrl-C before the end.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ T = TypeVar("T")
 EXIT_FAILED = 1
 EXIT_TO_MEND = 2
 EXIT_NOTHING_FOUND = 3
+EXIT_NOT_ALL = 4
 EXIT_STOPPED = 130
 
 

@@ -24,11 +24,12 @@ from worker.commands.reconcile_records import compare_with_records
 from worker.events.decode import is_bucket
 from worker.operate.delete_extra import DELETIONS_MAX
 from worker.operate.destination_reconcile import Standing
+from worker.operate.lanes import LANES_MAX
 from worker.operate.reconcile import State
 
 SAMPLE_MAX = 100_000
 DELETE_MAX = 1_000_000
-SINCE, UNTIL = "24h", "5m"
+SINCE, UNTIL, KEPT = "24h", "5m", "90d"
 
 
 class Against(StrEnum):
@@ -52,6 +53,7 @@ class Shown(StrEnum):
     REFUSED = "refused"
     RECORDED = "recorded"
     GONE = "gone"
+    EXPIRED = "expired"
 
 
 def reconcile(
@@ -76,6 +78,10 @@ def reconcile(
             metavar="AGE|TIME", help="Only changes up to then. With records: 5m, if not said."
         ),
     ] = None,
+    kept: Annotated[
+        str,
+        typer.Option(metavar="AGE", help="With records: how long the log bucket keeps them."),
+    ] = KEPT,
     show: Annotated[
         list[Shown] | None,
         typer.Option(help="Show these; may be repeated. Else the signs + * and !."),
@@ -96,6 +102,29 @@ def reconcile(
     expect: Annotated[
         int, typer.Option(min=0, metavar="N", help="About so many objects: shows the time left.")
     ] = 0,
+    lanes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=LANES_MAX,
+            metavar="N",
+            help="So many ranges of names side by side. Else as many as the services bear.",
+        ),
+    ] = None,
+    unordered: Annotated[
+        bool, typer.Option("--unordered", help="Tell what is found as it is found.")
+    ] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep where it stands in this file, and go on from there. Implies --unordered.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from where the last run with these options stopped."),
+    ] = False,
     send: Annotated[
         bool, typer.Option("--send", help="Send an event for each gap, for the relay to post.")
     ] = False,
@@ -113,13 +142,16 @@ def reconcile(
 ) -> None:
     """Compare a source bucket with its destination, or with the records: exit code 0 without gaps, else 1.
 
+    It is 4 where nothing is wrong and not all was looked at: with --since, --until, or expired records.
+
     With the destination all objects are compared, by two listings. `=` is the same, proved by checksums; `?`
     has equal size and is not older, and nothing proves it; `~` changed too lately to judge; `+` is missing;
     `*` differs or is older; `-` is in the destination only; `!` could not be looked at.
 
     With records it looks at changes from --since to --until, by OSS's clock. `=` is recorded; `+` has no
-    record; `*` changed after its last one; `!` was refused by OMS; `-` is gone: recorded, but no longer in
-    the bucket. OMS deletes nothing, so OBS may still have it.
+    record; `*` is another state than what was recorded; `!` was refused by OMS, or its record cannot be
+    read; `-` is gone: recorded, but no longer in the bucket. OMS deletes nothing, so OBS may still have it.
+    `?` changed before the oldest record that is kept.
 
     Examples:
         oms-relay reconcile my-photos
@@ -136,6 +168,8 @@ def reconcile(
     check_text(key)
     if not is_bucket(bucket):
         raise typer.BadParameter(f"{bucket!a} is no bucket name", param_hint="BUCKET")
+    if state and resume:
+        raise typer.BadParameter("--state FILE goes on by itself: --resume is without a file")
     if (against or _usual()) is Against.RECORDS:
         others = {
             "--deep": deep,
@@ -143,6 +177,8 @@ def reconcile(
             "--report": report,
             "--expect": expect,
             "--delete-extra": delete_extra,
+            "--lanes": lanes,
+            "--unordered": unordered,
         }
         for name in (name for name, value in others.items() if value):
             raise typer.BadParameter(f"{name} needs --with destination, and OBS_ENDPOINT set")
@@ -151,6 +187,7 @@ def reconcile(
             key=key,
             since=since or SINCE,
             until=until or UNTIL,
+            kept=kept,
             show=[State(each) for each in _of(State, show)],
             limit=limit,
             send=send,
@@ -158,6 +195,8 @@ def reconcile(
             rate=rate,
             yes=yes,
             as_json=as_json,
+            state=state,
+            resume=resume,
         )
         return
     wishes = Wishes(
@@ -178,6 +217,10 @@ def reconcile(
         rate=rate,
         is_sure=yes,
         as_json=as_json,
+        lanes=lanes,
+        is_unordered=unordered,
+        state=state,
+        is_resuming=resume,
     )
     compare_with_destination(wishes)
 

@@ -52,6 +52,33 @@ class Account:
         if judged.futile:
             self.futile[judged.futile] += 1
 
+    def add_proved(self, count: int, held: int) -> None:
+        """Count proved objects, and the bytes that they hold."""
+        if count:
+            self.counts[Standing.PROVED] += count
+            self.bytes[Standing.PROVED] += held
+
+    def kept(self) -> dict[str, Any]:
+        """Return what an interrupted comparison needs to go on with its account."""
+        return {
+            "counts": dict(self.counts),
+            "bytes": dict(self.bytes),
+            "unproved": dict(self.unproved),
+            "futile": dict(self.futile),
+            "sent": self.sent,
+        }
+
+    @classmethod
+    def again(cls, kept: Mapping[str, Any]) -> Account:
+        """Take up the account of an interrupted comparison."""
+        return cls(
+            Counter({Standing(name): int(count) for name, count in kept["counts"].items()}),
+            Counter({Standing(name): int(count) for name, count in kept["bytes"].items()}),
+            Counter(kept["unproved"]),
+            Counter(kept["futile"]),
+            int(kept["sent"]),
+        )
+
     @property
     def gaps(self) -> int:
         """How many names the destination lacks, or has otherwise."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,15 @@ from worker.commands.reconcile_records import notes_on, warn_of_queue
 from worker.commands.report_file import ReportFile, ReportUnwritable, report_file
 from worker.commands.terminal import Rows, console, shown, time_shown
 from worker.errors import CallFailed, RelayError
-from worker.operate.announce import Announced, Announcer
+from worker.operate.announce import SENDS_AT_ONCE, Announced, Announcer
+from worker.operate.bookmark import (
+    Bookmark,
+    BucketShelf,
+    FileShelf,
+    Keeper,
+    NotResumable,
+    require_mark,
+)
 from worker.operate.connect import Clients
 from worker.operate.delete_extra import (
     Deletion,
@@ -41,12 +50,16 @@ from worker.operate.delete_extra import (
     require_source,
 )
 from worker.operate.destination_reconcile import (
+    NOWHERE,
     DestinationReconciliation,
     Effort,
     Judged,
+    Manner,
     Question,
     Standing,
+    Stretch,
 )
+from worker.operate.lanes import LANES_MAX, Width
 from worker.operate.last_account import keep_account
 from worker.operate.parse_time import parse_time
 from worker.operate.preconditions import (
@@ -55,7 +68,9 @@ from worker.operate.preconditions import (
     destination_bucket,
     require_copied_there,
 )
+from worker.operate.ranges import Left
 
+COLLECT_AFTER_OBJECTS = 100_000
 SHOWN = frozenset({Standing.MISSING, Standing.DIFFERENT, Standing.UNREADABLE})
 NO_ENDPOINT = (
     "OBS_ENDPOINT is not set, so the destination cannot be looked at. Set it to the OBS endpoint of the "
@@ -84,6 +99,30 @@ class Wishes:
     rate: float | None
     is_sure: bool
     as_json: bool
+    lanes: int | None = None
+    is_unordered: bool = False
+    state: Path | None = None
+    is_resuming: bool = False
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What decides what the account is about: a state of anything else is not gone on with."""
+        return {
+            "--with": "destination",
+            "BUCKET": self.bucket,
+            "--key": self.key,
+            "--since": self.since,
+            "--until": self.until,
+            "--deep": self.is_deep,
+            "--send": self.is_sending and not self.is_dry_run,
+            "--report": str(self.report) if self.report else None,
+            "--show": sorted(self.show),
+        }
+
+    @property
+    def may_be_resumed(self) -> bool:
+        """Whether it may go on after a kill: not where the end needs all that was found."""
+        return not (self.is_deleting or self.sample)
 
     @property
     def acts(self) -> bool:
@@ -96,6 +135,11 @@ class Wishes:
         if len(times) == 2 and times[1] - times[0] < 1.0:
             raise typer.BadParameter(
                 f"--since {self.since} leaves nothing before --until {self.until}"
+            )
+        if (self.state or self.is_resuming) and not self.may_be_resumed:
+            raise typer.BadParameter(
+                "--sample and --delete-extra need one run from the first name to the last: "
+                "leave out --state and --resume"
             )
         if self.is_deep and self.sample:
             raise typer.BadParameter("--deep looks at every ?, so there is nothing to --sample")
@@ -127,7 +171,8 @@ def compare_with_destination(wishes: Wishes) -> None:
         question = f"Send an event to the queue for every gap of {wishes.bucket}/{wishes.key}?"
         typer.confirm(question, abort=True, err=True)
     try:
-        with report_file(wishes.report) as report:
+        goes_on = bool(wishes.state) or wishes.is_resuming
+        with report_file(wishes.report, may_go_on=goes_on) as report:
             run = _Run(wishes, report)
             run.compare()
             if wishes.is_deleting:
@@ -135,6 +180,38 @@ def compare_with_destination(wishes: Wishes) -> None:
             run.end()
     except ReportUnwritable as error:
         frame.stop_because(str(error), frame.EXIT_TO_MEND)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the garbage collector look rarely: it finds nothing in listings, and took a fifth of the time."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+async def _each(found: Iterable[Judged]) -> AsyncGenerator[Judged]:
+    for each in found:
+        yield each
+
+
+async def _handfuls(stretches: AsyncGenerator[Stretch]) -> AsyncGenerator[list[Stretch]]:
+    """Yield stretches a few at a time: so many as have a handful of gaps, for events leave side by side."""
+    handful: list[Stretch] = []
+    async for stretch in stretches:
+        handful.append(stretch)
+        is_small = not stretch.others or stretch.others[-1].calls_for_event
+        if is_small and len(handful) < SENDS_AT_ONCE and stretch.range.upto:
+            continue
+        yield handful
+        handful = []
+    if handful:
+        yield handful
 
 
 def _destination(clients: Clients) -> ObsClient:
@@ -160,6 +237,11 @@ class _Run:
         self._question: Question | None = None
         self._grace_seconds = 0.0
         self._notes: list[str] = []
+        self._left = Left()
+        self._span: tuple[float | None, float | None] = (None, None)
+        self._began_at = 0.0
+        self._keeper: Keeper | None = None
+        self._last_mark: Bookmark | None = None
         self._ending = Ending(FINISHING)
         self._lines = 0
         columns = {"": 1, "CHANGED (UTC)": 19, "WHY": 26, "KEY": 0}
@@ -172,13 +254,14 @@ class _Run:
     async def _compare(self, clients: Clients) -> None:
         wishes = self._wishes
         around = await circumstances(clients, wishes.bucket)
+        ahead_seconds = clients.clock.wall() - around.now
+        await self._take_up(clients, around.now)
         question = self._asked(clients, around)
         if wishes.is_sending:
             require_copied_there(question.destination_bucket, around.task)
         if wishes.is_deleting:
             require_safe(question, around.task)
         self._begin(clients, question, around)
-        ahead_seconds = clients.clock.wall() - around.now
         comparison = DestinationReconciliation(
             clients,
             _destination(clients),
@@ -186,13 +269,82 @@ class _Run:
             now=lambda: clients.clock.wall() - ahead_seconds,
             task=around.task,
             rng=random.Random(),  # noqa: S311  a sample, no secret
+            manner=self._manner(),
         )
         self._effort = comparison.effort
         is_idle = wishes.is_dry_run or not wishes.is_sending
         announcer = Announcer(clients, wishes.bucket, wishes.rate, is_dry_run=is_idle)
-        async with aclosing(comparison.findings()) as found:
-            await self._read(clients, announcer.announced(found))
+        with _rare_collections():
+            async with aclosing(comparison.stretches(self._left.ranges)) as found:
+                await self._read(clients, found, announcer)
+        await self._close()
         await self._keep(clients, question)
+
+    def _manner(self) -> Manner:
+        wishes = self._wishes
+        proved = self._is_shown | self._is_reported if self._report else self._is_shown
+        return Manner(
+            Width(wishes.lanes or LANES_MAX, begins_full=wishes.lanes is not None),
+            tells_proved=Standing.PROVED in proved,
+            ends_at_gaps=wishes.is_sending and not wishes.is_dry_run,
+            in_order=not (wishes.is_unordered or wishes.state or wishes.is_resuming),
+        )
+
+    async def _take_up(self, clients: Clients, now: float) -> None:
+        """Go on from where an earlier run stopped, if there is such a state; else begin."""
+        wishes = self._wishes
+        since, until = (
+            parse_time(each, now) if each else None for each in (wishes.since, wishes.until)
+        )
+        self._span = (since, until)
+        self._began_at = now
+        if not wishes.may_be_resumed:
+            return
+        shelf = FileShelf(wishes.state) if wishes.state else BucketShelf(clients, wishes.asked)
+        self._keeper = Keeper(shelf, clients.clock)
+        is_wanted = wishes.state or wishes.is_resuming
+        mark = await self._keeper.take(wishes.asked) if is_wanted else None
+        if mark is None:
+            self._require_fresh()
+            return
+        self._span, self._began_at = mark.span, mark.began_at
+        self._left = Left(mark.left)
+        self._account = Account.again(mark.account)
+        if self._report:
+            self._report.cut(mark.report_bytes)
+        began = time_shown(time_of(mark.began_at))
+        self._say(f"This goes on with the comparison that began at {began} UTC.")
+
+    def _require_fresh(self) -> None:
+        """Raise `NotResumable` where something is to be gone on with, and there is no state."""
+        if self._wishes.is_resuming:
+            require_mark(None)
+        if self._report and self._report.settle():
+            raise NotResumable(
+                f"the report {self._wishes.report} is there, and no state that it belongs to. Name a new file"
+            )
+
+    def _mark(self) -> Bookmark:
+        """Say where it stands; what it says of the report is on the disk."""
+        size = self._report.settle() if self._report else 0
+        asked, account = self._wishes.asked, self._account.kept()
+        left = self._left.ranges
+        return Bookmark(asked, self._began_at, left, account, self._span, size)
+
+    async def _bookmark(self, keeper: Keeper) -> None:
+        await keeper.keep(self._last_mark or self._mark())
+
+    async def _close(self) -> None:
+        """Keep where it stopped; what came to its end leaves no state behind."""
+        keeper = self._keeper
+        if keeper is None:
+            return
+        if self._is_complete:
+            await keeper.clear()
+        else:
+            await self._bookmark(keeper)
+        if keeper.failed:
+            self._notes.append(f"The state could not be kept: {frame.told(keeper.failed)}")
 
     async def _keep(self, clients: Clients, question: Question) -> None:
         """Keep the account for `status` and the console; a comparison is worth as much without."""
@@ -204,9 +356,7 @@ class _Run:
 
     def _asked(self, clients: Clients, around: Circumstances) -> Question:
         wishes = self._wishes
-        since, until = (
-            parse_time(each, around.now) if each else None for each in (wishes.since, wishes.until)
-        )
+        since, until = self._span
         return Question(
             wishes.bucket,
             destination_bucket(clients, around),
@@ -227,20 +377,53 @@ class _Run:
         if self._wishes.is_sending and self._wishes.acts:
             warn_of_queue(around)
 
-    async def _read(self, clients: Clients, findings: AsyncIterator[Announced[Judged]]) -> None:
-        """Take the findings until they end, a stop comes, or a call fails for good."""
-        wishes, count, is_estimated = self._wishes, 0, False
+    async def _read(
+        self,
+        clients: Clients,
+        stretches: AsyncGenerator[Stretch],
+        announcer: Announcer,
+    ) -> None:
+        """Take what is found until it ends, a stop comes, or a call fails for good."""
+        wishes, is_estimated = self._wishes, False
         # Rows that are printed as they come would tear a moving line.
         may_move = bool(wishes.as_json or wishes.limit)
         with course(clients.clock, wishes.expected, may_move=may_move) as shown_course:
-            async with self._heard(clients):
-                async for each in findings:
-                    self._take(each)
-                    count += 1
-                    shown_course.advance(count, each.finding.key)
+            async with self._heard(clients), aclosing(_handfuls(stretches)) as handfuls:
+                async for handful in handfuls:
+                    await self._take(handful, announcer)
+                    if self._keeper is not None and self._keeper.is_due():
+                        await self._bookmark(self._keeper)
+                    shown_course.advance(self._account.counts.total(), handful[-1].range.upto)
                     if not is_estimated and self._effort.source_objects >= ESTIMATED_AT:
                         is_estimated = True
                         shown_course.say(estimate(self._effort, wishes.expected))
+
+    async def _take(self, handful: Sequence[Stretch], announcer: Announcer) -> None:
+        """Announce what is to be announced, then count, show and tell; up to the first that was not sent."""
+        others = (judged for stretch in handful for judged in stretch.others)
+        done: dict[str, Announced[Judged]] = {}
+        try:
+            async for each in announcer.announced(_each(others)):
+                done[each.finding.key] = each
+        finally:
+            for stretch in handful:
+                told = [done.get(each.key) for each in stretch.others]
+                is_open = any(each is None or self._is_unsent(each) for each in told)
+                if is_open and self._last_mark is None:
+                    # What is counted from here on was seen and not done: another run has to see it again.
+                    self._last_mark = self._mark()
+                for announced in filter(None, told):
+                    self._tell_one(announced)
+                if self._last_mark is not None:
+                    continue
+                self._account.add_proved(stretch.proved, stretch.proved_bytes)
+                if stretch.range != NOWHERE:
+                    self._left.tell(stretch.range)
+
+    def _is_unsent(self, announced: Announced[Judged]) -> bool:
+        wishes = self._wishes
+        is_meant = wishes.is_sending and not wishes.is_dry_run and announced.finding.calls_for_event
+        return is_meant and not announced.message_id
 
     @asynccontextmanager
     async def _heard(self, clients: Clients) -> AsyncIterator[None]:
@@ -253,7 +436,7 @@ class _Run:
             except RelayError as error:
                 self._ending.failed = str(error)
 
-    def _take(self, announced: Announced[Judged]) -> None:
+    def _tell_one(self, announced: Announced[Judged]) -> None:
         judged = announced.finding
         self._account.add(announced)
         self._extras.add(judged)
@@ -304,8 +487,8 @@ class _Run:
                 f"{self._effort.not_looked_at} names were not looked at, because they changed at other "
                 "times: this says nothing of them."
             )
-        if self._ending.failed or self._ending.is_stopped:
-            yield "It ended before the last name: this is the account of what was read."
+        if not self._is_complete:
+            yield from self._about_the_rest()
         yield from self._about_unproved()
         yield from self._about_gaps()
         if trouble := account.trouble():
@@ -313,6 +496,19 @@ class _Run:
         if account.counts[Standing.EXTRA] and Standing.EXTRA not in self._is_shown:
             yield "--show extra lists what is in the destination only."
         yield from self._notes
+
+    def _about_the_rest(self) -> Iterator[str]:
+        """Say where it ended, and how to go on."""
+        left = self._left.ranges
+        after = shown(left[0].after) if left and left[0].after else ""
+        parts = f" {len(left)} parts are left." if len(left) > 1 else ""
+        yield (
+            "It ended before the last name: this is the account of what was read."
+            f"{parts}{f' The first name that is left comes after {after}.' if after else ''}"
+        )
+        if self._keeper is not None and self._keeper.is_kept and not self._keeper.failed:
+            how = "The same command" if self._wishes.state else "--resume, with the same options,"
+            yield f"{how} goes on from there."
 
     def _about_unproved(self) -> Iterator[str]:
         effort = self._effort
@@ -409,6 +605,8 @@ class _Run:
             yield f"  {each.fate}: {shown(each.extra.key)}: {shown(each.why)}"
 
     def end(self) -> None:
-        """Raise `typer.Exit` unless nothing is missing, different or unread."""
+        """Raise `typer.Exit` unless nothing is missing, different or unread, and all was looked at."""
         if not self._account.is_clean:
             raise typer.Exit(frame.EXIT_FAILED)
+        if self._effort.not_looked_at:
+            raise typer.Exit(frame.EXIT_NOT_ALL)

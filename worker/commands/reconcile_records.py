@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import typer
 
 from worker.commands import frame, terminal
 from worker.commands.bulk import FINISHING
 from worker.commands.ending import Ending
-from worker.commands.terminal import Rows, console, progress, time_shown
-from worker.operate.announce import Announced, Announcer
+from worker.commands.terminal import Rows, console, progress, shown, span, time_shown
+from worker.errors import CallFailed
+from worker.operate.announce import SENDS_AT_ONCE, Announced, Announcer
+from worker.operate.bookmark import Bookmark, BucketShelf, FileShelf, Keeper, require_mark
 from worker.operate.connect import Clients
 from worker.operate.parse_time import parse_time
 from worker.operate.preconditions import Circumstances, circumstances
-from worker.operate.reconcile import Finding, Reconciliation, Scope, State
+from worker.operate.ranges import Range
+from worker.operate.reconcile import Finding, Outside, Reconciliation, Scope, State
+from worker.operate.records import Unread
 
 SYMBOLS = {
     State.RECORDED: "=",
@@ -25,15 +32,22 @@ SYMBOLS = {
     State.CHANGED: "*",
     State.REFUSED: "!",
     State.GONE: "-",
+    State.UNREADABLE: "!",
+    State.EXPIRED: "?",
 }
 WORDS = {
     State.RECORDED: "recorded",
     State.MISSING: "without a record",
-    State.CHANGED: "changed after their last record",
+    State.CHANGED: "of another state than what was recorded",
     State.REFUSED: "refused by OMS: see `oms-relay records failed` and `dead redrive`",
     State.GONE: "recorded and no longer there: OMS deletes nothing, so OBS may still have them",
+    State.UNREADABLE: "whose record could not be read",
+    State.EXPIRED: "changed before the records that are kept, which prove nothing of them",
 }
-SHOWN = (State.MISSING, State.CHANGED, State.REFUSED)
+ALWAYS_TOLD = (State.RECORDED, State.MISSING, State.CHANGED, State.REFUSED)
+UNREAD_SHOWN = 5
+FINDINGS_AT_ONCE = 1000
+SHOWN = (State.MISSING, State.CHANGED, State.REFUSED, State.UNREADABLE)
 
 
 def compare_with_records(
@@ -42,6 +56,7 @@ def compare_with_records(
     key: str,
     since: str,
     until: str,
+    kept: str,
     show: Sequence[State],
     limit: int,
     send: bool,
@@ -49,8 +64,13 @@ def compare_with_records(
     rate: float | None,
     yes: bool,
     as_json: bool,
+    state: Path | None,
+    resume: bool,
 ) -> None:
-    """Compare, print what is found and the account; raises `typer.Exit` unless everything is across."""
+    """Compare, print what is found and the account; raises `typer.Exit` unless everything is across.
+
+    The exit code is `EXIT_NOT_ALL` where nothing is wrong, and not all objects of the bucket were looked at.
+    """
     if frame.time_option(until) - frame.time_option(since) < 1.0:
         raise typer.BadParameter(f"--since {since} leaves nothing before --until {until}")
     is_sending = send and not dry_run
@@ -65,16 +85,71 @@ def compare_with_records(
         is_dry_run=send and dry_run,
         as_json=as_json,
     )
+    asked = {
+        "--with": "records",
+        "BUCKET": bucket,
+        "--key": key,
+        "--since": since,
+        "--until": until,
+        "--kept": kept,
+        "--send": is_sending,
+    }
 
     async def compare(clients: Clients) -> None:
         around = await circumstances(clients, bucket)
-        scope = Scope(bucket, parse_time(since, around.now), parse_time(until, around.now), key)
-        report.begin(scope, around)
-        async with aclosing(Reconciliation(clients, scope).findings()) as found:
+        now = around.now
+        scope = Scope(
+            bucket,
+            parse_time(since, now),
+            parse_time(until, now),
+            key,
+            kept_seconds=now - parse_time(kept, now),
+        )
+        keeper = Keeper(FileShelf(state) if state else BucketShelf(clients, asked), clients.clock)
+        mark = await keeper.take(asked) if state or resume else None
+        if resume:
+            require_mark(mark)
+        scope = report.take_up(scope, mark, Progress(keeper, asked, now))
+        comparison = Reconciliation(clients, scope)
+        report.begin(scope, around, comparison)
+        async with aclosing(comparison.findings()) as found:
             announcer = Announcer(clients, bucket, rate, is_dry_run=not is_sending)
-            await report.read(clients, announcer.announced(found))
+            await report.read(clients, found, announcer)
+        await report.close()
 
     report.ending.run(compare, report.tell, report.is_across)
+    if not report.is_whole():
+        raise typer.Exit(frame.EXIT_NOT_ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where the state of a comparison is kept, what it is about, and when it began (epoch seconds)."""
+
+    keeper: Keeper
+    asked: Mapping[str, Any]
+    began_at: float
+
+
+async def _each(handful: Sequence[tuple[Finding, Outside]]) -> AsyncGenerator[Finding]:
+    for each, _ in handful:
+        yield each
+
+
+async def _handfuls(
+    findings: AsyncGenerator[Finding], outside: Outside
+) -> AsyncGenerator[list[tuple[Finding, Outside]]]:
+    """Yield the findings a few at a time, as many as have a handful of gaps, with what was outside before."""
+    handful: list[tuple[Finding, Outside]] = []
+    gaps = 0
+    async for each in findings:
+        handful.append((each, outside + Outside()))
+        gaps += each.calls_for_event
+        if gaps >= SENDS_AT_ONCE or len(handful) >= FINDINGS_AT_ONCE:
+            yield handful
+            handful, gaps = [], 0
+    if handful:
+        yield handful
 
 
 class _Report:
@@ -82,14 +157,14 @@ class _Report:
 
     def __init__(
         self,
-        shown: Iterable[State],
+        wanted: Iterable[State],
         limit: int,
         *,
         is_sending: bool,
         is_dry_run: bool,
         as_json: bool,
     ) -> None:
-        self._is_shown = frozenset(shown)
+        self._is_shown = frozenset(wanted)
         self._limit = limit
         self._is_sending = is_sending
         self._is_dry_run = is_dry_run
@@ -98,34 +173,120 @@ class _Report:
         self._notes: list[str] = []
         self._counts: Counter[State] = Counter()
         self._sent = 0
+        self._by_time = 0
+        self._last_key = ""
+        self._comparison: Reconciliation | None = None
+        self._scope: Scope | None = None
+        self._outside, self._outside_told = Outside(), Outside()
+        self._progress: Progress | None = None
+        self._last_mark: Bookmark | None = None
         self._lines = 0
         self.ending = Ending(FINISHING)
         columns = {"": 1, "CHANGED (UTC)": 19, "RECORDED (UTC)": 19, "KEY": 0}
         self._rows = Rows(columns, console())
 
-    def begin(self, scope: Scope, around: Circumstances) -> None:
+    def begin(self, scope: Scope, around: Circumstances, comparison: Reconciliation) -> None:
         """Take what is compared, and what has to be known about it."""
-        span = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
-        self._about = f"{scope.bucket}/{scope.key_prefix}, objects changed {span} UTC:"
+        self._scope, self._comparison = scope, comparison
+        times = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
+        self._about = f"{scope.bucket}/{scope.key_prefix}, objects changed {times} UTC:"
         self._notes += notes_on(around)
         if self._is_sending:
             warn_of_queue(around)
 
-    async def read(self, clients: Clients, findings: AsyncIterator[Announced[Finding]]) -> None:
+    def take_up(self, scope: Scope, mark: Bookmark | None, progress: Progress) -> Scope:
+        """Go on from where an earlier run stopped, if there is a state; return what is to be compared."""
+        self._progress = progress
+        if mark is None:
+            return scope
+        account, (since, until) = mark.account, mark.span
+        self._counts = Counter({State(name): n for name, n in account["counts"].items()})
+        self._sent, self._by_time = account["sent"], account["by_time"]
+        self._outside = Outside(*account["outside"])
+        self._last_key = mark.left[0].after
+        began = time_shown(_time(mark.began_at))
+        console(is_error=self._as_json).print(
+            f"This goes on with the comparison that began at {began} UTC, after {shown(self._last_key)}."
+        )
+        self._progress = replace(progress, began_at=mark.began_at)
+        return replace(
+            scope, since=since or scope.since, until=until or scope.until, after=self._last_key
+        )
+
+    def _mark(self, progress: Progress) -> Bookmark:
+        scope, outside = self._scope, self._outside + self._outside_told
+        account = {
+            "counts": dict(self._counts),
+            "sent": self._sent,
+            "by_time": self._by_time,
+            "outside": [outside.older, outside.younger, outside.named],
+        }
+        span = (scope.since, scope.until) if scope else (None, None)
+        left = (Range(self._last_key),)
+        return Bookmark(progress.asked, progress.began_at, left, account, span)
+
+    async def _keep(self, progress: Progress) -> None:
+        await progress.keeper.keep(self._last_mark or self._mark(progress))
+
+    def _all_outside(self) -> Outside:
+        """Return what was outside in this run and in those before it."""
+        now = self._comparison.outside if self._comparison else Outside()
+        return self._outside + now
+
+    async def close(self) -> None:
+        """Keep where it stopped; what came to its end leaves no state behind."""
+        progress = self._progress
+        if progress is None:
+            return
+        if not (self.ending.failed or self.ending.is_stopped):
+            await progress.keeper.clear()
+        elif self._last_key:
+            await self._keep(progress)
+        if progress.keeper.failed:
+            self._notes.append(f"The state could not be kept: {frame.told(progress.keeper.failed)}")
+
+    async def read(
+        self, clients: Clients, findings: AsyncGenerator[Finding], announcer: Announcer
+    ) -> None:
         """Take the findings until they end, a stop comes, or a call fails for good."""
         # Rows that are printed as they come would tear a moving bar.
         is_quiet = self._as_json or self._limit
         with progress("reconcile", None) if is_quiet else nullcontext() as bar:
-            async with self.ending.heard(clients):
-                async for each in findings:
-                    self._take(each)
+            found = _handfuls(findings, self._comparison.outside if self._comparison else Outside())
+            async with self.ending.heard(clients), aclosing(found) as handfuls:
+                async for handful in handfuls:
+                    await self._take_all(handful, announcer)
+                    if self._progress is not None and self._progress.keeper.is_due():
+                        await self._keep(self._progress)
                     if bar is not None:
-                        bar.advance(bar.tasks[0].id)
+                        bar.advance(bar.tasks[0].id, len(handful))
+
+    async def _take_all(
+        self, handful: Sequence[tuple[Finding, Outside]], announcer: Announcer
+    ) -> None:
+        """Announce what is to be announced, then count and show, in order."""
+        done: dict[str, Announced[Finding]] = {}
+        try:
+            async for each in announcer.announced(_each(handful)):
+                done[each.finding.key] = each
+        finally:
+            for finding, outside in handful:
+                announced = done.get(finding.key)
+                is_due = self._is_sending and finding.calls_for_event
+                is_open = announced is None or (is_due and not announced.message_id)
+                if is_open and self._last_mark is None and self._progress is not None:
+                    # What is counted from here on was seen and not done: another run has to see it again.
+                    self._last_mark = self._mark(self._progress)
+                if announced is not None:
+                    self._take(announced)
+                    self._outside_told = outside
 
     def _take(self, announced: Announced[Finding]) -> None:
         finding = announced.finding
         self._counts[finding.state] += 1
         self._sent += bool(announced.message_id)
+        self._by_time += finding.is_by_time
+        self._last_key = finding.key
         if finding.state not in self._is_shown:
             return
         self._lines += 1
@@ -144,8 +305,17 @@ class _Report:
             console(is_error=self._as_json).print(sentence)
 
     def is_across(self) -> bool:
-        """Whether nothing is refused, and an event was sent for each gap."""
-        return not self._counts[State.REFUSED] and self._gaps <= self._sent
+        """Whether nothing is refused or unreadable, and an event was sent for each gap."""
+        is_bad = self._counts[State.REFUSED] or self._counts[State.UNREADABLE] or self._unread
+        return not is_bad and self._gaps <= self._sent
+
+    def is_whole(self) -> bool:
+        """Whether all objects were looked at, and something is known of each."""
+        return not (self._all_outside().count or self._counts[State.EXPIRED])
+
+    @property
+    def _unread(self) -> Sequence[Unread]:
+        return self._comparison.unread if self._comparison else ()
 
     @property
     def _gaps(self) -> int:
@@ -159,10 +329,10 @@ class _Report:
             yield ""
         yield self._about or "Nothing was compared."
         for state, words in WORDS.items():
-            if counts[state] or state is not State.GONE:
+            if counts[state] or state in ALWAYS_TOLD:
                 yield f"{SYMBOLS[state]} {counts[state]:>9} {words}"
         if self.ending.is_stopped or self.ending.failed:
-            yield "It ended before the last name: this is the account of what was read."
+            yield from self._about_the_rest()
         if self._is_sending:
             yield f"{self._sent} of {gaps} gaps were sent to the queue. Look again when it is empty."
         elif self._is_dry_run:
@@ -171,7 +341,56 @@ class _Report:
             yield f"--send sends an event for each of the {gaps} gaps to the queue, for the relay to post."
         if counts[State.GONE] and State.GONE not in self._is_shown:
             yield "--show gone lists what is no longer there."
+        yield from self._about_records()
         yield from self._notes
+
+    def _about_the_rest(self) -> Iterator[str]:
+        """Say where it ended, and how to go on."""
+        at = f", after {shown(self._last_key)}" if self._last_key else ""
+        yield f"It ended before the last name{at}: this is the account of what was read."
+        keeper = self._progress.keeper if self._progress else None
+        if keeper is not None and keeper.is_kept and not keeper.failed:
+            yield "The same command with --resume (or with its --state) goes on from there."
+
+    def _about_records(self) -> Iterator[str]:
+        """Say what the records that are left can prove."""
+        counts, scope, comparison = self._counts, self._scope, self._comparison
+        if scope is None or comparison is None:
+            return
+        if self._by_time:
+            yield (
+                f"{self._by_time} of the recorded have a record without an ETag, so that only its time "
+                "speaks for them: a change in the same moment would not be seen."
+            )
+        outside = self._all_outside()
+        if outside.count:
+            yield from self._about_outside(outside)
+        if counts[State.EXPIRED]:
+            oldest = comparison.oldest_record_at
+            begin = f"The oldest record that was read is of {time_shown(_time(oldest))} UTC. "
+            yield (
+                f"{begin if oldest else ''}Records expire after {span(scope.kept_seconds)} (--kept): of the "
+                f"{counts[State.EXPIRED]} objects that changed before that and have none, nothing is known. "
+                "Compare them --with destination. --show expired names them."
+            )
+        yield from self._about_unread()
+
+    def _about_outside(self, outside: Outside) -> Iterator[str]:
+        names = ", ".join(map(shown, outside.named))
+        more = ", ..." if outside.count > len(outside.named) else ""
+        yield (
+            f"Not looked at: {outside.older} objects that changed before --since and {outside.younger} after "
+            f"--until ({names}{more}). This says nothing of them: --since 3650d --until 0s looks at all."
+        )
+
+    def _about_unread(self) -> Iterator[str]:
+        for each in self._unread[:UNREAD_SHOWN]:
+            yield (
+                f"Unreadable: {shown(each.name)}: {frame.told(CallFailed(each.failure))} What only it "
+                "records shows as a gap."
+            )
+        if len(self._unread) > UNREAD_SHOWN:
+            yield f"... and {len(self._unread) - UNREAD_SHOWN} more log objects that cannot be read."
 
 
 def _as_object(announced: Announced[Finding]) -> dict[str, str]:
@@ -179,6 +398,7 @@ def _as_object(announced: Announced[Finding]) -> dict[str, str]:
     return {
         "key": finding.key,
         "state": finding.state,
+        "why": finding.why,
         "changed_at": _time(finding.changed_at),
         "recorded_at": _time(finding.recorded_at),
         "message_id": announced.message_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,28 @@ class ReportFile:
         self._path = path
         self._file = file
 
+    def settle(self) -> int:
+        """Let all lines reach the disk; return how many bytes the report has."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def cut(self, size: int) -> None:
+        """Go back to the first so many bytes: what an interrupted comparison wrote later is told again."""
+        try:
+            if self._file.seek(0, os.SEEK_END) < size:
+                raise ReportUnwritable(
+                    f"the report {self._path} is shorter than it was when the comparison stopped: name the "
+                    "one that belongs to its state"
+                )
+            self._file.truncate(size)
+            self._file.seek(size)
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
     def line(self, value: Mapping[str, Any], *, at_once: bool = False) -> None:
         """Write a line; `at_once` hands it to the system before anything else is done."""
         try:
@@ -33,13 +56,18 @@ class ReportFile:
 
 
 @contextmanager
-def report_file(path: Path | None) -> Iterator[ReportFile | None]:
-    """Make the file; None without a path. One that exists is never written over: it may tell of deletions."""
+def report_file(path: Path | None, *, may_go_on: bool = False) -> Iterator[ReportFile | None]:
+    """Make the file; None without a path. One that exists is never written over: it may tell of deletions.
+
+    With `may_go_on` one that exists is opened, to be cut to what belongs to a state and gone on with.
+    """
     if path is None:
         yield None
         return
     try:
-        file = path.open("x", encoding="utf-8")
+        goes_on = may_go_on and path.exists()
+        file = path.open("r+" if goes_on else "x", encoding="utf-8")
+        file.seek(0, os.SEEK_END)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:

@@ -36,6 +36,11 @@ def record_name(task_id: str, folder: str, key: str) -> str:
     return f"{place}{hashlib.sha256(key.encode()).hexdigest()}"
 
 
+def state_name(digest: str) -> str:
+    """Return the relative name of where a comparison stands that has not ended."""
+    return f"reconcile/state-{digest}.json"
+
+
 def is_hash(name: str) -> bool:
     """Whether the last part of a record's name may be the hash of a long key."""
     return _HASH.fullmatch(name) is not None

@@ -30,6 +30,11 @@ class Found(Protocol):
         ...
 
     @property
+    def etag(self) -> str:
+        """The ETag of that state; empty where it is not known."""
+        ...
+
+    @property
     def calls_for_event(self) -> bool:
         """Whether an event may close what was found."""
         ...
@@ -104,6 +109,7 @@ class Announcer:
             gap.changed_at,
             region=settings.oss_region,
             key_encoding=settings.key_encoding,
+            etag=gap.etag,
         )
         try:
             sent = await self._clients.patiently(lambda: self._clients.queue.send(body))

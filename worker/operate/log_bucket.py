@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from itertools import islice
 from typing import TypeVar
 
@@ -77,7 +77,7 @@ class LogBucket:
 
 async def side_by_side(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE
-) -> AsyncIterator[R]:
+) -> AsyncGenerator[R]:
     """Do `work` for each item, a few at once, and yield the results in order; holds one handful at a time.
 
     A failure is raised after its whole handful has ended: nothing is cut short by its neighbour.

@@ -5,19 +5,34 @@ Names and bodies are those of `worker.ledger`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import orjson
 
-from worker.errors import Outcome, RelayError
-from worker.ledger.line import Record, fields_of
+from worker.errors import Blame, CallFailed, Failure, Outcome, RelayError
+from worker.ledger.line import Record
 from worker.ledger.names import FAILED, LOG, SUCCESS, is_hash, log_hour, record_name
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import LogBucket, side_by_side
+from worker.operate.sorted_names import Seen
 from worker.ports import Listed, Stored
 
 HOUR_SECONDS = 3600.0
+UNREAD_IN_A_ROW_MAX = 100
 DAY_SECONDS = 24 * HOUR_SECONDS
+
+_HOUR = re.compile(rf"{LOG}/(\d{{4}}/\d\d/\d\d/\d\d)/")
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An object of the log bucket that could not be read, and why."""
+
+    name: str
+    failure: Failure
 
 
 class BadKey(RelayError):  # noqa: N818  the name says what it is
@@ -30,6 +45,7 @@ class RecordsOf:
     def __init__(self, clients: Clients) -> None:
         self._bucket = LogBucket(clients)
         self._clock = clients.clock
+        self._unread_in_a_row = 0
 
     async def of_key(self, key: str) -> list[Record]:
         """Return the record objects of a key, newest first: at most one success and one failure.
@@ -70,36 +86,84 @@ class RecordsOf:
 
     async def accepted_in_logs(
         self, since: float, until: float
-    ) -> AsyncIterator[tuple[float, list[str]]]:
-        """Yield each log object of layout `log`: when OSS wrote it, and the keys that OMS accepted in it.
+    ) -> AsyncIterator[list[tuple[str, Seen]] | Unread]:
+        """Yield the keys that OMS accepted, log object by log object of layout `log`.
 
-        Workers name log objects by their own clocks, so an hour before and after is read as well.
+        What cannot be read of one is yielded in its place. Workers name log objects by their own clocks, so
+        an hour before and after is read as well.
         """
 
-        async def keys(listed: Listed) -> tuple[float, list[str]]:
-            stored = await self._bucket.get(listed.key)
-            lines = map(fields_of, stored.body.split(b"\n") if stored else ())
-            found = [each["key"] for each in lines if each.get("outcome") == Outcome.ACCEPTED]
-            return listed.last_modified, [key for key in found if isinstance(key, str)]
+        async def keys(listed: Listed) -> list[tuple[str, Seen]] | Unread:
+            stored = await self._readable(listed.key)
+            if isinstance(stored, Unread):
+                return stored
+            lines = stored.body.split(b"\n") if stored else ()
+            name = self._bucket.root + listed.key
+            records = (Record.of_line(name, line) for line in lines if line)
+            return [
+                (each.key, _seen(each, listed.last_modified))
+                for each in records
+                if each.outcome == Outcome.ACCEPTED and each.key
+            ]
 
         async for page in self._log_pages(since - HOUR_SECONDS, until + HOUR_SECONDS):
             async for found in side_by_side(page, keys):
                 yield found
 
-    async def written(self, folder: str, key_prefix: str = "") -> AsyncIterator[tuple[str, float]]:
+    async def state_recorded(self, key: str) -> Seen | Unread | None:
+        """Read which state of a key its success record is about; None if there is none."""
+        stored = await self._readable(self.name(SUCCESS, key))
+        if stored is None or isinstance(stored, Unread):
+            return stored
+        record = self._record(self.name(SUCCESS, key), stored, SUCCESS, key)
+        return _seen(record, stored.last_modified)
+
+    async def oldest_log_hour(self) -> float:
+        """Return the hour of the oldest log object that is left (epoch seconds); 0 if there is none."""
+        async for page in self._bucket.pages(f"{LOG}/"):
+            for each in page.objects:
+                match = _HOUR.match(each.key)
+                if match:
+                    return (
+                        datetime.strptime(match[1], "%Y/%m/%d/%H").replace(tzinfo=UTC).timestamp()
+                    )
+            return 0.0
+        return 0.0
+
+    async def _readable(self, name: str) -> Stored | Unread | None:
+        """Read an object; return why not where it is this one that cannot be read.
+
+        Raises `CallFailed` for refused credentials, and where so many in a row cannot be read that it is not
+        the objects' fault.
+        """
+        try:
+            stored = await self._bucket.get(name)
+        except CallFailed as failed:
+            self._unread_in_a_row += 1
+            is_general = self._unread_in_a_row >= UNREAD_IN_A_ROW_MAX
+            if failed.failure.blame is Blame.CREDENTIALS or is_general:
+                raise
+            return Unread(self._bucket.root + name, failed.failure)
+        self._unread_in_a_row = 0
+        return stored
+
+    async def written(
+        self, folder: str, key_prefix: str = "", after: str = ""
+    ) -> AsyncIterator[tuple[str, Seen]]:
         """Yield the names of a folder of records and when OSS wrote them, in the order of the names.
 
         A name is its key, but for a key too long to be one: see `has_hashed_name` and `of_long_key`.
         """
         cut = len(folder) + 1
-        async for page in self._bucket.pages(f"{folder}/{key_prefix}"):
+        start_after = f"{folder}/{after}" if after else ""
+        async for page in self._bucket.pages(f"{folder}/{key_prefix}", start_after=start_after):
             for each in page.objects:
-                yield each.key[cut:], each.last_modified
+                yield each.key[cut:], Seen(each.last_modified)
 
-    async def of_long_key(self, folder: str, key: str) -> float:
-        """Return when OSS wrote the record of a key that is too long for a name; 0 if there is none."""
-        stored = await self._bucket.get(self.name(folder, key))
-        return stored.last_modified if stored else 0.0
+    async def of_long_key(self, folder: str, key: str) -> Seen | Unread | None:
+        """Return when OSS wrote the record of a key that is too long for a name; None if there is none."""
+        stored = await self._readable(self.name(folder, key))
+        return Seen(stored.last_modified) if isinstance(stored, Stored) else stored
 
     def has_hashed_name(self, key: str) -> bool:
         """Whether the key's record stands under a hash, because its own name would be too long."""
@@ -173,3 +237,7 @@ class RecordsOf:
     def name(self, folder: str, key: str) -> str:
         """Return where the record of a key stands, relative to the task's folder."""
         return record_name(self._bucket.task_id, folder, key).removeprefix(self._bucket.root)
+
+
+def _seen(record: Record, at: float) -> Seen:
+    return Seen(at, record.etag.strip('"'), record.posted_at_seconds)

@@ -5,20 +5,32 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from worker.errors import RelayError
 
-BYTES_A_NAME = 100
+BYTES_A_NAME = 150
 
 
 class NoRoom(RelayError):  # noqa: N818  the name says what it is
     """The names cannot be sorted on disk."""
 
 
-class SortedNames:
-    """Keeps of each name the newest time, in a nameless file in the system's folder for temporary files.
+class Seen(NamedTuple):
+    """When a name was seen, and which state of it: the post that took it, and the ETag it had then.
 
-    It takes about 100 bytes of disk a name, and a few MiB of memory for any number of them. Every method
+    Times are seconds since the epoch. An empty ETag and a `posted_at` of 0 are not known.
+    """
+
+    at: float
+    etag: str = ""
+    posted_at: float = 0.0
+
+
+class SortedNames:
+    """Keeps of each name what was seen last, in a nameless file in the system's folder for temporary files.
+
+    It takes about 150 bytes of disk a name, and a few MiB of memory for any number of them. Every method
     raises `NoRoom` if that folder cannot be written, or is full.
     """
 
@@ -27,25 +39,27 @@ class SortedNames:
         with self._said():
             self._file = sqlite3.connect("", isolation_level=None)
             self._file.execute(
-                "CREATE TABLE seen (name BLOB PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID"
+                "CREATE TABLE seen (name BLOB PRIMARY KEY, at REAL NOT NULL, etag TEXT NOT NULL, "
+                "posted_at REAL NOT NULL) WITHOUT ROWID"
             )
 
-    def add(self, names: Iterable[str], at: float) -> None:
-        """Take names that were seen at this time."""
+    def add(self, names: Iterable[tuple[str, Seen]]) -> None:
+        """Take names; of one name the later one counts, and of equal times the one that comes later."""
         with self._said(), self._file:
             self._file.execute("BEGIN")
             done = self._file.executemany(
-                "INSERT INTO seen VALUES (?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)",
-                ((name.encode(), at) for name in names),
+                "INSERT INTO seen VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                "at = excluded.at, etag = excluded.etag, posted_at = excluded.posted_at "
+                "WHERE excluded.at >= at",
+                ((name.encode(), *seen) for name, seen in names),
             )
             self._taken += done.rowcount
 
-    async def read(self) -> AsyncIterator[tuple[str, float]]:
-        """Yield all names in the order of their UTF-8 bytes, each with its newest time."""
+    async def read(self) -> AsyncIterator[tuple[str, Seen]]:
+        """Yield all names in the order of their UTF-8 bytes, each as it was seen last."""
         with self._said():
-            for name, at in self._file.execute("SELECT name, at FROM seen ORDER BY name"):
-                yield name.decode(), at
+            for name, *seen in self._file.execute("SELECT * FROM seen ORDER BY name"):
+                yield name.decode(), Seen(*seen)
 
     def close(self) -> None:
         """Give the disk back."""
@@ -65,16 +79,17 @@ class SortedNames:
 
 
 async def laid_side_by_side(
-    *streams: AsyncIterator[tuple[str, float]],
-) -> AsyncGenerator[tuple[str, list[float]]]:
-    """Yield every name once, with the time that each stream has for it, or 0; streams come in that order."""
+    *streams: AsyncIterator[tuple[str, Any]],
+) -> AsyncGenerator[tuple[str, list[Any]]]:
+    """Yield every name once, with what each stream has of it, or None; streams come in that order."""
     heads = [await anext(stream, None) for stream in streams]
     while waiting := [head[0] for head in heads if head is not None]:
-        name = min(waiting, key=str.encode)
-        times = []
+        name = min(waiting)
+        found: list[Any] = []
         for place, head in enumerate(heads):
-            is_here = head is not None and head[0] == name
-            times.append(head[1] if head is not None and is_here else 0.0)
-            if is_here:
-                heads[place] = await anext(streams[place], None)
-        yield name, times
+            if head is None or head[0] != name:
+                found.append(None)
+                continue
+            found.append(head[1])
+            heads[place] = await anext(streams[place], None)
+        yield name, found

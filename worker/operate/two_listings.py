@@ -7,12 +7,17 @@ side are all that is held, whatever the size of the buckets.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from itertools import repeat
+from operator import itemgetter, lt
 from typing import NamedTuple
 
 from worker.errors import RelayError
 from worker.ports import Listed, Page
+
+_key = itemgetter(0)
 
 
 class Unordered(RelayError):  # noqa: N818  the name says what it is
@@ -43,73 +48,68 @@ async def stretches(
         while True:
             await left.fill()
             await right.fill()
-            pairs = list(_settled(left, right))
+            pairs = _settled(left, right)
             if not pairs:
                 return
             yield pairs
 
 
 class _Side:
-    """One listing, read to a place in the page at hand; past its end `head` is None."""
+    """One listing, read to a place in the page at hand."""
 
     def __init__(self, name: str, pages: AsyncGenerator[Page]) -> None:
         self._name = name
         self._pages = pages
-        self._objects: tuple[Listed, ...] = ()
-        self._at = 0
         self._last = ""
+        self.objects: Sequence[Listed] = ()
+        self.keys: Sequence[str] = ()
         self.has_ended = False
-
-    @property
-    def head(self) -> Listed | None:
-        """The next object; None where the page at hand is read."""
-        return self._objects[self._at] if self._at < len(self._objects) else None
-
-    def advance(self) -> None:
-        """Go on to the next object."""
-        self._at += 1
 
     async def fill(self) -> None:
         """Take the next page once the one at hand is read."""
-        while self.head is None and not self.has_ended:
+        while not self.keys and not self.has_ended:
             page = await anext(self._pages, None)
             if page is None:
                 self.has_ended = True
                 return
-            self._require_order(page)
-            self._objects, self._at = page.objects, 0
+            self.objects, self.keys = page.objects, list(map(_key, page.objects))
+            self._require_order()
 
-    def _require_order(self, page: Page) -> None:
-        for each in page.objects:
-            if self._last and each.key <= self._last:
-                raise Unordered(
-                    f"the {self._name} does not list its names in order: {each.key!a} came after "
-                    f"{self._last!a}. A parallel file system does so, and cannot be compared name by name. "
-                    "Nothing after that name was compared"
-                )
-            self._last = each.key
+    def take(self, upto: str | None) -> tuple[Sequence[Listed], Sequence[str]]:
+        """Take what is at hand, up to and with a name; None for all."""
+        cut = len(self.keys) if upto is None else bisect_right(self.keys, upto)
+        objects, keys = self.objects[:cut], self.keys[:cut]
+        self.objects, self.keys = self.objects[cut:], self.keys[cut:]
+        return objects, keys
 
-
-def _settled(left: _Side, right: _Side) -> Iterator[Pair]:
-    """Yield pairs until a side has to be asked for its next page."""
-    while True:
-        ours, theirs = left.head, right.head
-        is_unknown = (ours is None and not left.has_ended) or (
-            theirs is None and not right.has_ended
-        )
-        if is_unknown or (ours is None and theirs is None):
+    def _require_order(self) -> None:
+        keys = self.keys
+        if not keys:
             return
-        if theirs is None or (ours is not None and ours.key < theirs.key):
-            theirs = None
-        elif ours is None or ours.key != theirs.key:
-            ours = None
-        if ours is not None:
-            left.advance()
-        if theirs is not None:
-            right.advance()
-        named = ours or theirs
-        if named is not None:
-            yield Pair(named.key, ours, theirs)
+        before = [self._last, *keys[:-1]]
+        if not all(map(lt, before, keys)):
+            one, other = next(pair for pair in zip(before, keys, strict=True) if pair[0] >= pair[1])
+            raise Unordered(
+                f"the {self._name} does not list its names in order: {other!a} came after "
+                f"{one!a}. A parallel file system does so, and cannot be compared name by name. "
+                "Nothing after that name was compared"
+            )
+        self._last = keys[-1]
+
+
+def _settled(left: _Side, right: _Side) -> list[Pair]:
+    """Return the pairs up to where a side has to be asked for its next page."""
+    open_ends = [side.keys[-1] for side in (left, right) if side.keys and not side.has_ended]
+    upto = min(open_ends, default=None)
+    ours, our_keys = left.take(upto)
+    theirs, their_keys = right.take(upto)
+    if our_keys == their_keys:
+        # As `Pair(*each)`, without a call of Python for each.
+        return list(map(tuple.__new__, repeat(Pair), zip(our_keys, ours, theirs, strict=True)))
+    mine, other = (
+        dict(zip(*each, strict=True)) for each in ((our_keys, ours), (their_keys, theirs))
+    )
+    return [Pair(key, mine.get(key), other.get(key)) for key in sorted(mine.keys() | other.keys())]
 
 
 async def _read_ahead(pages: AsyncGenerator[Page]) -> AsyncGenerator[Page]:
