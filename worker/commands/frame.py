@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from worker.advice import advise
+from worker.advice import told_of
 from worker.clock import SystemClock
 from worker.errors import CallFailed, Fatal, RelayError
 from worker.observe import logs
@@ -64,7 +64,8 @@ def read_settings() -> Settings:
 
 def told(failed: CallFailed) -> str:
     """Say what happened and what to do next."""
-    return f"{str(failed).removesuffix('.')}. Next: {advise(failed.failure)}."
+    what, step = told_of(failed.failure)
+    return f"{what.removesuffix('.')}. Next: {step}."
 
 
 def require_somebody(command: str) -> None:
