@@ -155,7 +155,9 @@ def test_the_secret_of_the_destination_is_wrong(incident: Incident) -> None:
 
 
 @case(
-    "`obs cannot be used`, `AccessDenied`", lambda cloud: deny(cloud, "obs:bucket:ListBucket"), follows=True
+    "`obs cannot be used`, `AccessDenied`",
+    lambda cloud: deny(cloud, "obs:bucket:ListBucket"),
+    follows=True,
 )
 def test_the_destination_may_not_be_listed(incident: Incident) -> None:
     incident.shows(unseen(incident, "AccessDenied"))
@@ -189,7 +191,11 @@ def test_the_destination_bucket_does_not_exist(incident: Incident) -> None:
     incident.until(lambda: not incident.relay.breaker("obs").is_open, "the bucket to be found")
 
 
-@case("`obs cannot be used`, `copies to another bucket`", settings={"OBS_BUCKET": "nowhere"}, follows=True)
+@case(
+    "`obs cannot be used`, `copies to another bucket`",
+    settings={"OBS_BUCKET": "nowhere"},
+    follows=True,
+)
 def test_the_destination_bucket_is_another_one(incident: Incident) -> None:
     incident.shows(unseen(incident, "copies to another bucket"))
 
