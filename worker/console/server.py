@@ -21,7 +21,7 @@ from worker.console.options import Options
 from worker.console.page_frame import Frame
 from worker.console.sessions import Sessions
 from worker.console.watch import Watch
-from worker.errors import Fatal
+from worker.listen import listening
 from worker.operate.connect import Clients, brief
 from worker.operate.letters import Letters
 
@@ -65,30 +65,19 @@ def make(clients: Clients, options: Options) -> Context:
 @asynccontextmanager
 async def serving(here: Context) -> AsyncIterator[str]:
     """Serve while the context lasts; yields the address. Ends what runs before the port closes."""
-    runner = web.AppRunner(
+    listens = listening(
         application(here),
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=CLOSING_SECONDS_MAX,
+        here.options.host,
+        here.options.port,
+        what="Nothing was served: the console (--host, --port)",
+        closing_seconds_max=CLOSING_SECONDS_MAX,
     )
-    await runner.setup()
-    host, port = here.options.host, here.options.port
-    try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-    except OSError as error:
-        await runner.cleanup()
-        raise Fatal(
-            f"the console cannot listen on {host}:{port} ({error.strerror or error}). Nothing was served. "
-            "Stop whatever uses the port, or choose another with --port."
-        ) from error
-    bound = runner.addresses[0]
-    try:
-        yield f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}/"
-    finally:
-        await here.operations.close()
-        await here.groupings.close()
-        await runner.cleanup()
+    async with listens as (host, port):
+        try:
+            yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        finally:
+            await here.operations.close()
+            await here.groupings.close()
 
 
 def application(here: Context) -> web.Application:
