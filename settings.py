@@ -223,7 +223,7 @@ class Settings(BaseSettings):
     console_token: _Token | None = _setting(
         "RELAY_CONSOLE_TOKEN", f"{_TOKEN_CHARS_MIN} characters or more of {_CREDENTIAL_SHAPE}", None
     )
-    """Token that `console` asks for; without one it serves loopback only."""
+    """Token that `console` asks for; without one it makes one for each run, and serves loopback only."""
     shutdown_grace_seconds: float = _setting(
         "RELAY_SHUTDOWN_GRACE_SECONDS", "1..3600 seconds", 45.0, ge=1, le=3600
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
@@ -29,18 +29,32 @@ FORM_BYTES_MAX = 128 * 1024
 CLOSING_SECONDS_MAX = 5.0
 
 
-async def run(clients: Clients, options: Options) -> None:
-    """Serve until `Clients.stop` is set. Raises `Fatal` for what the user has to mend."""
+async def run(
+    clients: Clients,
+    options: Options,
+    telling: Callable[[str], AbstractContextManager[object]] = nullcontext,
+) -> None:
+    """Serve until `Clients.stop` is set; `telling` gets the address, and lasts as long.
+
+    Raises `Fatal` for what the user has to mend.
+    """
     options.check()
     log = structlog.get_logger("console")
     here = make(clients, options)
     async with serving(here) as url:
-        log.info("the console has started", action="start", url=url, read_only=options.is_read_only)
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(here.watch.run(), name="watch")
-            await clients.stop.wait()
-            watching.cancel()
+        with telling(url):
+            await _serve(here, url, log)
     log.info("the console has stopped", action="stop")
+
+
+async def _serve(here: Context, url: str, log: Any) -> None:
+    log.info(
+        "the console has started", action="start", url=url, read_only=here.options.is_read_only
+    )
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(here.watch.run(), name="watch")
+        await here.clients.stop.wait()
+        watching.cancel()
 
 
 def make(clients: Clients, options: Options) -> Context:
@@ -94,6 +108,7 @@ def application(here: Context) -> web.Application:
             web.get("/", pages.show_overview),
             web.get("/api/overview", pages.overview_json),
             web.get("/search", pages.show_search),
+            web.get("/open", pages.follow_link),
             web.get("/login", pages.show_login),
             web.post("/login", pages.login),
             web.post("/logout", pages.logout),
