@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -25,9 +26,9 @@ HEAD_SECONDS_MAX = 5.0
 IDLE_SECONDS_MAX = 60.0
 _END_OF_HEAD = b"\r\n\r\n"
 _WHY = {
-    errno.EACCES: "ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE): take one from 1024 on",
-    errno.EADDRINUSE: "stop whatever uses the port, or take another one",
-    errno.EADDRNOTAVAIL: "this machine has no such address: take one of its own, or 127.0.0.1",
+    errno.EACCES: "ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE): give it",
+    errno.EADDRINUSE: "stop whatever uses the port",
+    errno.EADDRNOTAVAIL: "this machine has no such address: name one of its own",
 }
 
 
@@ -130,11 +131,18 @@ class Visitor(asyncio.Protocol):
 
 @asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, *, what: str, closing_seconds_max: float = 5.0
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    what: str,
+    otherwise: str,
+    closing_seconds_max: float = 5.0,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve an application while the context lasts; yields where. Port 0 takes a free one.
 
-    `what` says to people who wants to listen. Raises `Fatal` where nobody can.
+    `what` says to people who wants to listen, `otherwise` how another place is named. Raises `Fatal` where
+    nobody can listen there.
     """
     for library in ("aiohttp.server", "aiohttp.web"):
         logs.hear(library, _complain)
@@ -153,7 +161,7 @@ async def listening(
         )
     except OSError as error:
         await runner.cleanup()
-        raise Fatal(_why_not(what, host, port, error)) from error
+        raise Fatal(_why_not(what, f"{host}:{port}", error, otherwise)) from error
     try:
         bound = server.sockets[0].getsockname()
         yield bound[0], bound[1]
@@ -162,9 +170,11 @@ async def listening(
         await runner.cleanup()
 
 
-def _why_not(what: str, host: str, port: int, error: OSError) -> str:
+def _why_not(what: str, place: str, error: OSError, otherwise: str) -> str:
+    # What asyncio adds repeats the address.
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
     step = _WHY.get(error.errno or 0, "check the address and the port")
-    return f"{what} cannot listen on {host}:{port} ({error.strerror or error}). Next: {step}"
+    return f"{what} cannot listen on {place} ({why}). Nothing was started. Next: {step}, or {otherwise}."
 
 
 def _complain(text: str) -> None:

@@ -67,8 +67,8 @@ def test_tab_goes_through_a_page_in_the_order_in_which_it_is_read(
     pages = ["/", "/letters", "/letters?place=archived", "/operations", "/search"]
     assert seen[:9] == ["#main", "/", *pages, "中文", "Sign out"]
     assert seen[9:15] == ["/letters?new=1", "cause", "key", "since", "until", "Filter"]
-    assert [each.startswith("/letters/list?cause=") for each in seen[14:16]] == [True, True]
-    assert seen[16:18] == ["action", "action"]
+    assert [each.startswith("/letters/list?cause=") for each in seen[15:17]] == [True, True]
+    assert seen[17:19] == ["action", "action"]
 
 
 def test_a_letter_is_found_and_redriven_by_keyboard_alone(stage: Stage, browser: Browser) -> None:

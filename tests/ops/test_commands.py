@@ -473,6 +473,8 @@ def test_a_worker_is_told_with_its_rates_and_reasons() -> None:
         (["dead", "list", "--since", "5x"], "length of time"),
         (["dead", "redrive", "--rate", "fast"], "no rate"),
         (["dead", "redrive", "--rate", "0"], "no rate"),
+        (["dead", "redrive", "--rate", "99999999/s"], "no rate"),
+        (["dead", "redrive", "--rate", "0.5/h"], "no rate"),
         (["dead", "list", "--cause", "bad-luck"], "undecodable"),
         (["dead", "list", "--key", "\udcff"], "UTF-8"),
         (["records", "failed", "--key", "\udcff"], "UTF-8"),

@@ -28,7 +28,7 @@ async def fault(_: web.Request) -> web.Response:
 async def served() -> AsyncIterator[int]:
     app = web.Application()
     app.add_routes([web.get("/", hello), web.get("/fault", fault)])
-    async with listening(app, "127.0.0.1", 0, what="it") as (_, port):
+    async with listening(app, "127.0.0.1", 0, what="it", otherwise="go") as (_, port):
         yield port
 
 
@@ -131,18 +131,22 @@ async def test_an_address_that_cannot_be_taken_is_told_with_the_next_step() -> N
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(Fatal) as caught:
-            async with listening(web.Application(), "127.0.0.1", port, what="the admin server"):
+            async with listening(
+                web.Application(), "127.0.0.1", port, what="the admin server", otherwise="go"
+            ):
                 pass
-    assert f"the admin server cannot listen on 127.0.0.1:{port}" in str(caught.value)
+    assert f"it cannot listen on 127.0.0.1:{port}" in str(caught.value)
     assert "stop whatever uses the port" in str(caught.value)
     with pytest.raises(Fatal, match="this machine has no such address"):
-        async with listening(web.Application(), "192.0.2.1", 8080, what="it"):
+        async with listening(web.Application(), "192.0.2.1", 8080, what="it", otherwise="go"):
             pass
 
 
 def test_a_port_below_1024_is_told_as_such() -> None:
     """As nobody but root meets it."""
-    text = listen._why_not(
-        "it", "127.0.0.1", 80, PermissionError(errno.EACCES, "Permission denied")
+    error = PermissionError(errno.EACCES, "Permission denied")
+    text = listen._why_not("it", "127.0.0.1:80", error, "go")
+    assert text.startswith(
+        "it cannot listen on 127.0.0.1:80 (Permission denied). Nothing was started."
     )
-    assert "cannot listen on 127.0.0.1:80 (Permission denied). Next: ports below 1024" in text
+    assert "ports below 1024" in text

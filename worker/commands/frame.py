@@ -25,6 +25,8 @@ from worker.settings import Settings, load_settings
 
 T = TypeVar("T")
 
+RATE_MIN, RATE_MAX = 1 / 3600, 10_000.0
+
 EXIT_FAILED = 1
 EXIT_TO_MEND = 2
 EXIT_NOTHING_FOUND = 3
@@ -120,8 +122,11 @@ def time_option(text: str) -> float:
 
 
 def rate(text: str) -> float:
-    """Read `5/s`, `300/m` or a plain number of letters a second."""
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(?:/([smh]))?", text.strip())
-    if match is None or not float(match[1]):
-        raise typer.BadParameter(f"{text!r} is no rate such as 5/s, 300/m or 0.5")
-    return float(match[1]) / UNIT_SECONDS[match[2] or "s"]
+    """Read `5/s`, `300/m` or a plain number of letters a second: one an hour to 10,000 a second."""
+    match = re.fullmatch(r"(\d{1,8}(?:\.\d{1,6})?)(?:/([smh]))?", text.strip())
+    per_second = float(match[1]) / UNIT_SECONDS[match[2] or "s"] if match else 0.0
+    if not RATE_MIN <= per_second <= RATE_MAX:
+        raise typer.BadParameter(
+            f"{text!r} is no rate such as 5/s, 300/m or 0.5, from 1/h to 10000/s"
+        )
+    return per_second

@@ -83,7 +83,8 @@ async def serving(here: Context) -> AsyncIterator[str]:
         application(here),
         here.options.host,
         here.options.port,
-        what="Nothing was served: the console (--host, --port)",
+        what="the console",
+        otherwise="choose another place with --host and --port",
         closing_seconds_max=CLOSING_SECONDS_MAX,
     )
     async with listens as (host, port):

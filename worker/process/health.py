@@ -151,6 +151,7 @@ async def serving(health: Health, host: str, port: int) -> AsyncIterator[None]:
         app,
         host,
         port,
-        what="Nothing was received: the admin server (RELAY_ADMIN_HOST, RELAY_ADMIN_PORT)",
+        what="the admin server",
+        otherwise="set RELAY_ADMIN_PORT to another one (0 turns the server off)",
     ):
         yield
