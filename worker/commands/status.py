@@ -17,7 +17,7 @@ from worker.advice import told_of
 from worker.arrival.history import ArrivalSpan
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
-from worker.commands.terminal import console, shown, span
+from worker.commands.terminal import console, row_printed, shown, span
 from worker.errors import Failure
 from worker.ledger.pause import Pause
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
@@ -170,7 +170,15 @@ def _print(found: Status, *, as_json: bool) -> None:
     if as_json:
         terminal.line(as_object(found))
         return
-    console().print(drawn(found))
+    out = console()
+    for name, text, _ in _rows(found):
+        row_printed(out, (NAME_WIDTH,), (name, shown(text)))
+
+
+def _rows(found: Status) -> Iterator[Line]:
+    yield "", f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC", ""
+    yield from _lines(found)
+    yield _verdict(found)
 
 
 def drawn(found: Status) -> Table:
@@ -178,8 +186,7 @@ def drawn(found: Status) -> Table:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=NAME_WIDTH)
     grid.add_column(overflow="fold")
-    grid.add_row("", Text(f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC"))
-    for name, text, style in (*_lines(found), _verdict(found)):
+    for name, text, style in _rows(found):
         grid.add_row(Text(name, style="bold"), Text(shown(text), style=style))
     return grid
 
