@@ -25,7 +25,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from worker.config import addresses
 from worker.config.addresses import SyncTask
-from worker.config.environment import DotEnv, Layer, find_all, read_dotenv, unknown
+from worker.config.environment import (
+    DotEnv,
+    Layer,
+    find_all,
+    misspelt,
+    read_dotenv,
+    unknown,
+)
 from worker.config.proxies import DIRECT, Proxies, find_proxies
 from worker.errors import Fatal
 
@@ -45,6 +52,13 @@ _PLACEHOLDER = re.compile(
       | (?:hw|alibaba_cloud|huaweicloud_sdk|relay) _ (?:[a-z]+_)* (?:ak|sk|id|secret|token)
       | (?:place-?holder|example|redacted|masked)""",
     re.IGNORECASE | re.VERBOSE,
+)
+
+
+# Keys of both clouds are runs of letters of both cases with digits; names and addresses are not.
+_LIKE_A_SECRET = re.compile(
+    r"(?=[A-Za-z0-9+/=_-]*[a-z])(?=[A-Za-z0-9+/=_-]*[A-Z])(?=[A-Za-z0-9+/=_-]*\d)[A-Za-z0-9+/=_-]{16,}"
+    r"|LTAI|(?=[A-Z]*\d)[A-Z0-9]{16,}|(?=[a-f]*\d)[0-9a-f]{32,}"
 )
 
 
@@ -208,7 +222,7 @@ class Settings(BaseSettings):
     )
     """Total time of one call to OMS or OSS."""
     oms_max_rps: float | None = _setting(
-        "RELAY_OMS_MAX_RPS", "requests per second, above 0", None, gt=0, allow_inf_nan=False
+        "RELAY_OMS_MAX_RPS", "0.01..10000 requests per second", None, ge=0.01, le=10_000
     )
     """Fixed ceiling of posts to OMS beside the adaptive limit."""
     max_deliveries: int = _setting("RELAY_MAX_DELIVERIES", "2 deliveries or more", 20, ge=2)
@@ -223,7 +237,7 @@ class Settings(BaseSettings):
     console_token: _Token | None = _setting(
         "RELAY_CONSOLE_TOKEN", f"{_TOKEN_CHARS_MIN} characters or more of {_CREDENTIAL_SHAPE}", None
     )
-    """Token that `console` asks for; without one it serves loopback only."""
+    """Token that `console` asks for; without one it makes one for each run, and serves loopback only."""
     shutdown_grace_seconds: float = _setting(
         "RELAY_SHUTDOWN_GRACE_SECONDS", "1..3600 seconds", 45.0, ge=1, le=3600
     )
@@ -336,6 +350,7 @@ def load_settings(
         problems = {**dict(_problems(error, files)), **problems}
     problems |= unusable
     problems |= unknown("RELAY_", _FIELDS, layers)
+    problems |= misspelt([name for name in _FIELDS if not name.startswith("RELAY_")], layers)
     problems = ({".env": own.problem} if own.problem else {}) | problems
     if settings is None or problems:
         raise SettingsError(tuple(f"{name} {problem}" for name, problem in problems.items()))
@@ -381,6 +396,8 @@ def _problems(error: ValidationError, files: Mapping[str, Path]) -> Iterator[tup
         elif fault["type"] == "value_error":
             wrong = str(fault["ctx"]["error"])
         is_shown = isinstance(value, str) and value and not set(value) & {"@", "?"}
+        # Project ids in SYNC_URL are such runs, too.
+        is_shown = is_shown and ("://" in value or not _LIKE_A_SECRET.search(value))
         if is_shown and "SecretStr" not in str(info.annotation):
             wrong = f"({value[:_SHOWN_CHARS_MAX]!r}) {wrong}"
         if name in files:

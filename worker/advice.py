@@ -8,6 +8,7 @@ codes (403, 404, 0002-00000226) and "RAM policy"; API Gateway "AK/SK authenticat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,9 +31,12 @@ TEXTS: Mapping[str, str] = {
     ),
     "alibaba.key": (
         "ALIBABA_CLOUD_ACCESS_KEY_ID names no enabled key of this account, or lacks its security token: "
-        "correct it, or enable the key in RAM"
+        "correct ALIBABA_CLOUD_ACCESS_KEY_ID, or enable the key in RAM"
     ),
-    "alibaba.secret": "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret of this key: correct it",
+    "alibaba.secret": (
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not the secret of this key: correct "
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+    ),
     "alibaba.token": "fetch fresh temporary credentials (ALIBABA_CLOUD_SECURITY_TOKEN)",
     "alibaba.credentials": "check the Alibaba access key, its secret, its token and the machine's clock",
     "alibaba.account": (
@@ -50,7 +54,7 @@ TEXTS: Mapping[str, str] = {
     "oss.endpoint": (
         "the bucket {bucket} is in another region: set OSS_ENDPOINT and OSS_REGION to the bucket's own"
     ),
-    "oss.region": "OSS_REGION={region} is not the region of {bucket}: correct it",
+    "oss.region": "OSS_REGION={region} is not the region of {bucket}: correct OSS_REGION",
     "oss.settings": "check LOG_BUCKET, OSS_ENDPOINT and OSS_REGION",
     "oms.locked": (
         "Huawei has locked this key, as it does for 5 minutes after more than 5 refused calls in a row: stop "
@@ -58,8 +62,8 @@ TEXTS: Mapping[str, str] = {
     ),
     "oms.key": "HW_AK names no enabled key, or its token is missing: correct HW_AK and HW_SK",
     "oms.pair": (
-        "HW_AK and HW_SK are not a pair, or the key is disabled: correct them. More than 5 refused calls in "
-        "a row lock the key for 5 minutes, so the relay asks once in 5 minutes"
+        "HW_AK and HW_SK are not a pair, or the key is disabled: correct HW_AK and HW_SK. More than 5 "
+        "refused calls in a row lock the key for 5 minutes, so the relay asks once in 5 minutes"
     ),
     "oms.account": (
         "the Huawei account is restricted, frozen or not verified: settle that in its console, under billing "
@@ -83,11 +87,11 @@ TEXTS: Mapping[str, str] = {
     "obs.endpoint": "set OBS_ENDPOINT to the OBS endpoint of the bucket's own region, such as https://obs.cn-north-4.myhuaweicloud.com",
     "obs.settings": "check OBS_ENDPOINT, OBS_BUCKET and the state of the Huawei account",
     "obs.key": (
-        "OBS_AK (HW_AK where it is not set) names no enabled key, or its token is missing: correct it"
+        "OBS_AK (HW_AK where it is not set) names no enabled key, or its token is missing: correct OBS_AK"
     ),
     "obs.pair": (
-        "OBS_AK and OBS_SK (HW_AK and HW_SK where they are not set) are not a pair: correct them. Wrong "
-        "signatures lock a key, so the relay asks once in 5 minutes"
+        "OBS_AK and OBS_SK (HW_AK and HW_SK where they are not set) are not a pair: correct OBS_AK and "
+        "OBS_SK. Wrong signatures lock a key, so the relay asks once in 5 minutes"
     ),
     "obs.locked": (
         "OBS has locked this key for its wrong signatures: correct OBS_SK, stop whatever else signs with it, "
@@ -103,6 +107,15 @@ TEXTS: Mapping[str, str] = {
     ),
     "oms.settings": "check SYNC_URL, that the task is SYNCHRONIZING, and the state of the Huawei account",
 }
+
+# Advice that begins with the cause, before the colon; vendors' texts say less here, at more length.
+CAUSE_FIRST = frozenset(
+    {
+        *("alibaba.key", "alibaba.secret", "alibaba.account", "oss.endpoint", "oss.region"),
+        *("oms.locked", "oms.key", "oms.pair", "oms.account", "oms.quota", "oms.destination"),
+        *("obs.key", "obs.pair", "obs.locked"),
+    }
+)
 
 # How the relay's own findings begin: they come with a 200 or no call at all, and no code of a vendor's.
 TASK_STOPPED = "the sync task is "
@@ -190,7 +203,8 @@ class Cause:
     next_step: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what}; {self.next_step}" if self.next_step else self.what
+        what, step = told(self.what, self.advice, self.next_step)
+        return f"{what}; {step}" if step else what
 
     def as_object(self) -> dict[str, Any]:
         """Return it as the JSON in which a relay tells it; `cause_from` reads it."""
@@ -202,6 +216,23 @@ def cause_of(failure: Failure) -> Cause:
     """Return the failure in words, with what to do next."""
     advice = advise(failure)
     return Cause(str(failure), advice, str(advice))
+
+
+def told(what: str, advice: Advice | None, text: str) -> tuple[str, str]:
+    """Return what people read first, and what they do next; `text` is the advice in their language.
+
+    Where the advice knows the cause, the cause comes first, and what the vendor said stands behind it.
+    """
+    if advice is None or advice.name not in CAUSE_FIRST:
+        return what, text
+    cause, _, step = (each.strip() for each in re.split("([:\uff1a])", text, maxsplit=1))
+    return f"{cause} ({what})", step
+
+
+def told_of(failure: Failure) -> tuple[str, str]:
+    """Return `told` of a failed call, in English."""
+    advice = advise(failure)
+    return told(str(failure), advice, str(advice))
 
 
 def cause_from(found: Mapping[str, Any]) -> Cause:

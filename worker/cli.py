@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -92,6 +93,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 def main() -> None:
     """Run a command; what the user has to mend is said in plain words, without a stack trace."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a pipe of another encoding shows what it cannot as escapes.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             commands(prog_name="oms-relay")

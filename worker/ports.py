@@ -14,6 +14,8 @@ from worker.events.event import Message
 
 # So many messages MNS hands out, shows or deletes in one call (batchreceivemessage, batchdeletemessage).
 BATCH = 16
+# The state of a sync task in which it takes keys.
+SYNCHRONIZING = "SYNCHRONIZING"
 # OSS error code: the object exists, and `x-oss-forbid-overwrite` was asked for (PutObject).
 NAME_TAKEN = "FileAlreadyExists"
 # CreateSyncEvents, OMS API reference: "maximum 10 objects", beside a generated limit of 100.
@@ -128,7 +130,7 @@ class TaskState:
     @property
     def is_synchronizing(self) -> bool:
         """Whether the task is known to take events now."""
-        return self.status == "SYNCHRONIZING"
+        return self.status == SYNCHRONIZING
 
     @property
     def source_bucket(self) -> str:

@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import json
 import random
+import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from localcloud.cloud import LocalCloud, Prepared
@@ -33,6 +34,8 @@ class Options:
     rate: int = 5
     fault_seconds: int = 30
     console_port: int = 0
+    # The console asks for it: the machine may have other users.
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ async def run(options: Options, screen: Screen, folder: Path) -> None:
         screen.say("Starting the relay and its console.")
         async with RelayProcess(settings, folder) as relay:
             port = options.console_port or free_port()
-            async with _console(port, relay, settings, folder) as console:
+            token = {"RELAY_CONSOLE_TOKEN": options.token}
+            async with _console(port, relay, settings | token, folder) as console:
                 stage = Stage(options, cloud, prepared, relay, console, panel, screen)
                 for line in _welcome(stage, folder):
                     screen.say(line)
@@ -98,7 +102,7 @@ def _console(port: int, relay: Program, settings: dict[str, str], folder: Path) 
 def _welcome(stage: Stage, folder: Path) -> Iterator[str]:
     admin = stage.cloud.admin.url
     yield ""
-    yield f"  console      {stage.console.url}/"
+    yield f"  console      {stage.console.url}/open?token={stage.options.token}"
     yield f"  relay        {stage.relay.url}/readyz, /metrics"
     yield f"  local cloud  {admin}/state, /faults"
     yield f"  logs         {folder}"

@@ -27,6 +27,7 @@ def browser() -> Iterator[Browser]:
 def stage(browser: Browser) -> Iterator[Stage]:
     with staged() as stage:
         stage.within(put_letters)
+        browser.open(stage.link)
         yield stage
     browser.open("about:blank")
     browser.complaints()
@@ -64,10 +65,10 @@ def test_tab_goes_through_a_page_in_the_order_in_which_it_is_read(
         browser.press(Keys.TAB)
         seen.append(browser.focused())
     pages = ["/", "/letters", "/letters?place=archived", "/operations", "/search"]
-    assert seen[:8] == ["#main", "/", *pages, "中文"]
-    assert seen[8:14] == ["/letters?new=1", "cause", "key", "since", "until", "Filter"]
-    assert [each.startswith("/letters/list?cause=") for each in seen[14:16]] == [True, True]
-    assert seen[16:18] == ["action", "action"]
+    assert seen[:9] == ["#main", "/", *pages, "中文", "Sign out"]
+    assert seen[9:15] == ["/letters?new=1", "cause", "key", "since", "until", "Filter"]
+    assert [each.startswith("/letters/list?cause=") for each in seen[15:17]] == [True, True]
+    assert seen[17:19] == ["action", "action"]
 
 
 def test_a_letter_is_found_and_redriven_by_keyboard_alone(stage: Stage, browser: Browser) -> None:

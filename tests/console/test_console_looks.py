@@ -96,6 +96,7 @@ def browser() -> Iterator[Browser]:
 def stage(browser: Browser) -> Iterator[Stage]:
     with staged() as stage:
         stage.within(put_letters)
+        browser.open(stage.link)
         browser.open(f"{stage.url}/letters")
         click(browser, "button[value=redrive]")
         browser.until_at("/operations/1")

@@ -123,10 +123,11 @@ UNSEEN = told(cause=Cause("obs refused", None, "grant it"))
 @pytest.mark.parametrize(
     ("workers", "changes", "state", "text"),
     [
-        ([WELL], {}, "ok", "Everything works."),
+        ([WELL], {}, "ok", "The relay works. Whether copies arrive is not looked at."),
         ([], {}, "unknown", "Looking at"),
         ([WELL], {"dead_letters": {"rejected": 2}}, "warn", "2 dead letters"),
-        ([WELL], {"errors": {"queue": failure()}}, "warn", "Not everything"),
+        ([WELL], {"errors": {"queue": failure()}}, "unknown", "could be read: Queue."),
+        ([WELL], {"task": replace(TASK, status="")}, "unknown", "does not tell its state"),
         ([WELL, Sample("http://b", 1.0, "refused")], {}, "warn", "http://b does not answer"),
         ([WELL], {"task": replace(TASK, status="STOPPED")}, "bad", "OMS task is STOPPED"),
         ([WELL], {"queue": replace(QUEUE, oldest_seconds=600.0)}, "bad", "waited 10 min"),
@@ -246,7 +247,7 @@ async def test_a_queue_that_mns_does_not_count_is_unknown_and_not_empty(
         words = load()[language]
         tiles = {each["label"]: each for each in overview(watch, words, 0.0)["tiles"]}
         tile = tiles[words("tile.depth")]
-        assert (tile["value"], tile["note"], tile["state"]) == (value, note, "")
+        assert (tile["value"], tile["note"], tile["state"]) == (value, note, "unknown")
         page = await console.get("/")
         assert page.status == 200
 

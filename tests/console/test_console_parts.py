@@ -18,7 +18,7 @@ from worker.console.charts import HEIGHT, WIDTH, chart, nice, window
 from worker.console.filters import BadFilter, Filter
 from worker.console.grouping_job import GROUPINGS_MAX, RUNNING_MAX
 from worker.console.guard import host_of
-from worker.console.sessions import ADDRESSES_MAX, ATTEMPTS_MAX, SESSIONS_MAX, Sessions
+from worker.console.sessions import ATTEMPTS_MAX, BROWSERS_MAX, SESSIONS_MAX, Sessions
 from worker.console.watch import Depth, oms_rates
 from worker.ledger.letter import Place
 
@@ -98,12 +98,6 @@ def test_sessions_end_and_never_outgrow_their_limit() -> None:
     assert not sessions.is_signed_in(others[-1])
 
 
-def test_without_a_token_nobody_can_sign_in_and_everyone_is() -> None:
-    sessions = Sessions(None, HandClock())
-    assert sessions.is_signed_in("x")
-    assert sessions.sign_in("", "") is None
-
-
 def test_wrong_tokens_are_forgiven_after_a_minute_and_remembered_for_few() -> None:
     clock = HandClock()
     attempts = Sessions(TOKEN, clock).attempts
@@ -114,9 +108,9 @@ def test_wrong_tokens_are_forgiven_after_a_minute_and_remembered_for_few() -> No
     assert attempts.wait_seconds("b") == 0
     clock.advance(61)
     assert attempts.wait_seconds("a") == 0
-    for number in range(ADDRESSES_MAX + 10):
+    for number in range(BROWSERS_MAX + 10):
         attempts.failed(str(number))
-    assert len(attempts._failed) == ADDRESSES_MAX
+    assert len(attempts._failed) == BROWSERS_MAX
 
 
 async def test_grouping_jobs_are_few_and_fresh_ones_are_not_repeated(cloud: LocalCloud) -> None:

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import re
+import stat
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from doubles.clock import QuickClock
 from harness.ops import bodies, put_letter
 from harness.site import site
 from localcloud.cloud import LocalCloud
-from worker.console.options import Options
-from worker.console.sessions import ATTEMPTS_MAX
+from worker.console.options import Options, fresh_token, kept_link, link
+from worker.console.sessions import (
+    ATTEMPTS_MAX,
+    ATTEMPTS_OF_ALL,
+    SLOW_SECONDS,
+    TURNS_AT_ONCE,
+    Attempts,
+)
 from worker.errors import Fatal
 
 TOKEN = "correct-horse-battery-staple"
@@ -107,16 +117,34 @@ async def test_read_only_hides_and_refuses_every_change(cloud: LocalCloud) -> No
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "relay.example"])
 def test_nothing_is_served_beyond_loopback_without_a_token(host: str) -> None:
     with pytest.raises(Fatal, match="RELAY_CONSOLE_TOKEN_FILE"):
-        Options(host=host).check()
-    Options(host=host, token=TOKEN).check()
+        fresh_token(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_a_console_of_this_machine_makes_a_token_of_its_own(host: str) -> None:
+    assert len({fresh_token(host) for _ in range(10)}) == 10
+    assert len(fresh_token(host)) >= 32
+
+
+def test_the_link_is_kept_where_only_its_owner_reads_it_and_not_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with kept_link(link("http://127.0.0.1:8081/", TOKEN)) as file:
+        assert file.read_text() == f"http://127.0.0.1:8081/open?token={TOKEN}\n"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(Fatal, match="Set RELAY_CONSOLE_TOKEN_FILE"), kept_link("x"):
+        pass
 
 
 def test_a_worker_address_must_be_one_and_is_shown_without_its_password() -> None:
     for url in ("10.0.0.5:8080", "http://me:secret@10.0.0.5", "file:///etc/passwd"):
         with pytest.raises(Fatal) as caught:
-            Options(workers=(url,)).check()
+            Options(TOKEN, workers=(url,)).check()
         assert "secret" not in str(caught.value)
-    assert TOKEN not in repr(Options(token=TOKEN))
+    assert TOKEN not in repr(Options(TOKEN))
 
 
 async def test_with_a_token_nothing_is_shown_before_the_sign_in(cloud: LocalCloud) -> None:
@@ -156,6 +184,50 @@ async def test_wrong_tokens_are_taken_five_times_a_minute(cloud: LocalCloud) -> 
         page = await console.post("/login", {"token": TOKEN})
         assert page.status == 429
         assert "Wait " in page.text
+
+
+async def test_wrong_tokens_of_one_browser_lock_no_other_out_behind_the_same_proxy(
+    cloud: LocalCloud,
+) -> None:
+    async with site(cloud, token=TOKEN) as console:
+        for _ in range(ATTEMPTS_MAX):
+            await console.post("/login", {"token": "wrong"})
+        locked = dict(console.cookies)
+        assert (await console.get(f"/open?token={TOKEN}")).status == 429
+        console.cookies = {}
+        assert (await console.get(f"/open?token={TOKEN}")).path == "/"
+        console.cookies = locked
+        assert (await console.get(f"/open?token={TOKEN}")).status == 429
+
+
+async def test_many_wrong_tokens_of_all_slow_every_attempt_down_and_refuse_none() -> None:
+    clock = QuickClock()
+    attempts = Attempts(clock)
+    for number in range(ATTEMPTS_OF_ALL):
+        async with attempts.turn():
+            attempts.failed(f"browser {number}")
+    assert clock.slept == []
+    async with attempts.turn():
+        assert clock.slept == [SLOW_SECONDS]
+    assert attempts.wait_seconds("another") == 0.0
+    async with AsyncExitStack() as stack:
+        for _ in range(TURNS_AT_ONCE):
+            await stack.enter_async_context(attempts.turn())
+        assert attempts.wait_seconds("another") == SLOW_SECONDS
+    clock.now += 60.0
+    async with attempts.turn():
+        assert len(clock.slept) == 1 + TURNS_AT_ONCE
+
+
+async def test_the_link_signs_in_and_a_wrong_one_does_not(cloud: LocalCloud) -> None:
+    async with site(cloud, token=TOKEN) as console:
+        page = await console.get("/open?token=wrong-token-wrong-token")
+        assert page.status == 403
+        assert (await console.get("/open")).status == 403
+        assert (await console.raw("GET", "/")).status == 303
+        page = await console.get(f"/open?token={TOKEN}")
+        assert (page.status, page.path) == (200, "/")
+        assert TOKEN not in page.html
 
 
 async def test_every_answer_keeps_the_browser_strict(cloud: LocalCloud) -> None:

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from harness.dockerfile import ROOT
 from harness.documents import spans
 from harness.grammar import COMMANDS, examples, refusal
-from harness.ops import CommandLine, command_line, put_letter, put_object
+from harness.ops import CommandLine, command_line, pulse, put_letter, put_object, put_pulse
 from harness.programs import answered, running
 from harness.reader import reading
 from harness.relay import free_port
@@ -112,6 +112,7 @@ def relayctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Comman
     monkeypatch.setattr("worker.commands.frame.sys", terminal)
     with command_line(source_bucket="my-photos") as line:
         line.within(inhabited)
+        line.within(lambda cloud: put_pulse(cloud, pulse(1)))
         yield line
     structlog.reset_defaults()
 

@@ -17,7 +17,7 @@ from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeServic
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from harness.site import Site, site
+from harness.site import TOKEN, Site, site
 from localcloud.cloud import LocalCloud
 from worker.clock import SystemClock
 
@@ -55,6 +55,11 @@ class Stage:
     @property
     def url(self) -> str:
         return self.console.url
+
+    @property
+    def link(self) -> str:
+        """The address that signs in."""
+        return f"{self.url}/open?token={TOKEN}"
 
     def within(self, act: Callable[[LocalCloud], T]) -> T:
         """Change or read the cloud in its own thread."""

@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from typer.testing import CliRunner, Result
@@ -18,6 +18,7 @@ from harness.relay import HurriedClock
 from localcloud.cloud import LocalCloud
 from worker.cli import commands
 from worker.clock import Clock
+from worker.ledger.pulse import Pulse, PulseState, Rates
 from worker.operate.connect import Clients, connect
 from worker.settings import load_settings
 
@@ -40,6 +41,16 @@ ODD_KEYS = [
 REFUSED = (
     "oms CreateSyncEvents answered 400 OMS.0064: Invalid request parameters. (request {:032x})"
 )
+
+
+# What a worker that is well tells in its pulse.
+READY = {
+    "status": "ready",
+    "reasons": [],
+    "causes": [],
+    "services": {"oms": "closed"},
+    "in_flight": 3,
+}
 
 
 @asynccontextmanager
@@ -82,6 +93,28 @@ def put_object(cloud: LocalCloud, name: str, body: bytes) -> None:
     """Put an object into the task's folder of the log bucket."""
     names = prepared(cloud)
     cloud.oss.put(names.log_bucket, f"{ROOT}/{names.task_id}/{name}", body)
+
+
+def pulse(number: int, state: PulseState = PulseState.READY, **more: Any) -> Pulse:
+    found = Pulse(
+        f"host-{number}-1-abc",
+        f"host-{number}",
+        "1.0.0",
+        state,
+        120.0,
+        READY,
+        {"messages_received_total": 5.0, "events_decoded_total:created": 5.0},
+        Rates(60.0, 2.5, 2.0, 2.0, 0.0, 0.5),
+    )
+    return replace(found, **more)
+
+
+def put_pulse(cloud: LocalCloud, told: Pulse, age_seconds: float = 0.0) -> None:
+    """Put a pulse that is so old by OSS's clock."""
+    offset = cloud.oss.clock.offset_seconds
+    cloud.oss.clock.offset_seconds = offset - age_seconds
+    put_object(cloud, f"fleet/{told.worker}.json", told.as_bytes())
+    cloud.oss.clock.offset_seconds = offset
 
 
 def objects(cloud: LocalCloud) -> dict[str, bytes]:

@@ -131,7 +131,8 @@ class Running:
             while True:
                 await self.tick()
                 status, body = await self.ready()
-                reasons = [str(each) for each in body["reasons"] if str(each).startswith(spoken_of)]
+                told = zip(body["reasons"], body["causes"], strict=True)
+                reasons = [str(why) for why, cause in told if cause["what"].startswith(spoken_of)]
                 if status == 503 and reasons and "not probed" not in reasons[0]:
                     assert body["status"] == "not ready"
                     assert body["services"][service] == "open"

@@ -20,6 +20,7 @@ from worker.console import server
 from worker.console.context import Context
 from worker.console.options import Options
 
+TOKEN = "a-token-of-the-tests"
 CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 TAG = re.compile(r"<[^>]*>")
 
@@ -114,8 +115,15 @@ class Site:
 async def site(
     cloud: LocalCloud, *, clock: Clock | None = None, watches: bool = False, **options: Any
 ) -> AsyncIterator[Site]:
-    """Serve a console for what was prepared in the cloud; with `watches` it also looks at the services."""
-    defaults: dict[str, Any] = {"port": free_port(), "workers": ("http://127.0.0.1:9",)}
+    """Serve a console for what was prepared in the cloud; with `watches` it also looks at the services.
+
+    The browser is signed in, unless a token is given.
+    """
+    defaults: dict[str, Any] = {
+        "port": free_port(),
+        "workers": ("http://127.0.0.1:9",),
+        "token": TOKEN,
+    }
     given = Options(**(defaults | options))
     async with (
         connected(cloud, clock) as clients,
@@ -125,7 +133,10 @@ async def site(
         async with server.serving(here):
             watching = asyncio.create_task(here.watch.run()) if watches else None
             try:
-                yield Site(cloud, here, f"http://127.0.0.1:{given.port}", session)
+                found = Site(cloud, here, f"http://127.0.0.1:{given.port}", session)
+                if "token" not in options:
+                    await found.get(f"/open?token={TOKEN}")
+                yield found
             finally:
                 if watching is not None:
                     watching.cancel()

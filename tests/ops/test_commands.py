@@ -10,20 +10,31 @@ import typer.main
 from rich.console import Console
 
 from doubles.build import failure
-from harness.ops import CommandLine, bodies, message_id, objects, oss_event, put_letter, put_object
+from harness.ops import (
+    CommandLine,
+    bodies,
+    message_id,
+    objects,
+    oss_event,
+    pulse,
+    put_letter,
+    put_object,
+    put_pulse,
+)
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.identity import ALIBABA, Identity
+from localcloud.oms.task import Statistic
 from worker.cli import commands
 from worker.commands import frame
 from worker.commands.status import drawn
 from worker.commands.terminal import shown, span, time_shown
 from worker.ledger.names import record_name
-from worker.ledger.pulse import Rates
+from worker.ledger.pulse import PulseState, Rates
+from worker.operate import status
 from worker.operate.status import QueueStatus, Status
 from worker.operate.workers import Sample, WorkerStatus
 
-COLUMNS_MAX = 100
 COMMANDS = [
     *(["doctor"], ["status"], ["records", "find"], ["records", "failed"]),
     *(["dead", name] for name in ("groups", "list", "show", "redrive", "archive", "unarchive")),
@@ -44,9 +55,10 @@ def letters(cloud: LocalCloud, count: int = 3) -> None:
 
 
 def plain(text: str) -> None:
-    """Output that is piped has no colours, and fits."""
+    """Output that is piped has no colours, no frames, and nothing behind the end of a line."""
     assert "\x1b" not in text
-    assert max(map(len, text.splitlines())) <= COLUMNS_MAX
+    assert not set(text) & set("─│┃━┏┓└┘╭╮")
+    assert [line for line in text.splitlines() if line != line.rstrip()] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -260,6 +272,7 @@ def test_the_doctor_prints_a_line_for_each_check_and_its_fix(relayctl: CommandLi
     assert re.search(r"^\d+ ok, 3 skipped\.$", result.stdout, re.MULTILINE)
     result = relayctl("doctor", MNS_QUEUE="nowhere")
     assert result.exit_code == 1
+    assert result.stdout.endswith(" 1 failure, 7 skipped.\nFailure: mns.queue.\n")
     assert re.search(
         r"^failure mns\.queue .*\n(?: .*\n)* +fix create the queue", result.stdout, re.MULTILINE
     )
@@ -287,6 +300,7 @@ def test_no_secret_is_ever_printed(relayctl: CommandLine) -> None:
 def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
     relayctl.within(letters)
     relayctl.within(lambda cloud: cloud.mns.publish("oss-events", "hello"))
+    relayctl.within(lambda cloud: put_pulse(cloud, pulse(1)))
     result = relayctl("status")
     assert result.exit_code == 0
     plain(result.stdout)
@@ -296,7 +310,9 @@ def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
     assert found.keys() == {
         *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors"),
         *("events", "is_log_source", "arrival", "levels", "last_account", "fleet"),
+        *("are_more_dead", "needs_you"),
     }
+    assert (found["needs_you"], found["are_more_dead"]) == ([], False)
     assert found["queue"]["active"] == 1
     assert found["task"].keys() == {
         *("status", "accepted", "succeeded", "failed", "skipped", "source_bucket")
@@ -326,7 +342,7 @@ def test_status_says_unknown_where_mns_does_not_count(relayctl: CommandLine) -> 
     relayctl.within(lambda cloud: cloud.oss.put("source", "b", b"b"))
     words = " ".join(relayctl("status").stdout.split())
     assert "how many wait is unknown: MNS's counters all read 0; 1 visible (oss-events)" in words
-    [found] = relayctl.lines("status")
+    found = json.loads(relayctl("status", "--json").stdout)
     assert [found["queue"][each] for each in ("active", "inactive", "delayed")] == [None] * 3
     for number in range(16):
         relayctl.within(lambda cloud, n=number: cloud.oss.put("source", f"k{n}", b"b"))  # type: ignore[misc]
@@ -339,6 +355,65 @@ def test_status_says_unknown_where_the_queue_or_the_task_cannot_be_read(
     assert "unknown: no message is visible" in relayctl("status").stdout
     relayctl.within(lambda cloud: cloud.faults.add(Fault("mns", "BatchPeekMessage", status=403)))
     assert "unknown: the queue or the task could not be read" in relayctl("status").stdout
+
+
+def stop_task(cloud: LocalCloud) -> None:
+    next(iter(cloud.oms.tasks.values())).stop()
+
+
+def fail_a_copy(cloud: LocalCloud) -> None:
+    task = next(iter(cloud.oms.tasks.values()))
+    task.count(Statistic.FAILURE, 270, cloud.oms.clock.now())
+
+
+def deny_listings(cloud: LocalCloud) -> None:
+    cloud.faults.add(Fault("oss", "ListObjectsV2", status=403))
+
+
+def test_the_exit_code_and_the_last_line_of_status_tell_whether_somebody_is_needed(
+    relayctl: CommandLine,
+) -> None:
+    def told() -> tuple[int, str]:
+        result = relayctl("status")
+        return result.exit_code, result.stdout.splitlines()[-1].strip()
+
+    assert told() == (1, "verdict        needs you: fleet")
+    relayctl.within(lambda cloud: put_pulse(cloud, pulse(1)))
+    assert told() == (0, "verdict        the relay works; not known: arrival")
+    refused = pulse(2, PulseState.NOT_READY)
+    for act, name in (
+        (lambda cloud: put_pulse(cloud, refused), "worker"),
+        (fail_a_copy, "failed copies, worker"),
+        (stop_task, "OMS task, failed copies, worker"),
+        (deny_listings, "dead letters, OMS task, failed copies, fleet"),
+    ):
+        relayctl.within(act)
+        assert told() == (1, f"verdict        needs you: {name}")
+
+
+def test_what_cannot_be_listed_keeps_its_name_and_its_place_and_is_not_none(
+    relayctl: CommandLine,
+) -> None:
+    well = relayctl("status", MNS_DEAD_LETTER_QUEUE="gone").stdout
+    assert "\ndead letters   none" in well
+    assert "\ndead queue     mns GetQueueAttributes answered 404" in well
+    relayctl.within(deny_listings)
+    text = relayctl("status").stdout
+    assert "\ndead letters   oss ListObjectsV2 answered 403" in text
+    assert "none" not in text
+    found = json.loads(relayctl("status", "--json").stdout)
+    assert found["dead_letters"] is None
+    assert found["needs_you"] == ["dead letters", "fleet"]
+
+
+def test_a_service_that_hangs_keeps_no_other_part_waiting(
+    relayctl: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "PART_SECONDS", 0.2)
+    relayctl.within(lambda cloud: cloud.faults.add(Fault("oms", action=Action.HANG, seconds=60.0)))
+    text = relayctl("status").stdout
+    assert "0 waiting, 0 in hand" in text
+    assert "OMS task       oms ShowSyncTask gave no answer: not all of it came within" in text
 
 
 def test_a_worker_that_is_no_url_is_refused(relayctl: CommandLine) -> None:
@@ -379,13 +454,13 @@ def test_a_worker_is_told_with_its_rates_and_reasons() -> None:
     )
     out = Console(width=100, record=True, file=io.StringIO())
     out.print(drawn(board))
-    plain(out.export_text(clear=False))
     text = " ".join(out.export_text().split())
     for each in (
         "5 waiting, 6 in hand, 7 delayed (q)",
         "22 h 13 min, 93% of the 1 d",
         "100000+ rejected",
-        "http://10.0.0.1:8080 NOT READY (mns closed, oms open)",
+        "http://10.0.0.1:8080 NOT READY (mns works, oms cannot be used)",
+        "verdict needs you: oldest, OMS task, worker",
         "in 84.0/s, out 83.5/s, lag 1.2 s, in flight 7, keys waiting 3, oldest in hand 1 min 15 s",
         "oms ShowSyncTask answered 404; check SYNC_URL",
     ):
@@ -398,6 +473,8 @@ def test_a_worker_is_told_with_its_rates_and_reasons() -> None:
         (["dead", "list", "--since", "5x"], "length of time"),
         (["dead", "redrive", "--rate", "fast"], "no rate"),
         (["dead", "redrive", "--rate", "0"], "no rate"),
+        (["dead", "redrive", "--rate", "99999999/s"], "no rate"),
+        (["dead", "redrive", "--rate", "0.5/h"], "no rate"),
         (["dead", "list", "--cause", "bad-luck"], "undecodable"),
         (["dead", "list", "--key", "\udcff"], "UTF-8"),
         (["records", "failed", "--key", "\udcff"], "UTF-8"),

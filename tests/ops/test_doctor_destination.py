@@ -50,7 +50,8 @@ async def test_a_wrong_secret_is_used_once(cloud: LocalCloud) -> None:
     cloud.prepare()
     found = await examined(cloud, OBS_AK=HUAWEI.access_key, OBS_SK="wrong")
     assert found["obs.list"].verdict is CheckStatus.FAILURE
-    assert "OBS_AK and OBS_SK" in found["obs.list"].fix
+    assert found["obs.list"].detail.startswith("OBS_AK and OBS_SK (HW_AK and HW_SK where they are")
+    assert found["obs.list"].fix.startswith("correct OBS_AK and OBS_SK")
     assert found["obs.read"].verdict is CheckStatus.SKIPPED
     signed = [call for call in cloud.obs.served if call.operation != "GetApiVersion"]
     assert len([call for call in signed if call.status == 403 and call.target != "/"]) == 1

@@ -91,7 +91,7 @@ def test_the_commands_say_what_they_did_and_status_says_who_paused(relayctl: Com
     shown = " ".join(relayctl("status").stdout.split())
     assert "PAUSED paused by" in shown
     assert "a move" in shown
-    (found,) = relayctl.lines("status")
+    found = json.loads(relayctl("status", "--json").stdout)
     assert found["fleet"]["paused"]["reason"] == "a move"
     assert "The pause is over" in relayctl("resume").stdout
     assert "was not paused" in relayctl("resume").stdout

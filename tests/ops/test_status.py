@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,8 +13,9 @@ from harness.relay import HurriedClock, free_port, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.oms.task import Statistic
-from worker.commands.status import as_object
+from worker.commands.status import _lines, as_object
 from worker.errors import Blame, CallFailed
+from worker.operate import status
 from worker.operate.arrival import Sight
 from worker.operate.status import StatusBoard
 from worker.operate.workers import Sample, rates
@@ -34,7 +37,7 @@ async def test_every_part_is_told(cloud: LocalCloud) -> None:
     put_letter(cloud, 3, cause="undecodable")
     async with connected(cloud) as clients:
         found = await StatusBoard(clients).look()
-    assert found.is_complete
+    assert not found.errors
     assert found.queue is not None
     assert found.dead_letter_queue is not None
     assert found.task is not None
@@ -70,7 +73,6 @@ async def test_a_part_that_cannot_be_read_hides_no_other(
     cloud.faults.add(Fault(service, action=Action.STATUS, status=403))
     async with connected(cloud) as clients:
         found = await StatusBoard(clients).look()
-    assert not found.is_complete
     assert found.errors.keys() == missing
     assert all(failure.status == 403 for failure in found.errors.values())
     parts = {
@@ -99,7 +101,6 @@ async def test_workers_are_asked_how_fast_and_how_well_they_work(cloud: LocalClo
         assert alive.rates.recorded * alive.rates.over_seconds == pytest.approx(20)
         assert alive.rates.lag_seconds is not None
         assert (dead.rates, dead.sample.error) == (None, "Connection refused")
-        assert not found.is_complete
         cloud.faults.add(Fault("oms", action=Action.STATUS, status=404))
         cloud.oss.put("source", "another", b"content")
         await relay.until(
@@ -166,6 +167,43 @@ async def test_refused_credentials_rest_for_five_minutes_from_the_refusal(
         clock.now = 310.0
         await board.look()
     assert sink.asked == 2
+
+
+async def test_a_count_for_which_there_is_no_time_is_a_lower_bound_and_never_none(
+    cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stalling:
+        """The store, whose listings do not end."""
+
+        def __init__(self, store: Any) -> None:
+            self.get = store.get
+            self.stalls_at = "/dead_letter/rejected/"
+            self._list = store.list
+
+        async def list(self, bucket: str, prefix: str, **options: Any) -> AsyncIterator[Any]:
+            async for page in self._list(bucket, prefix, **options):
+                if self.stalls_at == "/dead_letter/" and prefix.endswith(self.stalls_at):
+                    await asyncio.Event().wait()
+                yield page
+            if prefix.endswith(self.stalls_at):
+                await asyncio.Event().wait()
+
+    monkeypatch.setattr(status, "PART_SECONDS", 0.3)
+    cloud.prepare()
+    async with connected(cloud) as clients:
+        store = Stalling(clients.store)
+        board = StatusBoard(replace(clients, store=cast("Any", store)))
+        put_letter(cloud, 1, cause="undecodable")
+        assert not (await board.look()).are_more_dead
+        put_letter(cloud, 2)
+        found = await board.look()
+        assert (found.dead_letters, found.are_more_dead) == ({"rejected": 1}, True)
+        told = {name: text for name, text, _ in _lines(found)}
+        assert told["dead letters"].startswith("1+ rejected; there was no time to count all")
+        store.stalls_at = "/dead_letter/"
+        found = await board.look()
+        assert (found.dead_letters, found.are_more_dead) == (None, False)
+        assert "within" in str(found.errors["dead_letters"])
 
 
 async def test_something_else_than_a_worker_is_an_error(cloud: LocalCloud) -> None:

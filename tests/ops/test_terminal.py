@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from harness.ops import CommandLine, bodies, objects, put_letter
 from localcloud.cloud import LocalCloud
@@ -147,3 +152,73 @@ def test_status_watches_until_ctrl_c(relayctl: CommandLine) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=SECONDS_MAX)
     assert (process.returncode, err) == (0, "")
+
+
+def test_what_is_piped_is_a_line_for_each_row_however_long(relayctl: CommandLine) -> None:
+    key = "photos/" + "long " * 60 + "end.jpg"
+    error = {"key": key, "error": "OMS.0064 " + "because " * 40 + "of that"}
+    relayctl.within(lambda cloud: put_letter(cloud, 1, keys=[error]))
+    printed = relayctl("dead", "list").stdout
+    assert [key in line for line in printed.splitlines()] == [False, True]
+    story = relayctl("dead", "show", "000000").stdout
+    assert f"\n  key          {key}\n  refused      {error['error']}\n" in story
+    assert "\nkey" not in story
+
+
+def sized(terminal: int, columns: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+
+
+def test_a_wide_terminal_is_used_to_its_edge(relayctl: CommandLine) -> None:
+    key = "photos/" + "x" * 110 + ".jpg"
+    relayctl.within(lambda cloud: put_letter(cloud, 1, keys=[{"key": key, "error": "e"}]))
+    ours, theirs = pty.openpty()
+    sized(theirs, 220)
+    environment = {
+        **os.environ,
+        **relayctl.cloud.settings(),
+        "PYTHONPATH": str(ROOT),
+        "TERM": "xterm",
+        "COLUMNS": "",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "worker", "dead", "list"], env=environment, stdout=theirs
+    ):
+        seen = read_until(ours, ".jpg")
+    os.close(theirs)
+    os.close(ours)
+    assert key in seen
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["doctor"], ["dead", "list"], ["dead", "list", "--json"]]
+)
+def test_a_full_disk_is_told_in_one_line(relayctl: CommandLine, arguments: list[str]) -> None:
+    relayctl.within(letters(3))
+    environment = {**os.environ, **relayctl.cloud.settings(), "PYTHONPATH": str(ROOT)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "worker", *arguments],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("oms-relay: the output is not complete")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_an_old_encoding_cannot_show_is_an_escape(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: put_letter(cloud, 1, keys=[{"key": "\u732b.jpg", "error": "e"}]))
+    environment = {**os.environ, **relayctl.cloud.settings(), "PYTHONPATH": str(ROOT)}
+    environment |= {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "dead", "list"],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u732b.jpg" in done.stdout

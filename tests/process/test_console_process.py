@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -37,7 +39,7 @@ async def start(supervisor: Supervisor, *options: str, **settings: str) -> tuple
         RELAY_LOG_FORMAT="json",
         **settings,
     )
-    await until(lambda: bool(worker.printed) or not worker.is_alive, "its first line")
+    await until(lambda: "has started" in str(worker.printed) or not worker.is_alive, "its start")
     return worker, f"http://127.0.0.1:{port}"
 
 
@@ -52,7 +54,8 @@ async def test_sigterm_stops_a_running_redrive_and_leaves_with_its_account(
     ):
         worker, url = await start(supervisor)
         origin = {"Origin": url}
-        async with browser.get(url) as page:
+        [file] = [line["file"] for line in worker.lines if line["action"] == "sign_in"]
+        async with browser.get((await asyncio.to_thread(Path(file).read_text)).strip()) as page:
             found = CSRF.search(await page.text())
         assert found is not None
         form = {"csrf": found[1], "action": "redrive", "scope": "all", "rate": "0.05"}
@@ -64,6 +67,8 @@ async def test_sigterm_stops_a_running_redrive_and_leaves_with_its_account(
         assert await worker.ended() == 0
         lines = [line for line in worker.lines if line.get("event_kind") == "ended"]
         assert lines[-1]["state"] == "stopped"
+        assert not await asyncio.to_thread(Path(file).exists)
+        assert "token=" not in "".join(worker.printed)
         assert worker.lines[-1]["action"] == "stop"
     sent = len(bodies(cloud))
     assert sent == 1

@@ -109,7 +109,7 @@ def test_a_port_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:
         told = refusal(tmp_path, RIGHT | {"RELAY_ADMIN_PORT": port})
     assert f"127.0.0.1:{port}" in told
     assert "set RELAY_ADMIN_PORT" in told
-    assert "Nothing was received" in told
+    assert "Nothing was started" in told
 
 
 def test_a_missing_secret_file_is_told(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_list_of_oms_has_a_form_that_is_not_known(incident: Incident) -> None:
 
 
 @case(
-    "`obs open`, `SignatureDoesNotMatch`",
+    "`obs cannot be used`, `SignatureDoesNotMatch`",
     settings={"OBS_AK": HUAWEI.access_key, "OBS_SK": WRONG},
     follows=True,
 )
@@ -155,7 +155,9 @@ def test_the_secret_of_the_destination_is_wrong(incident: Incident) -> None:
 
 
 @case(
-    "`obs open`, `AccessDenied`", lambda cloud: deny(cloud, "obs:bucket:ListBucket"), follows=True
+    "`obs cannot be used`, `AccessDenied`",
+    lambda cloud: deny(cloud, "obs:bucket:ListBucket"),
+    follows=True,
 )
 def test_the_destination_may_not_be_listed(incident: Incident) -> None:
     incident.shows(unseen(incident, "AccessDenied"))
@@ -179,7 +181,7 @@ def test_objects_of_the_destination_may_not_be_read(incident: Incident) -> None:
 
 
 @case(
-    "`obs open`, `404 NoSuchBucket`",
+    "`obs cannot be used`, `404 NoSuchBucket`",
     without_a_bucket,
     follows=True,
 )
@@ -189,13 +191,17 @@ def test_the_destination_bucket_does_not_exist(incident: Incident) -> None:
     incident.until(lambda: not incident.relay.breaker("obs").is_open, "the bucket to be found")
 
 
-@case("`obs open`, `copies to another bucket`", settings={"OBS_BUCKET": "nowhere"}, follows=True)
+@case(
+    "`obs cannot be used`, `copies to another bucket`",
+    settings={"OBS_BUCKET": "nowhere"},
+    follows=True,
+)
 def test_the_destination_bucket_is_another_one(incident: Incident) -> None:
     incident.shows(unseen(incident, "copies to another bucket"))
 
 
 @case(
-    "`obs open`, `obs ListObjects gave no answer`",
+    "`obs cannot be used`, `obs ListObjects gave no answer`",
     settings={"OBS_ENDPOINT": "http://127.0.0.1:9"},
     follows=True,
 )
@@ -204,7 +210,7 @@ def test_the_endpoint_of_the_destination_leads_nowhere(incident: Incident) -> No
 
 
 @case(
-    "`obs open`, `the destination bucket is not known`",
+    "`obs cannot be used`, `the destination bucket is not known`",
     lambda cloud: deny(cloud, "oms:synctask:get"),
     follows=True,
 )

@@ -74,7 +74,7 @@ def test_a_worker_has_vanished(incident: Incident) -> None:
     incident.recovered()
 
 
-@case("`ready`, `oms closed`, and many `in flight`", settings={"RELAY_BATCH_KEYS": "1"})
+@case("`ready`, `oms works`, and many `in flight`", settings={"RELAY_BATCH_KEYS": "1"})
 def test_the_queue_grows_because_a_service_is_slow(incident: Incident) -> None:
     incident.works()
     incident.send("first")

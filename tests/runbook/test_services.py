@@ -185,22 +185,22 @@ def test_the_destination_bucket_cannot_be_written(incident: Incident) -> None:
     failing_at_work(incident, unreachable, options=("--post", "a"))
 
 
-@case("`mns-acks open`, `BatchDeleteMessage ... AccessDenied`")
+@case("`mns-acks cannot be used`, `BatchDeleteMessage ... AccessDenied`")
 def test_messages_may_not_be_deleted(incident: Incident) -> None:
     denied_at_work(incident, "mns-acks", "mns:DeleteMessage")
 
 
-@case("`mns open`, `AccessDenied`")
+@case("`mns cannot be used`, `AccessDenied`")
 def test_messages_may_not_be_received(incident: Incident) -> None:
     denied_at_work(incident, "mns", "mns:ReceiveMessage")
 
 
-@case("`oss open`, `AccessDenied`")
+@case("`oss cannot be used`, `AccessDenied`")
 def test_records_may_not_be_written(incident: Incident) -> None:
     denied_at_work(incident, "oss", "oss:PutObject")
 
 
-@case("`oms open`, `APIGW.0302`")
+@case("`oms cannot be used`, `APIGW.0302`")
 def test_keys_may_not_be_posted(incident: Incident) -> None:
     denied_at_work(incident, "oms", "oms:synctask:createEvent", "--post", "a")
 

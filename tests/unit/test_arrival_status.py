@@ -102,7 +102,7 @@ def test_arrival_is_told_in_plain_lines() -> None:
     [
         ([], False, "not looked at (set OBS_ENDPOINT)"),
         ([replace(WELL, arrival=None)], False, "not looked at (set OBS_ENDPOINT)"),
-        ([], True, "unknown: name the workers with --worker URL"),
+        ([], True, "unknown: no worker tells it"),
         ([Sample("u", 1.0, "refused")], True, "unknown: no worker answers"),
         ([replace(WELL, arrival=None)], True, "unknown: no worker looks"),
     ],

@@ -22,6 +22,8 @@ from alibabacloud_credentials.provider import (
     DefaultCredentialsProvider,
     EcsRamRoleCredentialsProvider,
     OIDCRoleArnCredentialsProvider,
+    ecs_ram_role,
+    refreshable,
 )
 from alibabacloud_credentials.provider.refreshable import Credentials as Found
 from alibabacloud_credentials.provider.refreshable import RefreshResult
@@ -204,6 +206,91 @@ async def test_the_metadata_service_is_never_asked_through_a_proxy(
         assert await credentials.refresh()
     assert credentials.current() == AlibabaCredentials("STS.A", "s", "t")
     assert proxy.asked == []
+
+
+HOUR = 3600.0
+
+
+class Metadata:
+    """The metadata service of a machine with a RAM role: keys of six hours, a new one half an hour before."""
+
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+        self.is_down = False
+        self.issued = 0
+        self.ends_at = 0.0
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_put("/latest/api/token", self.token)
+        app.router.add_get("/latest/meta-data/ram/security-credentials/role", self.key)
+        return app
+
+    async def token(self, _: web.Request) -> web.Response:
+        return web.Response(text="token", status=500 if self.is_down else 200)
+
+    async def key(self, _: web.Request) -> web.Response:
+        if self.is_down:
+            return web.Response(status=500)
+        if self.ends_at - self.now < HOUR / 2:
+            self.issued, self.ends_at = self.issued + 1, self.now + 6 * HOUR
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.ends_at))
+        return web.json_response(
+            METADATA | {"AccessKeyId": f"STS.{self.issued}", "Expiration": ends}
+        )
+
+
+class LibraryTime:
+    """What the library reads of `time`, on the clock of the test."""
+
+    strptime = staticmethod(time.strptime)
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
+    def localtime(self) -> float:
+        return self._metadata.now
+
+    def mktime(self, now: float) -> float:
+        return now
+
+
+async def test_after_an_outage_of_the_metadata_service_the_first_fetch_brings_a_new_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The library alone hands out the dead key, and asks again hours later."""
+    metadata = Metadata()
+    for module in (refreshable, ecs_ram_role):
+        monkeypatch.setattr(module, "time", LibraryTime(metadata))
+    async with TestServer(metadata.application()) as server:
+
+        def source() -> Any:
+            made = EcsRamRoleCredentialsProvider(role_name="role", async_update_enabled=False)
+            where = f"127.0.0.1:{server.port}"
+            made._EcsRamRoleCredentialsProvider__metadata_service_host = where
+            return made
+
+        default = DefaultCredentialsProvider()
+        default._DefaultCredentialsProvider__providers_chain = [source()]
+        chain = Chain(lambda: Client(provider=default), role=source, now=lambda: metadata.now)
+        credentials = Credentials(chain.fetch, QuickClock(), (heard := Heard()).journal)
+        assert await credentials.refresh()
+        while metadata.ends_at - metadata.now > HOUR:
+            metadata.now += 1000
+            assert not await credentials.refresh()
+        assert (credentials.current().access_key_id, heard.lines) == ("STS.1", [])
+        metadata.is_down = True
+        for _ in range(20):
+            metadata.now += 300
+            with capture_logs():
+                assert not await credentials.refresh()
+        assert metadata.now - metadata.ends_at > HOUR / 2
+        assert credentials.current().access_key_id == "STS.1"
+        assert {line["why"] for line in heard.lines} == {"CredentialException"}
+        metadata.is_down = False
+        metadata.now += 10
+        assert await credentials.refresh()
+    assert credentials.current().access_key_id == "STS.2"
 
 
 @pytest.mark.parametrize(

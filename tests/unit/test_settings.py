@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from worker.config import environment
 from worker.settings import Settings, SettingsError, SyncTask, load_settings, settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -284,6 +286,75 @@ def test_an_unknown_relay_name_is_refused_with_the_nearest_match() -> None:
     assert "RELAY_LOG_LEVEL" in problems(RELAY_LOGLEVEL_FILE="/x")[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("OSS_REGON", "OSS_REGION"),
+        ("MNS_DEADLETTER_QUEUE", "MNS_DEAD_LETTER_QUEUE"),
+        ("OBS_BUKET", "OBS_BUCKET"),
+        ("HW_SECURITYTOKEN_FILE", "HW_SECURITY_TOKEN"),
+        ("ALIBABA_CLOUD_ACCES_KEY_SECRET", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
+    ],
+)
+def test_a_misspelt_name_without_our_prefix_is_refused_too(name: str, nearest: str) -> None:
+    assert problems(**{name: "x"}) == (f"{name} is no setting; accepted: {nearest} comes nearest",)
+    assert load(**{name: ""}) == load()
+
+
+def test_names_of_other_programs_are_left_alone() -> None:
+    foreign = [
+        *("OSS_BUCKET", "OSS_ACCESS_KEY_ID", "MNS_TOPIC", "LOG_LEVEL", "LOG_FILE", "SYNC_INTERVAL"),
+        *("OBS_ACCESS_KEY", "HW_REGION", "HW_PROJECT_ID", "HUAWEICLOUD_SDK_PROJECT_ID"),
+        *("ALIBABA_CLOUD_ROLE_ARN", "ALIBABA_CLOUD_OIDC_TOKEN_FILE", "ALIBABA_CLOUD_PROFILE"),
+        *("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "ALIBABA_CLOUD_ROLE_SESSION_NAME"),
+        *(
+            "ALIBABA_CLOUD_ECS_METADATA",
+            "ALIBABA_CLOUD_CREDENTIALS_FILE",
+            "ALIBABA_CLOUD_REGION_ID",
+        ),
+    ]
+    assert load(**dict.fromkeys(foreign, "x")) == load()
+
+
+@pytest.mark.parametrize("name", ["LOG_BUCKET", "MNS_QUEUE", "OSS_REGION", "RELAY_ADMIN_HOST"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "kD8sJ2mQx0LrV5tYbN1zPwE7aGhUfC/3o+9R",
+        "LTAI5tExampleKey",
+        "ZXCVBNMASDFGHJKL1234",
+        "0123456789abcdef0123456789abcdef01_",
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_printed(name: str, secret: str) -> None:
+    found = " ".join(problems(**{name: f"{secret} !"}))
+    assert name in found
+    assert secret not in found
+
+
+def test_a_pipe_as_a_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (problem,) = problems(HW_SK="", HW_SK_FILE=str(pipe))
+    assert problem.startswith(f"HW_SK can't be read, {pipe} is no regular file; accepted:")
+    with pytest.raises(SettingsError, match="is no regular file"):
+        load_settings(NEEDED, pipe)
+
+
+def test_a_file_of_another_user_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root, who may run this, may read anything."""
+    (tmp_path / ".env").write_text("A=b\n")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(environment, "_at_once", refuse)
+    with pytest.raises(SettingsError, match="may not be read by this user: run the command as"):
+        load_settings(NEEDED, tmp_path / ".env")
+
+
 def test_what_kubernetes_injects_for_a_service_named_relay_is_ignored() -> None:
     injected = {
         "RELAY_SERVICE_HOST": "10.0.0.1",
@@ -309,7 +380,7 @@ def test_empty_values_count_as_not_set() -> None:
         ("RELAY_MAX_IN_FLIGHT", ("16", "4000"), ("15", "4001")),
         ("RELAY_RECORD_LAYOUT", ("object", " LOG "), ("file",)),
         ("RELAY_REQUEST_TIMEOUT_SECONDS", ("1", "300", "2.5"), ("0", "301", "nan", "inf")),
-        ("RELAY_OMS_MAX_RPS", ("0.5", "200"), ("0", "-1", "inf", "nan")),
+        ("RELAY_OMS_MAX_RPS", ("0.01", "200", "10000"), ("0", "-1", "inf", "nan", "1e-9", "1e12")),
         ("RELAY_MAX_DELIVERIES", ("2", "1000"), ("1",)),
         ("RELAY_KEY_ENCODING", ("raw", "url", "Auto"), ("base64",)),
         ("RELAY_ADMIN_HOST", ("0.0.0.0", "::", "relay-0"), ("a b", "http://x")),

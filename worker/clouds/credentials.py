@@ -4,6 +4,9 @@ They come from the settings (and their *_FILE forms, read again while running), 
 default chain of alibabacloud-credentials (ECS RAM role, RRSA over OIDC). That library refreshes under a
 thread lock, which would stall the event loop for seconds: it is called in one thread at a time, never in a
 coroutine. Its errors and its log lines quote whole requests, bearer tokens included: they are redacted.
+
+Its source for a RAM role hides that it cannot renew a key, hands the old one out, and asks ever more rarely,
+hours apart after an outage of an hour: `RamRole` replaces it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from worker.clock import Clock
+from worker.clock import Clock, SystemClock
 from worker.clouds.http import one_line
 from worker.clouds.oms_signature import HuaweiCredentials
 from worker.config.proxies import DIRECT, Proxies
@@ -34,6 +37,10 @@ T = TypeVar("T")
 REFRESH_SECONDS = 10.0
 FETCH_SECONDS_MAX = 30.0
 STS = "https://sts.aliyuncs.com"
+# How the default chain says that the key is one of the machine's RAM role.
+OF_RAM_ROLE = "default/ecs_ram_role"
+# The library wants a new key from here on, and the metadata service has one by then (ECS, "RAM roles").
+NEAR_END_SECONDS = 900.0
 # The chain says in one text why each of its sources gave nothing.
 WHY_CHARS_MAX = 1000
 # The library, its HTTP client, its timer and its connection pool: all of them write to standard error.
@@ -96,13 +103,54 @@ def obs_from(settings: Settings) -> HuaweiCredentials:
     )
 
 
+class RamRole:
+    """The key of the machine's RAM role, from the library's own source, which is made anew while it fails.
+
+    `make` returns such a source, one without a timer of its own.
+    """
+
+    def __init__(self, make: Callable[[], Any], now: Callable[[], float]) -> None:
+        self._make = make
+        self._now = now
+        self._source: Any = None
+
+    def fetch(self) -> tuple[object, object, object]:
+        """Return id, secret and token. Blocks. Raises what the library does if a key near its end stays."""
+        if self._source is not None:
+            found = self._source.get_credentials()
+            if found.get_expiration() - self._now() > NEAR_END_SECONDS:
+                return _parts_of(found)
+        # A fresh source has no old key to hand out, and no pause after failures.
+        source = self._make()
+        found = source.get_credentials()
+        self._source = source
+        return _parts_of(found)
+
+
+def _parts_of(found: Any) -> tuple[object, object, object]:
+    return (
+        found.get_access_key_id(),
+        found.get_access_key_secret(),
+        found.get_security_token() or "",
+    )
+
+
 class Chain:
     """The default credential chain of alibabacloud-credentials, loaded and made on first use."""
 
-    def __init__(self, client: Callable[[], Any] | None = None, proxies: Proxies = DIRECT) -> None:
+    def __init__(
+        self,
+        client: Callable[[], Any] | None = None,
+        proxies: Proxies = DIRECT,
+        *,
+        role: Callable[[], Any] | None = None,
+        now: Callable[[], float] = SystemClock.wall,
+    ) -> None:
         self._make = client or _library_client
         self._proxies = proxies
         self._client: Any = None
+        self._role = RamRole(role or _library_role, now)
+        self._is_of_role = False
         _hear_the_library()
 
     def fetch(self) -> AlibabaCredentials:
@@ -111,22 +159,36 @@ class Chain:
         Raises `ValueError` for part of a key, as a stranger that answers for STS or the metadata service may
         give one. Keys of STS begin with "STS." and work only with their token (RAM, AssumeRole).
         """
-        if self._client is None:
-            _leave_to_the_library(self._proxies)
-            self._client = self._make()
-        found = self._client.get_credential()
-        parts = (found.access_key_id, found.access_key_secret, found.security_token or "")
+        parts = self._role.fetch() if self._is_of_role else self._first()
+        key_id, secret, token = parts
         if not all(
             isinstance(part, str) and part.isascii() and part.isprintable() for part in parts
         ):
             raise ValueError("the source of credentials answered with something that is no key")
-        if not (found.access_key_id and found.access_key_secret):
+        if not (key_id and secret):
             raise ValueError("the source of credentials answered without a key")
-        if found.access_key_id.startswith("STS.") and not found.security_token:
+        if str(key_id).startswith("STS.") and not token:
             raise ValueError(
                 "the source of credentials answered with a temporary key without its token"
             )
-        return AlibabaCredentials(*parts)
+        return AlibabaCredentials(str(key_id), str(secret), str(token))
+
+    def _first(self) -> tuple[object, object, object]:
+        """Ask the whole chain. A key of a RAM role is fetched by its own source from the next time on."""
+        if self._client is None:
+            _leave_to_the_library(self._proxies)
+            self._client = self._make()
+        found = self._client.get_credential()
+        self._is_of_role = getattr(found, "provider_name", "") == OF_RAM_ROLE
+        return found.access_key_id, found.access_key_secret, found.security_token or ""
+
+
+def _library_role() -> Any:
+    from alibabacloud_credentials.provider import (  # noqa: PLC0415  loaded by the chain before
+        EcsRamRoleCredentialsProvider,
+    )
+
+    return EcsRamRoleCredentialsProvider(async_update_enabled=False)
 
 
 def _library_client() -> Any:

@@ -52,6 +52,8 @@ _OF_STRANGERS = (
 _ACCEPTING = frozenset({200, 201, 202, 204})
 _EMPTY_BYTES_MAX = 64
 # S3M is the former name of OMS, APIGW the gateway before it.
+# The gateway repeats the whole request that it could not verify: nobody finds the cause behind it.
+_ECHO = re.compile(r",?\s*canonicalRequest:.*", re.DOTALL)
 _CODE_OF_OMS = re.compile(r"(OMS|S3M|APIGW)\.\d+")
 
 # OMS error codes: all of them come with status 400, these whatever the keys are.
@@ -210,7 +212,7 @@ def classify(operation: str, answer: Answer, now: float) -> Failure:
         blame=blame,
         status=answer.status,
         code=code,
-        message=with_skew(one_line(text) or answer.excerpt(), answer, blame, now),
+        message=with_skew(one_line(_ECHO.sub("", text)) or answer.excerpt(), answer, blame, now),
         request_id=one_line(
             str(details.get("request_id") or answer.headers.get("X-Request-Id", ""))
         ),

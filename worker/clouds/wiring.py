@@ -40,7 +40,7 @@ class Keys:
         journal: Journal,
         reload: Callable[[], Settings] | None = None,
     ) -> None:
-        chain = Chain(proxies=settings.proxies)
+        chain = Chain(proxies=settings.proxies, now=clock.wall)
 
         def fresh() -> Settings:
             return reload() if reload and settings.secret_files else settings

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Annotated
 
+import structlog
 import typer
 
 from worker.commands import frame
-from worker.console.options import HOST, PORT, WORKER_URL, Options
+from worker.console.options import (
+    HOST,
+    PORT,
+    WORKER_URL,
+    Options,
+    fresh_token,
+    kept_link,
+    link,
+)
 from worker.observe import logs
 from worker.operate.connect import Clients
 
@@ -15,7 +28,7 @@ from worker.operate.connect import Clients
 def console(
     *,
     host: Annotated[
-        str, typer.Option(help="Where to listen; beyond loopback needs a token.")
+        str, typer.Option(help="Where to listen; beyond loopback needs a token set.")
     ] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = PORT,
     worker: Annotated[
@@ -36,8 +49,9 @@ def console(
 ) -> None:
     """Serve the operators' web page: how things stand, dead letters, redrive, search. SIGTERM ends it.
 
-    On loopback it asks for no password. Elsewhere it asks for the token in RELAY_CONSOLE_TOKEN_FILE or
-    RELAY_CONSOLE_TOKEN, and does not start without one.
+    It asks for the token in RELAY_CONSOLE_TOKEN_FILE or RELAY_CONSOLE_TOKEN. Without one it makes one for
+    this run and prints a link to open, which signs you in; elsewhere than on a terminal the link is in a file
+    that only you can read, and the log says which. Beyond loopback it does not start without a token set.
 
     Examples:
         oms-relay console
@@ -53,15 +67,32 @@ def console(
     async def serve(clients: Clients) -> None:
         settings = clients.settings
         logs.configure(settings.log_format, settings.log_level)
-        token = settings.console_token
+        known = settings.console_token
+        token = known.get_secret_value() if known else fresh_token(host)
         options = Options(
+            token,
             host,
             port,
             tuple(worker or (WORKER_URL,)),
             frozenset(each.lower() for each in name or ()),
             read_only,
-            token.get_secret_value() if token else None,
         )
-        await server.run(clients, options)
+        await server.run(clients, options, nullcontext if known else partial(_telling, token))
 
     frame.run(serve, ends_gently=True)
+
+
+@contextmanager
+def _telling(token: str, url: str) -> Iterator[None]:
+    """Let the operator in, and nobody who reads the log: on a terminal, or by a file of their own."""
+    if sys.stderr.isatty():
+        typer.echo(f"Open {link(url, token)}\nIt signs you in until the console stops.", err=True)
+        yield
+        return
+    with kept_link(link(url, token)) as file:
+        structlog.get_logger("console").info(
+            "to sign in, open the link in this file; only its owner can read it",
+            action="sign_in",
+            file=str(file),
+        )
+        yield

@@ -60,10 +60,9 @@ def _print_story(letter: Letter) -> None:
     for name, value in story.items():
         out.print(Text(f"  {name:<12} {shown(value)}"))
     for key in letter.keys:
-        why = letter.key_errors.get(key, "")
-        out.print(
-            Text(f"  key          {shown(key)}" + (f"\n               {shown(why)}" if why else ""))
-        )
+        out.print(Text(f"  key          {shown(key)}"))
+        if why := letter.key_errors.get(key, ""):
+            out.print(Text(f"  refused      {shown(why)}"))
     out.print(Text("\noriginal message, decoded:", style="bold"))
     content = letter.content()
     text = (

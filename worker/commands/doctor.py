@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from worker.commands import frame, terminal
-from worker.commands.terminal import STYLES, console, shown
+from worker.commands.terminal import STYLES, console, row_printed, shown
 from worker.errors import Fatal
 from worker.operate.check import Check, CheckStatus
 from worker.operate.connect import Clients
@@ -20,7 +19,8 @@ from worker.operate.doctor import DoctorOptions, examine
 from worker.operate.network import Network
 from worker.settings import load_settings
 
-COLUMN_WIDTHS = (7, 23)
+# The longest name is mns.dead_letter_queue.receive: whoever searches for a name finds it whole.
+COLUMN_WIDTHS = (7, 29)
 
 
 def doctor(
@@ -75,6 +75,10 @@ def _print_counts(found: list[Check]) -> None:
     counts = Counter(check.verdict for check in found)
     told = ", ".join(_counted(each, counts[each]) for each in CheckStatus if counts[each])
     console().print(f"\n{told}.")
+    # Last, where it is seen first.
+    for verdict in (CheckStatus.WARNING, CheckStatus.FAILURE):
+        if names := [check.name for check in found if check.verdict is verdict]:
+            console().print(f"{verdict.capitalize()}: {', '.join(dict.fromkeys(names))}.")
 
 
 def _counted(verdict: CheckStatus, count: int) -> str:
@@ -94,15 +98,12 @@ def _require_settings() -> None:
 
 
 def _print(check: Check, out: Console) -> None:
-    grid = Table.grid(padding=(0, 1))
-    for width in COLUMN_WIDTHS:
-        grid.add_column(width=width)
-    grid.add_column(overflow="fold")
     verdict = Text(check.verdict, style=STYLES[check.verdict])
-    grid.add_row(verdict, Text(check.name, style="bold"), Text(shown(check.detail)))
+    name, detail = Text(check.name, style="bold"), Text(shown(check.detail))
+    row_printed(out, COLUMN_WIDTHS, (verdict, name, detail))
     if check.fix:
-        grid.add_row("", Text("fix", style="bold", justify="right"), Text(shown(check.fix)))
-    out.print(grid)
+        fix = Text(f"{'fix':>{COLUMN_WIDTHS[1]}}", style="bold")
+        row_printed(out, COLUMN_WIDTHS, ("", fix, Text(shown(check.fix))))
 
 
 def _print_object(checks: list[Check]) -> None:

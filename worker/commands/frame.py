@@ -15,7 +15,7 @@ from typing import NoReturn, TypeVar
 
 import typer
 
-from worker.advice import advise
+from worker.advice import told_of
 from worker.clock import SystemClock
 from worker.errors import CallFailed, Fatal, RelayError
 from worker.observe import logs
@@ -24,6 +24,8 @@ from worker.operate.parse_time import UNIT_SECONDS, parse_time
 from worker.settings import Settings, load_settings
 
 T = TypeVar("T")
+
+RATE_MIN, RATE_MAX = 1 / 3600, 10_000.0
 
 EXIT_FAILED = 1
 EXIT_TO_MEND = 2
@@ -65,7 +67,8 @@ def read_settings() -> Settings:
 
 def told(failed: CallFailed) -> str:
     """Say what happened and what to do next."""
-    return f"{str(failed).removesuffix('.')}. Next: {advise(failed.failure)}."
+    what, step = told_of(failed.failure)
+    return f"{what.removesuffix('.')}. Next: {step}."
 
 
 def require_somebody(command: str) -> None:
@@ -120,8 +123,11 @@ def time_option(text: str) -> float:
 
 
 def rate(text: str) -> float:
-    """Read `5/s`, `300/m` or a plain number of letters a second."""
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)(?:/([smh]))?", text.strip())
-    if match is None or not float(match[1]):
-        raise typer.BadParameter(f"{text!r} is no rate such as 5/s, 300/m or 0.5")
-    return float(match[1]) / UNIT_SECONDS[match[2] or "s"]
+    """Read `5/s`, `300/m` or a plain number of letters a second: one an hour to 10,000 a second."""
+    match = re.fullmatch(r"(\d{1,8}(?:\.\d{1,6})?)(?:/([smh]))?", text.strip())
+    per_second = float(match[1]) / UNIT_SECONDS[match[2] or "s"] if match else 0.0
+    if not RATE_MIN <= per_second <= RATE_MAX:
+        raise typer.BadParameter(
+            f"{text!r} is no rate such as 5/s, 300/m or 0.5, from 1/h to 10000/s"
+        )
+    return per_second

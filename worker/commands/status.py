@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from worker.advice import advise
+from worker.advice import told_of
 from worker.arrival.history import ArrivalSpan
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
-from worker.commands.terminal import console, shown, span
+from worker.commands.terminal import console, row_printed, shown, span
 from worker.errors import Failure
 from worker.ledger.pause import Pause
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
@@ -30,13 +30,24 @@ from worker.operate.status import (
     QueueStatus,
     Status,
     StatusBoard,
-    TaskStatus,
 )
 from worker.operate.workers import WorkerStatus
 from worker.ports import BATCH
 
 NAME_WIDTH = 14
 UNKNOWN_STYLE = "magenta"
+# Whoever reads the exit code is told of lines in this style.
+BAD = "bold red"
+# A part keeps its name and its place, whether it can be read or not.
+LABELS = {
+    "queue": "queue",
+    "dead_letter_queue": "dead queue",
+    "dead_letters": "dead letters",
+    "task": "OMS task",
+    "last_account": "compared",
+    "fleet": "fleet",
+    "workers": "worker",
+}
 # Those that need a look come first; --json has all.
 MEMBERS_SHOWN_MAX = 20
 _PRESENCES = {
@@ -49,9 +60,11 @@ _PRESENCES = {
 }
 _PRESENCE_STYLES = {
     Presence.READY: "green",
-    Presence.GONE: "bold red",
-    Presence.NOT_READY: "bold red",
+    Presence.GONE: "yellow",
+    Presence.NOT_READY: BAD,
 }
+# What the state of a breaker means for people.
+_DOORS = {"closed": "works", "open": "cannot be used", "trial": "answers, not used yet"}
 # What a pulse does not tell.
 _UNTOLD = ("url", "error")
 NO_ENDPOINT = "not looked at (set OBS_ENDPOINT)"
@@ -92,7 +105,11 @@ def status(
 ) -> None:
     """Show what waits, for how long, of which buckets, what died, what OMS did, and how the workers are.
 
-    Exit code 1 if a part could not be read; the others are shown all the same.
+    Without --worker all workers are found by the pulses that they write into the log bucket. A part that is
+    not there within 5 seconds is told as one that could not be read; the others are shown all the same.
+
+    Exit code 0: works. 1: somebody is needed (a line is red, and the last line says which), or a part could
+    not be read. 2: the settings cannot be used.
 
     Examples:
         oms-relay status --worker http://127.0.0.1:8080
@@ -110,14 +127,26 @@ def status(
         # Each part is asked once: six tries of a service that is down take minutes, and a look shows now.
         board = StatusBoard(brief(clients, 1), worker or ())
         if not watch:
-            found = await board.look()
-            _print(found, as_json=as_json)
-            return found.is_complete
+            found = await _look_once(board, as_json=as_json)
+            return not needs_you(found)
         await _keep_watching(clients, board, every, as_json=as_json)
         return True
 
     if not frame.run(show, ends_gently=watch):
         raise typer.Exit(frame.EXIT_FAILED)
+
+
+async def _look_once(board: StatusBoard, *, as_json: bool) -> Status:
+    """Show each part as soon as it is there, on a terminal; all of them at the end elsewhere."""
+    out = console()
+    if as_json or not out.is_terminal:
+        found = await board.look()
+        _print(found, as_json=as_json)
+        return found
+    with Live(console=out, auto_refresh=False, vertical_overflow="visible") as live:
+        found = await board.look(lambda so_far: live.update(drawn(so_far), refresh=True))
+        live.update(drawn(found), refresh=True)
+    return found
 
 
 async def _keep_watching(
@@ -141,7 +170,15 @@ def _print(found: Status, *, as_json: bool) -> None:
     if as_json:
         terminal.line(as_object(found))
         return
-    console().print(drawn(found))
+    out = console()
+    for name, text, _ in _rows(found):
+        row_printed(out, (NAME_WIDTH,), (name, shown(text)))
+
+
+def _rows(found: Status) -> Iterator[Line]:
+    yield "", f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC", ""
+    yield from _lines(found)
+    yield _verdict(found)
 
 
 def drawn(found: Status) -> Table:
@@ -149,34 +186,69 @@ def drawn(found: Status) -> Table:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=NAME_WIDTH)
     grid.add_column(overflow="fold")
-    grid.add_row("", Text(f"{datetime.fromtimestamp(found.at, UTC):%Y-%m-%d %H:%M:%S} UTC"))
-    for name, text, style in _lines(found):
+    for name, text, style in _rows(found):
         grid.add_row(Text(name, style="bold"), Text(shown(text), style=style))
     return grid
 
 
+def needs_you(found: Status) -> list[str]:
+    """Return the names of the lines for which somebody is needed, each once; none of them is unknown."""
+    return _named(found, BAD)
+
+
+def _named(found: Status, wanted: str) -> list[str]:
+    names, name = [], ""
+    for label, _, style in _lines(found):
+        name = label or name
+        if style == wanted:
+            names.append(name)
+    return list(dict.fromkeys(names))
+
+
+def _verdict(found: Status) -> Line:
+    """Say in one line how things stand; never well while something is not known."""
+    if found.pending:
+        return "verdict", "looking", "dim"
+    if bad := needs_you(found):
+        return "verdict", f"needs you: {', '.join(bad)}", BAD
+    if found.fleet is not None and found.fleet.pause is not None:
+        return "verdict", "paused", "bold yellow"
+    if unknown := _named(found, UNKNOWN_STYLE):
+        return "verdict", f"the relay works; not known: {', '.join(unknown)}", UNKNOWN_STYLE
+    return "verdict", "works", "green"
+
+
 def _lines(found: Status) -> Iterator[Line]:
-    for name, queue in (("queue", found.queue), ("dead queue", found.dead_letter_queue)):
-        if queue is not None:
-            yield from _queue_lines(name, queue)
+    yield from _part(found, "queue", _queue_lines("queue", found.queue))
+    yield from _part(
+        found, "dead_letter_queue", _queue_lines("dead queue", found.dead_letter_queue)
+    )
     yield from _event_lines(found)
-    if found.dead_letters is not None:
-        yield _dead_line(found)
-    if found.task is not None:
-        yield _task_line(found.task)
-    yield from _failed_lines(found)
+    yield from _part(found, "dead_letters", _dead_lines(found))
+    yield from _part(found, "task", _task_lines(found))
     yield from _level_lines(found)
     yield from _arrival_lines(found)
-    yield from _account_lines(found)
+    yield from _part(found, "last_account", _account_lines(found))
+    yield from _part(found, "fleet", _fleet_lines(found))
+    if "workers" in found.pending and not found.workers:
+        return
     for each in found.workers:
         yield from _worker_lines(each)
-    if found.fleet is not None:
-        yield from _fleet_lines(found.fleet)
-    for name, failure in found.errors.items():
-        yield name, failed(failure), "bold red"
 
 
-def _queue_lines(name: str, queue: QueueStatus) -> Iterator[Line]:
+def _part(found: Status, name: str, lines: Iterator[Line]) -> Iterator[Line]:
+    """Yield a part's lines, or at the same place that it is still being read, or why it cannot be."""
+    if name in found.pending:
+        yield LABELS[name], "looking", "dim"
+        return
+    if failure := found.errors.get(name):
+        yield LABELS[name], failed(failure), BAD
+    yield from lines
+
+
+def _queue_lines(name: str, queue: QueueStatus | None) -> Iterator[Line]:
+    if queue is None:
+        return
     yield name, f"{_counted(queue)} ({queue.name})", ""
     if queue.oldest_seconds is None:
         yield "oldest", "no message is visible", ""
@@ -186,7 +258,7 @@ def _queue_lines(name: str, queue: QueueStatus) -> Iterator[Line]:
         f"{span(queue.oldest_seconds)}, {share:.0%} of the {span(queue.retention_seconds)} "
         "after which MNS forgets a message"
     )
-    yield "oldest", text, "bold red" if share >= RETENTION_SHARE_WARNING else ""
+    yield "oldest", text, BAD if share >= RETENTION_SHARE_WARNING else ""
 
 
 def _counted(queue: QueueStatus) -> str:
@@ -198,43 +270,58 @@ def _counted(queue: QueueStatus) -> str:
 
 def _event_lines(found: Status) -> Iterator[Line]:
     """Say whose events come, and whether our own records would be among them."""
-    if found.events is None:
-        yield "events", "unknown: the queue or the task could not be read", ""
+    if found.pending & {"queue", "task"}:
+        yield "events", "looking", "dim"
+    elif found.events is None:
+        yield "events", "unknown: the queue or the task could not be read", UNKNOWN_STYLE
     else:
-        yield "events", found.events.text, "bold red" if found.events.foreign else ""
+        yield "events", found.events.text, BAD if found.events.foreign else ""
     if found.is_log_source:
         yield (
             "log bucket",
             "is the bucket that the task copies: set LOG_BUCKET to another",
-            "bold red",
+            BAD,
         )
 
 
-def _dead_line(found: Status) -> Line:
-    counts = {cause: count for cause, count in (found.dead_letters or {}).items() if count}
+def _dead_lines(found: Status) -> Iterator[Line]:
+    if found.dead_letters is None:
+        return
+    counts = {cause: count for cause, count in found.dead_letters.items() if count}
     if not counts:
-        return "dead letters", "none", "green"
+        yield "dead letters", "none", "green"
+        return
     parts = [
-        f"{count}{'+' if count >= DEAD_COUNT_MAX else ''} {cause}"
+        f"{count}{'+' if count >= DEAD_COUNT_MAX or found.are_more_dead else ''} {cause}"
         for cause, count in counts.items()
     ]
-    return "dead letters", f"{', '.join(parts)}   (oms-relay dead groups)", "yellow"
+    more = "; there was no time to count all" if found.are_more_dead else ""
+    yield "dead letters", f"{', '.join(parts)}{more}   (oms-relay dead groups)", "yellow"
 
 
-def _task_line(task: TaskStatus) -> Line:
-    text = (
-        f"{task.status}; this month {task.accepted} accepted, {task.succeeded} copied, "
-        f"{task.failed} failed, {task.skipped} skipped"
+def _task_lines(found: Status) -> Iterator[Line]:
+    task = found.task
+    if task is None:
+        return
+    counts = ", ".join(
+        f"{'?' if count is None else count} {what}"
+        for count, what in (
+            (task.accepted, "accepted"),
+            (task.succeeded, "copied"),
+            (task.failed, "failed"),
+            (task.skipped, "skipped"),
+        )
     )
-    return "OMS task", text, "" if task.status == "SYNCHRONIZING" else "bold red"
-
-
-def _failed_lines(found: Status) -> Iterator[Line]:
-    """Say how many copies OMS could not make: they were accepted and recorded all the same."""
-    if found.task is not None and found.task.failed:
+    state = task.status or "in an unknown state"
+    style = "" if task.is_synchronizing else BAD if task.status else UNKNOWN_STYLE
+    yield "OMS task", f"{state}; this month {counts}", style
+    if task.failed is None:
+        yield "failed copies", "unknown: the task does not tell", UNKNOWN_STYLE
+    elif task.failed:
+        # They were accepted and recorded all the same.
         mend = _MENDS[found.arrival.sight]
-        text = f"{found.task.failed} this month: OMS accepted them and could not copy them; {mend}"
-        yield "failed copies", text, "bold red"
+        text = f"{task.failed} this month: OMS accepted them and could not copy them; {mend}"
+        yield "failed copies", text, BAD
 
 
 def _level_lines(found: Status) -> Iterator[Line]:
@@ -255,6 +342,8 @@ def _level_lines(found: Status) -> Iterator[Line]:
 def _arrival_lines(found: Status) -> Iterator[Line]:
     """Say whether copies arrive in time. What is not known is said so, and never green."""
     arrival = found.arrival
+    if found.pending & {"fleet", "workers"}:
+        return
     if arrival.hour is None or arrival.day is None:
         yield "arrival", _unseen(found), UNKNOWN_STYLE
         return
@@ -263,7 +352,7 @@ def _arrival_lines(found: Status) -> Iterator[Line]:
         yield name, f"last {what}: {_in_time(seen, promised)}", _style(seen)
     day = arrival.day
     is_broken = day.share is not None and day.share < PROMISED_SHARE
-    style = "bold red" if day.given_up else "yellow" if is_broken else ""
+    style = BAD if day.given_up else "yellow" if is_broken else ""
     yield "", f"last day: {day.late} late, {day.resent} resent, {day.given_up} given up", style
     for cause in arrival.causes:
         yield "", f"the destination cannot be looked at: {cause}", "red"
@@ -286,7 +375,7 @@ def _account_lines(found: Status) -> Iterator[Line]:
         f"{objects[Standing.MISSING]} missing, {objects[Standing.DIFFERENT]} different, "
         f"{objects[Standing.UNREADABLE]} not looked at ({account.place})"
     )
-    style = "bold red" if account.gaps else "green" if account.is_proof else UNKNOWN_STYLE
+    style = BAD if account.gaps else "green" if account.is_proof else UNKNOWN_STYLE
     yield "compared", text, style
 
 
@@ -302,7 +391,7 @@ def _unseen(found: Status) -> str:
     if found.arrival.sight is Sight.OFF:
         return NO_ENDPOINT
     if not found.told:
-        return "unknown: name the workers with --worker URL"
+        return "unknown: no worker tells it"
     if all(each.sample.error for each in found.told):
         return "unknown: no worker answers"
     return "unknown: no worker looks (set OBS_ENDPOINT for the workers, too, and restart them)"
@@ -326,12 +415,14 @@ def _style(seen: ArrivalSpan) -> str:
 def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:
     sample = worker.sample
     if sample.error:
-        yield "worker", f"{sample.url} does not answer: {sample.error}", "bold red"
+        yield "worker", f"{sample.url} does not answer: {sample.error}", BAD
         return
     working = "ready" if sample.pause is None else "paused"
     state = working if sample.is_ready else "NOT READY"
-    services = ", ".join(f"{name} {value}" for name, value in sample.services.items())
-    yield "worker", f"{sample.url} {state} ({services})", "green" if sample.is_ready else "bold red"
+    services = ", ".join(
+        f"{name} {_DOORS.get(value, value)}" for name, value in sample.services.items()
+    )
+    yield "worker", f"{sample.url} {state} ({services})", "green" if sample.is_ready else BAD
     yield from _flow_lines(worker)
 
 
@@ -358,17 +449,25 @@ def _paused(pause: Pause) -> str:
     return f"paused by {pause.by} since {told['since']} until {end}{why}"
 
 
-def _fleet_lines(fleet: Fleet) -> Iterator[Line]:
+def _fleet_lines(found: Status) -> Iterator[Line]:
     """Tell of all workers in one line, then of each: those that need a look first."""
+    fleet = found.fleet
+    if fleet is None:
+        return
     if fleet.pause is not None:
         yield "PAUSED", _paused(fleet.pause), "bold yellow"
     if not fleet.members:
-        yield "fleet", "no worker has told of itself in the last day", UNKNOWN_STYLE
+        text = "no worker has told of itself in the last day: start one (oms-relay run)"
+        yield "fleet", text, BAD
     else:
         counts = fleet.counts
         parts = [f"{counts[each]} {text}" for each, text in _PRESENCES.items() if counts[each]]
         is_well = set(counts) <= {Presence.READY, Presence.STOPPED}
-        yield "fleet", ", ".join(parts), "green" if is_well else ""
+        style = "green" if is_well else ""
+        if not fleet.live:
+            parts.append("none works: start one (oms-relay run)")
+            style = BAD
+        yield "fleet", ", ".join(parts), style
         yield from _version_lines(fleet)
     if fleet.unread:
         yield "", f"{fleet.unread} pulses cannot be read now", "yellow"
@@ -393,7 +492,7 @@ def _member_lines(each: Member) -> Iterator[Line]:
     text = f"{each.worker} {_PRESENCES[each.presence]}, version {each.version}, "
     if each.presence is Presence.GONE:
         text += f"last seen {span(each.age_seconds)} ago, and did not say that it stops"
-        yield "worker", text, _PRESENCE_STYLES[each.presence]
+        yield "worker", text, BAD if each.is_trouble else _PRESENCE_STYLES[each.presence]
         return
     text += f"up {span(each.uptime_seconds + each.age_seconds)}"
     yield "worker", text, _PRESENCE_STYLES.get(each.presence, "")
@@ -402,13 +501,15 @@ def _member_lines(each: Member) -> Iterator[Line]:
 
 def failed(failure: Failure) -> str:
     """Say why a part could not be read, and what to do next."""
-    return f"{failure}. Next: {advise(failure)}"
+    what, step = told_of(failure)
+    return f"{what}. Next: {step}"
 
 
 def as_object(found: Status) -> dict[str, Any]:
     """Return the status as the JSON that docs/cli.md describes."""
     raw = asdict(found)
-    del raw["is_destination_set"]
+    for name in ("is_destination_set", "pending"):
+        del raw[name]
     for name in ("queue", "dead_letter_queue"):
         queue = getattr(found, name)
         if queue is not None:
@@ -418,6 +519,7 @@ def as_object(found: Status) -> dict[str, Any]:
     raw["levels"] = asdict(found.levels)
     raw["last_account"] = found.last_account and found.last_account.as_object()
     raw["errors"] = {name: failed(failure) for name, failure in found.errors.items()}
+    raw["needs_you"] = needs_you(found)
     raw["at"] = datetime.fromtimestamp(found.at, UTC).isoformat(timespec="milliseconds")
     raw["workers"] = [_told(each) for each in found.workers]
     return raw

@@ -1,6 +1,7 @@
-"""How commands print: tables of at most 100 columns for people, lines of JSON for machines.
+"""How commands print: tables as wide as the terminal for people, lines of JSON for machines.
 
-Elsewhere than on a terminal everything is plain: no colours, no frames, no moving bars.
+Elsewhere than on a terminal everything is plain, for `grep` and files: one line for each row, however long,
+no colours, no frames, no moving bars.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from rich.text import Text
 
 from worker.observe.logs import visible
 
-COLUMNS_MAX = 100
 ROWS_AT_ONCE = 50
 STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "skipped": "dim"}
 
@@ -27,9 +27,29 @@ STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red", "skipped": 
 def console(*, is_error: bool = False) -> Console:
     """Return a console on standard output, or on standard error."""
     stream = sys.stderr if is_error else sys.stdout
-    plain = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    plain.width = min(plain.width, COLUMNS_MAX) if stream.isatty() else COLUMNS_MAX
-    return plain
+    return Console(
+        file=stream, highlight=False, markup=False, emoji=False, soft_wrap=not stream.isatty()
+    )
+
+
+def row_printed(out: Console, widths: Sequence[int], cells: Sequence[str | Text]) -> None:
+    """Print one row; the last column takes what is left, over several lines on a terminal."""
+    if not out.is_terminal:
+        out.print(plain_row(widths, cells), soft_wrap=True)
+        return
+    grid = Table.grid(padding=(0, 1))
+    for width in widths:
+        grid.add_column(width=width)
+    grid.add_column(overflow="fold")
+    grid.add_row(*cells)
+    out.print(grid)
+
+
+def plain_row(widths: Sequence[int], cells: Sequence[str | Text], gap: str = " ") -> str:
+    """Return a row as one line: columns apart by the gap at least, nothing behind the last one."""
+    texts = [", ".join(str(each).rstrip().split("\n")) for each in cells]
+    padded = [f"{text:<{width}}" for text, width in zip(texts, widths, strict=False)]
+    return gap.join([*padded, *texts[len(padded) :]]).rstrip()
 
 
 def shown(text: str) -> str:
@@ -88,6 +108,9 @@ class Rows:
         """Print what waits."""
         if not self._waiting:
             return
+        if not self._out.is_terminal:
+            self._flush_plain()
+            return
         table = Table(box=None, pad_edge=False, show_header=not self._is_headed, expand=True)
         for name, width in self._widths.items():
             if width:
@@ -97,6 +120,14 @@ class Rows:
         for cells in self._waiting:
             table.add_row(*(Text(shown(each)) if isinstance(each, str) else each for each in cells))
         self._out.print(table)
+        self._waiting, self._is_headed = [], True
+
+    def _flush_plain(self) -> None:
+        widths = [width for width in self._widths.values() if width]
+        heads = [] if self._is_headed else [tuple(self._widths)]
+        for cells in (*heads, *self._waiting):
+            shown_cells = [shown(each) if isinstance(each, str) else each for each in cells]
+            self._out.print(plain_row(widths, shown_cells, "  "), soft_wrap=True)
         self._waiting, self._is_headed = [], True
 
 

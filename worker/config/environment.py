@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -29,6 +31,11 @@ _KEYS = (
 )
 # A Kubernetes Service named relay* gives every pod of its namespace variables like these.
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
+
+
+# How our names without our prefix begin: they are the vendors' words, and other programs use them as well.
+_FAMILY = re.compile(r"ALIBABA_CLOUD_|HUAWEICLOUD_SDK_|(?:MNS|OSS|LOG|SYNC|HW|OBS)_")
+_NEAR = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,25 @@ def unknown(
         yield name, f"is no setting; accepted: {nearest} comes nearest"
 
 
+def misspelt(names: Collection[str], layers: Sequence[Layer]) -> Iterator[tuple[str, str]]:
+    """Yield each set name that is nearly one of ours without our prefix, and the problem with it.
+
+    Other programs have names such as OSS_BUCKET or ALIBABA_CLOUD_ROLE_ARN: only what differs by a letter or
+    two behind the same beginning is taken for a slip.
+    """
+    known = {*names, *_HUAWEI.values()}
+    families = {_FAMILY.match(each)[0] for each in known if _FAMILY.match(each)}  # type: ignore[index]
+    for name in sorted({name for layer in layers for name in layer.values if layer.values[name]}):
+        bare = name.removesuffix("_FILE")
+        family = next((each for each in families if bare.startswith(each)), None)
+        if family is None or bare in known:
+            continue
+        rests = {each.removeprefix(family): each for each in known if each.startswith(family)}
+        rest = bare.removeprefix(family)
+        if near := get_close_matches(rest, rests, n=1, cutoff=_NEAR):
+            yield name, f"is no setting; accepted: {rests[near[0]]} comes nearest"
+
+
 def _find_in_file(path: Path) -> Found:
     try:
         value = _read(path).rstrip("\r\n")
@@ -164,11 +190,23 @@ def _find_in_file(path: Path) -> Found:
 
 def _read(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
+        # A pipe would be waited for, for ever, until somebody writes.
+        with open(path, encoding="utf-8", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError(f"{path} is no regular file")
             return file.read(_FILE_CHARS_MAX)
     except FileNotFoundError:
         raise
+    except PermissionError as error:
+        raise ValueError(
+            f"{path} may not be read by this user: run the command as the user who may (sudo -u), or "
+            "let this one read it"
+        ) from error
     except OSError as error:
         raise ValueError(f"{path} can't be opened ({error.strerror})") from error
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

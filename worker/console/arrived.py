@@ -40,20 +40,21 @@ def verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
     hour, day = arrival.hour, arrival.day
     if day is not None and day.given_up:
         yield BAD, "given_up", {"count": t.count("changes", day.given_up)}
-    failed = task.failed if task else 0
+    failed = task.failed if task else None
     if failed:
         yield BAD, _FAILED[arrival.sight], {"count": t.count("objects", failed)}
     if hour is not None and hour.share is not None and hour.share < PROMISED_SHARE:
         promised = t.span(arrival.promised_seconds or 0.0)
         yield WARN, "late", {"share": percent(hour.share), "promised": promised}
     for cause in arrival.causes[:1]:
-        yield WARN, "unseen", {"what": cause.what, "next": t.step(cause)}
+        what, step = t.told(cause)
+        yield WARN, "unseen", {"what": what, "next": step}
 
 
 def _levels(watch: Watch, arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
     levels = watch.levels
     task = watch.status.task if watch.status else None
-    failed = task.failed if task else 0
+    failed = task.failed if task else None
     done = t("level.done.failed", failed=t.number(failed)) if failed else t("level.done.note")
     unseen = t("level.unseen")
     way = unseen if arrival.pending is None else t("level.arrived.note", pending=arrival.pending)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from worker.advice import Cause
 from worker.console.arrived import Verdict
 from worker.console.figures import BAD, OK, WARN, shown
 from worker.console.words import Words
@@ -13,8 +14,6 @@ from worker.observe.journal import bounded
 from worker.operate.fleet import Fleet, Member, Presence
 
 MEMBERS_SHOWN_MAX = 100
-# A worker that vanished longer ago is still listed, but no longer news.
-GONE_NEWS_SECONDS = 3600.0
 _STATES = {Presence.READY: OK, Presence.GONE: BAD, Presence.NOT_READY: BAD}
 
 
@@ -27,10 +26,12 @@ def fleet_troubles(fleet: Fleet | None, t: Words) -> Iterator[Verdict]:
     """Say which worker takes no messages."""
     for each in live(fleet):
         if each.presence is Presence.NOT_READY:
-            cause = next(iter(each.status.sample.causes), None)
-            what = "" if cause is None else bounded(cause.what)
-            step = "" if cause is None else bounded(t.step(cause))
-            yield BAD, "not_ready", {"url": each.worker, "what": what, "next": step}
+            what, step = t.told(next(iter(each.status.sample.causes), Cause("")))
+            yield (
+                BAD,
+                "not_ready",
+                {"url": each.worker, "what": bounded(what), "next": bounded(step)},
+            )
 
 
 def fleet_warnings(fleet: Fleet | None, t: Words) -> Iterator[Verdict]:
@@ -39,11 +40,7 @@ def fleet_warnings(fleet: Fleet | None, t: Words) -> Iterator[Verdict]:
         return
     if fleet.pause is not None:
         yield WARN, "paused", {"paused": paused(fleet.pause, t)}
-    gone = [
-        each
-        for each in fleet.members
-        if each.presence is Presence.GONE and each.age_seconds < GONE_NEWS_SECONDS
-    ]
+    gone = [each for each in fleet.members if each.presence is Presence.GONE and each.is_trouble]
     if gone:
         yield WARN, "gone", {"count": t.count("workers", len(gone)), "worker": gone[0].worker}
     if len(fleet.versions) > 1:
@@ -97,7 +94,7 @@ def _member(each: Member, t: Words) -> dict[str, Any]:
         "reasons": []
         if is_gone
         else [
-            {"what": bounded(cause.what), "next": bounded(t.step(cause))}
-            for cause in sample.causes[:3]
+            {"what": bounded(what), "next": bounded(step)}
+            for what, step in map(t.told, sample.causes[:3])
         ],
     }

@@ -15,7 +15,7 @@ from worker.console.page_frame import VISIT, Refused, see_other
 from worker.console.sessions import Sessions
 
 # Reachable without a session.
-OPEN = frozenset({"/login", "/language"})
+OPEN = frozenset({"/login", "/open", "/language"})
 # Changes nothing but what the visitor sees.
 HARMLESS = frozenset({"/login", "/logout", "/language"})
 

@@ -10,7 +10,7 @@ from worker.advice import Cause, cause_of
 from worker.clouds.http import one_line
 from worker.console.arrived import Verdict, arrived, verdicts
 from worker.console.charts import Point, chart, window
-from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, shown, tile
+from worker.console.figures import BAD, OK, UNKNOWN, WARN, Write, figure, shown, tile
 from worker.console.filters import Filter
 from worker.console.fleet import fleet_troubles, fleet_view, fleet_warnings, live
 from worker.console.watch import Moment, Watch, oms_rates
@@ -25,6 +25,7 @@ from worker.operate.status import (
     Status,
 )
 from worker.operate.workers import WorkerStatus
+from worker.ports import SYNCHRONIZING
 
 WORKERS_SHOWN_MAX = 100
 
@@ -41,6 +42,7 @@ def overview(watch: Watch, t: Words, now: float) -> dict[str, Any]:
         "workers": [_worker(each, t) for each in islice(watch.workers, WORKERS_SHOWN_MAX)],
         "fleet": fleet_view(watch.fleet, t),
         "causes": _causes(watch, t),
+        "no_causes": _no_causes(watch.status, t),
         "problems": [_problem(name, failure, t) for name, failure in _errors(watch).items()],
     }
 
@@ -71,10 +73,16 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
     if silent:
         yield WARN, "some_silent", {"url": silent[0]}
     if watch.status.errors:
-        yield WARN, "parts", {}
+        yield (
+            UNKNOWN,
+            "parts",
+            {"parts": ", ".join(t(f"part.{each}") for each in watch.status.errors)},
+        )
     dead = sum((watch.status.dead_letters or {}).values())
     if dead:
         yield WARN, "dead", {"count": t.count("letters", dead)}
+    if watch.status.task is not None and not watch.status.task.status:
+        yield UNKNOWN, "task_untold", {}
     yield _rest(watch.arrival)
 
 
@@ -98,35 +106,48 @@ def _stuck(workers: Iterable[WorkerStatus], status: Status, t: Words) -> Iterato
     if status.queue is not None and status.queue.retention_share >= RETENTION_SHARE_WARNING:
         oldest = t.span(status.queue.oldest_seconds or 0.0)
         yield BAD, "old", {"oldest": oldest, "keeps": t.span(status.queue.retention_seconds)}
-    if status.task is not None and status.task.status not in ("SYNCHRONIZING", ""):
+    if status.task is not None and status.task.status not in (SYNCHRONIZING, ""):
         yield BAD, "task", {"status": status.task.status}
 
 
 def _tiles(watch: Watch, t: Words) -> Iterator[dict[str, str]]:
     status = watch.status
     moment = watch.moments[-1] if watch.moments else Moment(0.0)
-    yield tile(t, "in", shown(moment.rate_in, t.rate))
-    yield tile(t, "out", shown(moment.rate_out, t.rate))
+    yield _tile(t, "in", moment.rate_in, t.rate)
+    yield _tile(t, "out", moment.rate_out, t.rate)
     lag = next((each.lag_seconds for each in reversed(watch.moments) if each.lag_seconds), None)
     yield tile(t, "lag", shown(lag, t.span))
-    yield tile(t, "in_flight", shown(moment.in_flight, t.number))
+    yield _tile(t, "in_flight", moment.in_flight, t.number)
     yield from _queue_tiles(status.queue if status else None, t)
     task = status.task if status else None
-    note = t("tile.oms.note", failed=t.number(task.failed)) if task else ""
-    state = BAD if task and (task.failed or task.status == "STOPPED") else ""
-    yield tile(t, "oms", shown(task.accepted if task else None, t.number), note, state)
+    note, state = "", ""
+    if task is not None:
+        failed = t("unknown") if task.failed is None else t.number(task.failed)
+        note = t("tile.oms.note", failed=failed)
+        state = BAD if task.failed or task.status == "STOPPED" else ""
+        state = state or (UNKNOWN if task.failed is None else "")
+    yield _tile(t, "oms", task.accepted if task else None, t.number, note, state)
     dead = status.dead_letters if status else None
     count = sum(dead.values()) if dead is not None else None
-    yield tile(t, "dead", shown(count, t.number), "", WARN if count else "")
+    more = t("tile.dead.more") if status and status.are_more_dead else ""
+    yield _tile(t, "dead", count, t.number, more, WARN if count else "")
+
+
+def _tile(
+    t: Words, name: str, value: float | None, write: Write, note: str = "", state: str = ""
+) -> dict[str, str]:
+    """Return a tile; what is not known is marked so."""
+    return tile(t, name, shown(value, write), note, UNKNOWN if value is None else state)
 
 
 def _queue_tiles(queue: QueueStatus | None, t: Words) -> Iterator[dict[str, str]]:
     if queue is None:
-        yield tile(t, "depth", t("none"))
-        yield tile(t, "oldest", t("none"))
+        yield tile(t, "depth", t("none"), "", UNKNOWN)
+        yield tile(t, "oldest", t("none"), "", UNKNOWN)
         return
     if queue.active is None or queue.inactive is None or queue.delayed is None:
-        yield tile(t, "depth", t("unknown"), t("tile.depth.uncounted", visible=queue.visible))
+        note = t("tile.depth.uncounted", visible=queue.visible)
+        yield tile(t, "depth", t("unknown"), note, UNKNOWN)
     else:
         in_hand, delayed = t.number(queue.inactive), t.number(queue.delayed)
         note = t("tile.depth.note", in_hand=in_hand, delayed=delayed)
@@ -193,16 +214,26 @@ def _service(name: str, value: str, t: Words) -> dict[str, str]:
 
 def _causes(watch: Watch, t: Words) -> list[dict[str, str]]:
     counts = (watch.status.dead_letters or {}) if watch.status else {}
+    is_more = watch.status is not None and watch.status.are_more_dead
     return [
         {
             "cause": cause,
             "text": t(f"cause.{cause}") if t.has(f"cause.{cause}") else "",
-            "count": t.number(count) + ("+" if count >= DEAD_COUNT_MAX else ""),
+            "count": t.number(count) + ("+" if is_more or count >= DEAD_COUNT_MAX else ""),
             "href": f"/letters?{Filter(cause=cause).query()}",
         }
         for cause, count in sorted(counts.items(), key=lambda each: -each[1])
         if count
     ]
+
+
+def _no_causes(status: Status | None, t: Words) -> dict[str, str]:
+    """Say what it means that no cause is shown: none is there only where all were listed."""
+    if status is None:
+        return {"state": UNKNOWN, "text": t("overview.dead_looking")}
+    if status.dead_letters is None:
+        return {"state": UNKNOWN, "text": t("overview.dead_unknown")}
+    return {"state": OK, "text": t("overview.no_dead")}
 
 
 def _errors(watch: Watch) -> Mapping[str, Failure]:
@@ -214,4 +245,5 @@ def _problem(name: str, failure: Failure, t: Words) -> dict[str, str]:
 
 
 def _cause(cause: Cause, t: Words) -> dict[str, str]:
-    return {"what": bounded(cause.what), "next": bounded(t.step(cause))}
+    what, step = t.told(cause)
+    return {"what": bounded(what), "next": bounded(step)}

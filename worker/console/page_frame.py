@@ -101,7 +101,7 @@ class Frame:
             "path": request.path,
             "path_qs": request.path_qs,
             "languages": words.LANGUAGES,
-            "can_sign_out": self._sessions.needs_token and visit.is_signed_in,
+            "can_sign_out": visit.is_signed_in,
         }
         text = self._jinja.get_template(template).render(common | values)
         return web.Response(status=status, text=text, content_type="text/html")

@@ -115,15 +115,27 @@ async def show_login(request: web.Request) -> web.Response:
 
 async def login(request: web.Request) -> web.Response:
     """Take the token: a session begins, or the page says why not."""
-    here, t, address = context(request), words(request), request.remote or "?"
     given = await form(request)
-    wait = here.sessions.attempts.wait_seconds(address)
+    name = " ".join(given.get("name", "").split())[:NAME_CHARS_MAX]
+    return await _sign_in(request, given.get("token", ""), name)
+
+
+async def follow_link(request: web.Request) -> web.Response:
+    """Take the token of the link that the console gave at its start."""
+    return await _sign_in(request, request.query.get("token", ""), "")
+
+
+async def _sign_in(request: web.Request, token: str, name: str) -> web.Response:
+    here, t, address = context(request), words(request), request.remote or "?"
+    attempts, browser = here.sessions.attempts, f"{address} {request[VISIT].cookie}"
+    wait = attempts.wait_seconds(browser)
     if wait:
         raise Refused(429, "attempts", wait=t.span(wait))
-    name = " ".join(given.get("name", "").split())[:NAME_CHARS_MAX]
-    cookie = here.sessions.sign_in(given.get("token", ""), name)
+    async with attempts.turn():
+        cookie = here.sessions.sign_in(token, name)
+        if cookie is None:
+            attempts.failed(browser)
     if cookie is None:
-        here.sessions.attempts.failed(address)
         here.audit.noted("wrong_token", address)
         return here.frame.page(request, "login.html", 403, running=None, wrong=t("login.wrong"))
     here.audit.noted("sign_in", f"{name} ({address})" if name else address)

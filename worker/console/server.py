@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
@@ -21,7 +21,7 @@ from worker.console.options import Options
 from worker.console.page_frame import Frame
 from worker.console.sessions import Sessions
 from worker.console.watch import Watch
-from worker.errors import Fatal
+from worker.listen import listening
 from worker.operate.connect import Clients, brief
 from worker.operate.letters import Letters
 
@@ -29,18 +29,32 @@ FORM_BYTES_MAX = 128 * 1024
 CLOSING_SECONDS_MAX = 5.0
 
 
-async def run(clients: Clients, options: Options) -> None:
-    """Serve until `Clients.stop` is set. Raises `Fatal` for what the user has to mend."""
+async def run(
+    clients: Clients,
+    options: Options,
+    telling: Callable[[str], AbstractContextManager[object]] = nullcontext,
+) -> None:
+    """Serve until `Clients.stop` is set; `telling` gets the address, and lasts as long.
+
+    Raises `Fatal` for what the user has to mend.
+    """
     options.check()
     log = structlog.get_logger("console")
     here = make(clients, options)
     async with serving(here) as url:
-        log.info("the console has started", action="start", url=url, read_only=options.is_read_only)
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(here.watch.run(), name="watch")
-            await clients.stop.wait()
-            watching.cancel()
+        with telling(url):
+            await _serve(here, url, log)
     log.info("the console has stopped", action="stop")
+
+
+async def _serve(here: Context, url: str, log: Any) -> None:
+    log.info(
+        "the console has started", action="start", url=url, read_only=here.options.is_read_only
+    )
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(here.watch.run(), name="watch")
+        await here.clients.stop.wait()
+        watching.cancel()
 
 
 def make(clients: Clients, options: Options) -> Context:
@@ -65,30 +79,20 @@ def make(clients: Clients, options: Options) -> Context:
 @asynccontextmanager
 async def serving(here: Context) -> AsyncIterator[str]:
     """Serve while the context lasts; yields the address. Ends what runs before the port closes."""
-    runner = web.AppRunner(
+    listens = listening(
         application(here),
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=CLOSING_SECONDS_MAX,
+        here.options.host,
+        here.options.port,
+        what="the console",
+        otherwise="choose another place with --host and --port",
+        closing_seconds_max=CLOSING_SECONDS_MAX,
     )
-    await runner.setup()
-    host, port = here.options.host, here.options.port
-    try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-    except OSError as error:
-        await runner.cleanup()
-        raise Fatal(
-            f"the console cannot listen on {host}:{port} ({error.strerror or error}). Nothing was served. "
-            "Stop whatever uses the port, or choose another with --port."
-        ) from error
-    bound = runner.addresses[0]
-    try:
-        yield f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}/"
-    finally:
-        await here.operations.close()
-        await here.groupings.close()
-        await runner.cleanup()
+    async with listens as (host, port):
+        try:
+            yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        finally:
+            await here.operations.close()
+            await here.groupings.close()
 
 
 def application(here: Context) -> web.Application:
@@ -105,6 +109,7 @@ def application(here: Context) -> web.Application:
             web.get("/", pages.show_overview),
             web.get("/api/overview", pages.overview_json),
             web.get("/search", pages.show_search),
+            web.get("/open", pages.follow_link),
             web.get("/login", pages.show_login),
             web.post("/login", pages.login),
             web.post("/logout", pages.logout),

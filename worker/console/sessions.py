@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from worker.clock import Clock
 
 SESSIONS_MAX = 100
 SESSION_SECONDS_MAX = 12 * 3600.0
-ADDRESSES_MAX = 1000
+BROWSERS_MAX = 1000
 ATTEMPTS_MAX = 5
+ATTEMPTS_OF_ALL = 20
 ATTEMPT_SECONDS = 60.0
+SLOW_SECONDS = 2.0
+TURNS_AT_ONCE = 5
 
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 class Sessions:
-    """Who is signed in. Without a token everyone is: the console then serves this machine only."""
+    """Who is signed in."""
 
-    def __init__(self, token: str | None, clock: Clock) -> None:
+    def __init__(self, token: str, clock: Clock) -> None:
         self.attempts = Attempts(clock)
         self._token = token
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._until: OrderedDict[str, tuple[float, str]] = OrderedDict()
-
-    @property
-    def needs_token(self) -> bool:
-        """Whether there is anything to sign in with."""
-        return self._token is not None
 
     @staticmethod
     def usable(cookie: str) -> str:
@@ -41,8 +42,6 @@ class Sessions:
 
     def is_signed_in(self, cookie: str) -> bool:
         """Whether pages may be shown to the bearer of this cookie."""
-        if not self.needs_token:
-            return True
         until, _ = self._until.get(_digest(cookie), (0.0, ""))
         return self._clock.monotonic() < until
 
@@ -52,8 +51,7 @@ class Sessions:
 
     def sign_in(self, given: str, name: str) -> str | None:
         """Return the cookie of a new session, or None if the token is another."""
-        expected = (self._token or "").encode()
-        if not self.needs_token or not hmac.compare_digest(expected, given.encode()):
+        if not hmac.compare_digest(self._token.encode(), given.encode()):
             return None
         # A new cookie, so that one planted before the sign-in is worth nothing after it.
         cookie = secrets.token_urlsafe(32)
@@ -76,23 +74,47 @@ class Sessions:
 
 
 class Attempts:
-    """At most five wrong tokens a minute from one address; addresses beyond a thousand push out old ones."""
+    """At most five wrong tokens a minute from one browser; many from all together slow every attempt down.
+
+    A browser is an address and a cookie: behind a proxy all have one address, and one of them must not lock
+    the others out. Whoever throws its cookies away meets the second limit: 2.5 guesses a second at most,
+    which never refuses the right token for good.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._failed: OrderedDict[str, list[float]] = OrderedDict()
+        self._all_failed: deque[float] = deque(maxlen=ATTEMPTS_OF_ALL)
+        self._turns = asyncio.Semaphore(TURNS_AT_ONCE)
 
-    def wait_seconds(self, address: str) -> float:
-        """Return how long this address has to wait before its next attempt; 0 if it may try."""
+    def wait_seconds(self, browser: str) -> float:
+        """Return how long this browser has to wait before its next attempt; 0 if it may try."""
         since = self._clock.monotonic() - ATTEMPT_SECONDS
-        recent = [at for at in self._failed.get(address, ()) if at > since]
-        return recent[0] - since if len(recent) >= ATTEMPTS_MAX else 0.0
+        recent = [at for at in self._failed.get(browser, ()) if at > since]
+        if len(recent) >= ATTEMPTS_MAX:
+            return recent[0] - since
+        return SLOW_SECONDS if self._turns.locked() else 0.0
 
-    def failed(self, address: str) -> None:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Take one of the turns; slowly while many tokens are wrong."""
+        async with self._turns:
+            if self._is_slow:
+                await self._clock.sleep(SLOW_SECONDS)
+            yield
+
+    @property
+    def _is_slow(self) -> bool:
+        since = self._clock.monotonic() - ATTEMPT_SECONDS
+        return len(self._all_failed) == ATTEMPTS_OF_ALL and self._all_failed[0] > since
+
+    def failed(self, browser: str) -> None:
         """Note a wrong token."""
-        times = self._failed.pop(address, [])
-        self._failed[address] = [*times, self._clock.monotonic()][-ATTEMPTS_MAX:]
-        while len(self._failed) > ADDRESSES_MAX:
+        now = self._clock.monotonic()
+        self._all_failed.append(now)
+        times = self._failed.pop(browser, [])
+        self._failed[browser] = [*times, now][-ATTEMPTS_MAX:]
+        while len(self._failed) > BROWSERS_MAX:
             self._failed.popitem(last=False)
 
 

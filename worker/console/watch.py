@@ -181,7 +181,7 @@ def _moment(at: float, workers: Iterable[WorkerStatus], arrival: ArrivalStatus) 
 
 def _depth(status: Status) -> Depth:
     queue = status.queue
-    task = status.task or TaskStatus("", 0, 0, 0, 0)
+    task = status.task or TaskStatus("", None, None, None, None)
     return Depth(
         status.at,
         waiting=None if queue is None else queue.total,

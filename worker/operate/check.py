@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from worker.advice import advise, is_wrong_region
+from worker.advice import is_wrong_region, told_of
 from worker.errors import Blame, CallFailed, Failure
 from worker.operate.connect import Clients
 
@@ -106,8 +106,8 @@ class ServiceProber:
             )
         is_denied = failure.status == 403 and failure.blame is Blame.SERVICE
         verdict = otherwise if is_denied else CheckStatus.FAILURE
-        detail = str(failure) + (f" ({note})" if note and is_denied else "")
-        return Check(name, verdict, detail, str(advise(failure)))
+        what, step = told_of(failure)
+        return Check(name, verdict, what + (f" ({note})" if note and is_denied else ""), step)
 
 
 _THING = {"mns": "queue", "oss": "bucket", "oms": "task", "obs": "bucket"}

@@ -406,10 +406,14 @@ def _judge_state(state: TaskState) -> Check:
 
 
 def _judge_month(state: TaskState, task_id: str) -> Check:
-    accepted, failed = counter(state, "acceptance_request"), counter(state, "failure_object")
+    names = ("acceptance_request", "success_object", "failure_object", "skip_object")
+    accepted, copied, failed, skipped = (counter(state, each) for each in names)
+    if failed is None:
+        why = "unknown: the task does not tell how many copies failed this month"
+        return Check("oms.month", CheckStatus.SKIPPED, why)
     detail = (
-        f"this month {accepted} keys accepted, {counter(state, 'success_object')} copied, "
-        f"{failed} failed, {counter(state, 'skip_object')} skipped as already there"
+        f"this month {_told(accepted)} keys accepted, {_told(copied)} copied, {failed} failed, "
+        f"{_told(skipped)} skipped as already there"
     )
     if failed:
         return Check(
@@ -500,10 +504,14 @@ def _judge_regions(state: TaskState, settings: Settings) -> Check:
     return Check("oms.region", CheckStatus.OK, told)
 
 
-def counter(state: TaskState, name: str) -> int:
-    """Return a counter of the month, such as `success_object`; 0 where OMS does not say."""
+def counter(state: TaskState, name: str) -> int | None:
+    """Return a counter of the month, such as `success_object`; None where OMS does not say."""
     value = state.details.get(f"monthly_{name}")
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) else None
+
+
+def _told(count: int | None) -> str:
+    return "an unknown number of" if count is None else str(count)
 
 
 def text(state: TaskState, name: str) -> str:

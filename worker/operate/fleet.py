@@ -22,6 +22,8 @@ from worker.operate.workers import WorkerStatus, sample_from
 from worker.ports import Listed
 
 GONE_SECONDS = 180.0
+# A worker that vanished longer ago is still listed, but no longer news.
+GONE_NEWS_SECONDS = 3600.0
 SHOWN_SECONDS = 86_400.0
 # The newest ones are read; a fleet has a thousand workers, and each restart leaves a pulse for a day.
 READ_MAX = 5000
@@ -56,6 +58,12 @@ class Member:
     age_seconds: float
     uptime_seconds: float
     status: WorkerStatus
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether somebody has to look after it: it takes no messages, or vanished within the last hour."""
+        has_vanished = self.presence is Presence.GONE and self.age_seconds < GONE_NEWS_SECONDS
+        return has_vanished or self.presence is Presence.NOT_READY
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +110,11 @@ class FleetBoard:
         )[:READ_MAX]
         known = {each.key: self._read[each.key] for each in fresh if self._knows(each)}
         changed = [each for each in fresh if each.key not in known]
+        # A look that is cut short keeps what it has read, so that the next one comes to the end.
+        self._read = known
         async for one, found in side_by_side(changed, self._member, READS_AT_ONCE):
             if found is not None:
                 known[one.key] = (one, found)
-        self._read = known
         members = [_aged(each, now - one.last_modified) for one, each in known.values()]
         order = list(Presence)
         members.sort(key=lambda each: (order.index(each.presence), each.worker))

@@ -147,16 +147,22 @@ class Letters:
             grouping.add(letter)
         return grouping.groups()
 
-    async def counts(self, place: Place = Place.DEAD, count_max: int = 100_000) -> dict[str, int]:
-        """Count the letters of each cause from listings alone, each up to `count_max`."""
-        counts = {}
+    async def counts(
+        self,
+        place: Place = Place.DEAD,
+        count_max: int = 100_000,
+        so_far: dict[str, int] | None = None,
+    ) -> dict[str, int]:
+        """Count the letters of each cause from listings alone, each up to `count_max`.
+
+        `so_far` is filled page by page, for whoever does not wait for the end.
+        """
+        counts = {} if so_far is None else so_far
         for cause in await self.bucket.folders(f"{place}/"):
-            count = 0
             async for page in self.bucket.pages(f"{place}/{cause}/"):
-                count += len(page.objects)
-                if count >= count_max:
+                counts[cause] = min(counts.get(cause, 0) + len(page.objects), count_max)
+                if counts[cause] >= count_max:
                     break
-            counts[cause] = min(count, count_max)
         return counts
 
     async def _refs(

@@ -74,7 +74,10 @@ async def circumstances(clients: Clients, bucket: str) -> Circumstances:
                 f"look for these objects in vain. Nothing was done. Name {source}, or use the SYNC_URL of "
                 f"the task that copies from {bucket}"
             )
-        copies_failed = counter(task, "failure_object")
+        failed_copies = counter(task, "failure_object")
+        copies_failed = failed_copies or 0
+        if failed_copies is None:
+            doubts.append("How many copies OMS could not make this month is not known")
     except CallFailed as failed:
         doubts.append(f"Whether the task copies from {bucket} is not known: {failed}")
     in_queue, uncounted = await _in_queue(clients)

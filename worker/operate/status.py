@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any
 
 import aiohttp
 
 from worker.clouds.http import open_session
 from worker.clouds.mns import MnsClient
-from worker.errors import Blame, CallFailed, Failure
+from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.event import Message
 from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.brought import Brought, brought
@@ -23,12 +23,23 @@ from worker.operate.letters import Letters
 from worker.operate.levels import Levels, levels_of
 from worker.operate.workers import Sample, WorkerStatus, look, rates
 from worker.outages.breaker import PROBE_SECONDS_CREDENTIALS
-from worker.ports import TaskState
-
-T = TypeVar("T")
+from worker.ports import SYNCHRONIZING, TaskState
 
 DEAD_COUNT_MAX = 100_000
 RATE_SECONDS = 1.0
+# Longer than this nobody waits for a part while another one could be read.
+PART_SECONDS = 5.0
+# Of that, what counting may take: what was counted by then is shown.
+COUNTING_SHARE = 0.8
+# The call that each part begins with, for the failure of one that does not come in time.
+_FIRST_CALLS = {
+    "queue": ("mns", "GetQueueAttributes"),
+    "dead_letter_queue": ("mns", "GetQueueAttributes"),
+    "dead_letters": ("oss", "ListObjectsV2"),
+    "task": ("oms", "ShowSyncTask"),
+    "last_account": ("oss", "GetObject"),
+    "fleet": ("oss", "ListObjectsV2"),
+}
 # A message older than this share of the retention is about to be forgotten by MNS.
 RETENTION_SHARE_WARNING = 0.5
 
@@ -66,18 +77,28 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """The OMS task and its counters of this month; `source_bucket` is empty where it does not tell."""
+    """The OMS task and its counters of this month; None is a counter that OMS does not tell.
+
+    `status` and `source_bucket` are empty where it does not tell them.
+    """
 
     status: str
-    accepted: int
-    succeeded: int
-    failed: int
-    skipped: int
+    accepted: int | None
+    succeeded: int | None
+    failed: int | None
+    skipped: int | None
     source_bucket: str = ""
 
     @property
-    def done(self) -> int:
+    def is_synchronizing(self) -> bool:
+        """Whether it is known to take keys now."""
+        return self.status == SYNCHRONIZING
+
+    @property
+    def done(self) -> int | None:
         """How many objects need no copy any longer, as OMS says: copied, or the same already."""
+        if self.succeeded is None or self.skipped is None:
+            return None
         return self.succeeded + self.skipped
 
 
@@ -88,7 +109,8 @@ class Status:
     `events` is None as well where the queue or the task could not be read. `is_log_source` says whether the
     log bucket is what the task copies; None where that is not known. `is_destination_set` says whether
     `OBS_ENDPOINT` is set here. `last_account` is that of the last comparison with the destination. `fleet` is
-    None as well where workers were named: then only those are asked.
+    None as well where workers were named: then only those are asked. `are_more_dead` says that there was no
+    time to count all dead letters. `pending` names the parts that are still being read.
     """
 
     at: float
@@ -103,6 +125,8 @@ class Status:
     is_destination_set: bool = False
     last_account: LastAccount | None = None
     fleet: Fleet | None = None
+    are_more_dead: bool = False
+    pending: frozenset[str] = frozenset()
 
     @property
     def told(self) -> tuple[WorkerStatus, ...]:
@@ -121,10 +145,52 @@ class Status:
         done = None if self.task is None else self.task.done
         return levels_of((each.sample for each in self.told), done)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every part could be read, each worker too."""
-        return not self.errors and not any(each.sample.error for each in self.workers)
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """How many there are of each cause; `are_more` where there was no time to count all."""
+
+    counts: Mapping[str, int]
+    are_more: bool = False
+
+
+@dataclass(slots=True)
+class _Looking:
+    """One look while its parts come in."""
+
+    clients: Clients
+    pending: frozenset[str]
+    found: dict[str, Any] = field(default_factory=dict)
+    errors: dict[str, Failure] = field(default_factory=dict)
+
+    def status(self) -> Status:
+        """Return what is known by now."""
+        found, settings = self.found, self.clients.settings
+        seen, task = found.get("queue"), found.get("task")
+        dead = found.get("dead_letters")
+        source = task.source_bucket if task else ""
+        return Status(
+            self.clients.clock.wall(),
+            seen[0] if seen else None,
+            found.get("dead_letter_queue"),
+            dead.counts if dead else None,
+            task,
+            found.get("workers", ()),
+            dict(self.errors),
+            brought(seen[1], source) if seen and task else None,
+            source == settings.log_bucket if source else None,
+            settings.obs_endpoint is not None,
+            found.get("last_account"),
+            found.get("fleet"),
+            dead.are_more if dead else False,
+            self.pending,
+        )
+
+
+def _too_late(name: str) -> Failure:
+    service, operation = _FIRST_CALLS[name]
+    why = f"not all of it came within {PART_SECONDS:.0f} s"
+    return Failure(service, operation, Outcome.UNKNOWN, Blame.PASSING, message=why)
 
 
 class StatusBoard:
@@ -137,44 +203,39 @@ class StatusBoard:
         self._before: dict[str, Sample] = {}
         self._refused: tuple[float, Failure] | None = None
 
-    async def look(self) -> Status:
-        """Read every part side by side. The first look watches the workers for a second, for their rates."""
-        errors: dict[str, Failure] = {}
-        clients = self._clients
+    async def look(self, tell: Callable[[Status], None] | None = None) -> Status:
+        """Read every part side by side, each for at most five seconds.
 
-        async def part(name: str, read: Callable[[], Awaitable[T]]) -> T | None:
+        The first look watches the workers for a second, for their rates. `tell` hears of the status so far
+        whenever a part has come.
+        """
+        looking = _Looking(self._clients, frozenset((*_FIRST_CALLS, "workers")))
+
+        async def part(name: str, read: Callable[[], Awaitable[object]]) -> None:
             try:
-                return await read()
+                # Looking at workers has bounds of its own.
+                async with asyncio.timeout(PART_SECONDS if name in _FIRST_CALLS else None):
+                    looking.found[name] = await read()
             except CallFailed as failed:
-                errors[name] = failed.failure
-                return None
+                looking.errors[name] = failed.failure
+            except TimeoutError:
+                looking.errors[name] = _too_late(name)
+            looking.pending -= {name}
+            if tell is not None:
+                tell(looking.status())
 
         async with asyncio.TaskGroup() as group:
-            queue = group.create_task(part("queue", self._queue), name="queue")
-            other = group.create_task(
-                part("dead_letter_queue", self._dead_letter_queue), name="dead-letter queue"
-            )
-            dead = group.create_task(part("dead_letters", self._dead_letters), name="dead letters")
-            task = group.create_task(part("task", self._task), name="task")
-            account = group.create_task(part("last_account", self._last_account), name="account")
-            workers = group.create_task(self._look_at_workers(), name="workers")
-            fleet = group.create_task(part("fleet", self._fleet), name="fleet")
-        seen, found = queue.result(), task.result()
-        source = found.source_bucket if found else ""
-        return Status(
-            clients.clock.wall(),
-            seen[0] if seen else None,
-            other.result(),
-            dead.result(),
-            found,
-            workers.result(),
-            errors,
-            brought(seen[1], source) if seen and found else None,
-            source == clients.settings.log_bucket if source else None,
-            clients.settings.obs_endpoint is not None,
-            account.result(),
-            fleet.result(),
-        )
+            for name, read in (
+                ("queue", self._queue),
+                ("dead_letter_queue", self._dead_letter_queue),
+                ("dead_letters", self._dead_letters),
+                ("task", self._task),
+                ("last_account", self._last_account),
+                ("fleet", self._fleet),
+                ("workers", self._look_at_workers),
+            ):
+                group.create_task(part(name, read), name=name)
+        return looking.status()
 
     async def _fleet(self) -> Fleet | None:
         return None if self._workers else await self._fleet_board.look()
@@ -206,8 +267,17 @@ class StatusBoard:
         )
         return status, messages
 
-    async def _dead_letters(self) -> dict[str, int]:
-        return await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX)
+    async def _dead_letters(self) -> DeadLetters:
+        """Count as far as the time reaches; a count of none is one only where all was looked at."""
+        counts: dict[str, int] = {}
+        try:
+            async with asyncio.timeout(PART_SECONDS * COUNTING_SHARE):
+                await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX, so_far=counts)
+        except TimeoutError:
+            if not any(counts.values()):
+                raise
+            return DeadLetters(counts, are_more=True)
+        return DeadLetters(counts)
 
     async def _last_account(self) -> LastAccount | None:
         return await last_account(self._clients)

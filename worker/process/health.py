@@ -10,8 +10,8 @@ from aiohttp import web
 from prometheus_client import generate_latest
 
 from worker.advice import Cause, cause_of
-from worker.errors import Fatal
 from worker.ledger.pause import Pause
+from worker.listen import listening
 from worker.observe.metrics import Metrics
 from worker.process.assembly import Assembled
 
@@ -147,18 +147,11 @@ async def serving(health: Health, host: str, port: int) -> AsyncIterator[None]:
             web.get("/metrics", health.metrics),
         ]
     )
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise Fatal(
-            f"the admin server cannot listen on {host}:{port} ({error.strerror or error}). "
-            "Nothing was received. "
-            "Stop whatever uses the port, or set RELAY_ADMIN_PORT (0 turns the server off)."
-        ) from error
-    try:
+    async with listening(
+        app,
+        host,
+        port,
+        what="the admin server",
+        otherwise="set RELAY_ADMIN_PORT to another one (0 turns the server off)",
+    ):
         yield
-    finally:
-        await runner.cleanup()
