@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 
 from harness import account
@@ -122,6 +124,24 @@ def test_what_is_announced_again_and_again_is_never_copied(incident: Incident) -
     incident.shows(letters(incident))
     incident.cloud(lambda cloud: cloud.faults.clear())
     assert "1 redriven" in incident.ask("dead", "redrive", "--cause", "not_arrived", "--yes")
+    arrived(incident, 1)
+
+
+@pytest.mark.usefixtures("_soon")
+@case("`not_arrived`, `overwritten again and again`", follows=True)
+def test_what_is_overwritten_all_the_time_is_never_copied(incident: Incident) -> None:
+    incident.cloud(lambda cloud: lose(cloud, "copy_lost"))
+    numbers = count()
+
+    def is_given_up_while_it_is_overwritten() -> bool:
+        cloud = incident.line.cloud
+        cloud.oss.put("source", "a", f"{next(numbers):08}".encode())
+        return bool(account.dead_letters(cloud, "not_arrived"))
+
+    incident.until(is_given_up_while_it_is_overwritten, "a letter: not_arrived")
+    incident.shows(letters(incident))
+    incident.cloud(lambda cloud: cloud.faults.clear())
+    assert "redriven" in incident.ask("dead", "redrive", "--cause", "not_arrived", "--yes")
     arrived(incident, 1)
 
 
