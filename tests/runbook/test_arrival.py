@@ -76,6 +76,19 @@ def test_a_copy_is_lost(incident: Incident) -> None:
     arrived(incident, 1)
 
 
+@case("`0 of 1, 1 unknown`", follows=True)
+def test_whether_a_copy_is_late_or_lost_cannot_be_seen(incident: Incident) -> None:
+    incident.works()
+    incident.cloud(lambda cloud: lose(cloud, "copy_lost", 1))
+    incident.cloud(lambda cloud: deny(cloud, "oss:GetObject"))
+    incident.send("a")
+    incident.until(lambda: incident.relay.arrivals("unknown") == 1, "a key to be given over")
+    incident.shows(incident.status() + incident.logged())
+    incident.cloud(deny)
+    incident.send("b")
+    arrived(incident, 1)
+
+
 @case(
     "`not_arrived`, `OMS skips an object of equal size`",
     prepare={"consistency_check": Consistency.SIZE_LAST_MODIFIED},

@@ -18,9 +18,12 @@ from doubles.build import change, failure, held
 from doubles.clock import EPOCH, QuickClock
 from simulation.loop import VirtualLoop
 from worker.arrival import follow
+from worker.arrival.account import ArrivalAccount
 from worker.arrival.backlog import CopyBacklog
+from worker.arrival.history import ArrivalSpan
 from worker.errors import Blame, CallFailed, Outcome
 from worker.flow.post import Verdict
+from worker.outages.breaker import State
 from worker.ports import CopyCounts
 
 HOUR = 3600.0
@@ -102,6 +105,10 @@ class Story:
 
         self.loop.run(self.loop.create_task(live()))
 
+    def hour(self) -> ArrivalSpan:
+        """What the last hour's share is made of."""
+        return self.bench.follower.history.over(HOUR, self.loop.time())
+
     def count(self, outcome: str) -> float:
         return self.bench.heard.count("arrivals_total", outcome=outcome)
 
@@ -141,6 +148,7 @@ def test_what_there_is_no_room_for_is_unknown(story: Story) -> None:
         story.accept("k0", b"two")
     assert len(story.bench.suspects) == 3
     assert story.count("unknown") == 2
+    assert story.hour().unknown == 2
 
 
 def test_what_is_there_at_the_first_look_costs_one_call(story: Story) -> None:
@@ -248,6 +256,34 @@ def test_where_the_source_may_not_be_looked_at_it_stays_unknown(story: Story) ->
     assert story.count("unknown") == 1
     assert story.posts == []
     assert story.bench.suspects == []
+    assert (story.hour().followed, story.hour().share) == (1, 0.0)
+
+
+def test_a_suspect_that_cannot_be_looked_at_says_nothing_of_the_share(story: Story) -> None:
+    denied = failure(Blame.SERVICE, service="oss", status=403, operation="HeadObject")
+    story.bench.source.fail("facts", denied)
+    story.bench.follower.suspect("a")
+    story.run(10.0)
+    assert story.count("unknown") == 1
+    assert story.hour().followed == 0
+
+
+def test_what_is_due_while_nobody_can_look_is_unknown_until_somebody_can(story: Story) -> None:
+    story.accept()
+    calls, clock = story.bench.view._service, story.bench.clock
+    calls.breaker.open(failure(Blame.SERVICE, service="obs", status=403))
+    backlog = CopyBacklog(_Counts(CopyCounts(0, 0)), calls, clock, story.bench.heard.journal)
+    account = ArrivalAccount(story.bench.follower, backlog, calls.breaker, clock)
+    found = []
+    for seconds in (950.0, 100.0):
+        story.run(seconds)
+        found.append(account.as_object()["1h"])
+    assert [(each["followed"], each["unknown"]) for each in found] == [(0, 0), (1, 1)]
+    calls.breaker.state = State.CLOSED
+    story.copy()
+    story.run(60.0)
+    told = account.as_object()["1h"]
+    assert (told["followed"], told["unknown"], told["late"]) == (1, 0, 1)
 
 
 def test_a_look_that_fails_is_made_again(story: Story) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.advice import cause_of
@@ -26,11 +26,16 @@ class ArrivalAccount:
     clock: Clock
 
     def as_object(self) -> dict[str, Any]:
-        """Return it as JSON. `cause` says why the destination cannot be looked at, null while it can."""
+        """Return it as JSON. `cause` says why the destination cannot be looked at, null while it can.
+
+        What is due by now, and could not be looked at, is unknown for as long as that lasts.
+        """
         now = self.clock.monotonic()
+        overdue = self.follower.overdue
+        found = {name: self.follower.history.over(seconds, now) for name, seconds in SPANS.items()}
         spans = {
-            name: self.follower.history.over(seconds, now).as_object()
-            for name, seconds in SPANS.items()
+            name: replace(span, unknown=span.unknown + overdue).as_object()
+            for name, span in found.items()
         }
         failure = self.breaker.failure if self.breaker.is_open else None
         return {

@@ -52,6 +52,8 @@ FIRST_LOOK_SECONDS_MIN = 5.0
 SMOOTHING = 0.1
 # After a look that failed: an outage of OBS, or of what is asked of the source.
 BLIND_SECONDS = 30.0
+# What is due is looked at within this time, unless nobody can look.
+OVERDUE_SECONDS = 60.0
 AGAIN_AFTER_FAILURE_SECONDS = 60.0
 # From one announcement of a state to the next, and from the last one to the end.
 WAITS_SECONDS = (600.0, 3600.0, 21_600.0)
@@ -143,6 +145,15 @@ class Follower:
         return len(self._followed)
 
     @property
+    def overdue(self) -> int:
+        """How many keys are due for a minute, and no look could tell whether they have arrived."""
+        due = self._clock.wall() - OVERDUE_SECONDS
+        return sum(
+            each.owed_by < due and each.is_chosen and not each.is_told_late
+            for each in self._followed.values()
+        )
+
+    @property
     def has_room(self) -> bool:
         """Whether one more key may be followed."""
         return len(self._followed) < FOLLOWED_MAX
@@ -193,7 +204,13 @@ class Follower:
             self._followed[new.key] = new
             self._plan(new, 0.0 if new.is_suspect else self._first_look_seconds())
         else:
-            self._journal.arrival("unknown")
+            self._unknown(new)
+
+    def _unknown(self, each: Followed) -> None:
+        """Note that it is not followed to its end; it counts as due unless it was told late already."""
+        self._journal.arrival("unknown", each.key)
+        if each.is_chosen and not each.is_told_late:
+            self.history.count(Count.UNKNOWN, self._clock.monotonic())
 
     def _first_look_seconds(self) -> float:
         least = max(FIRST_LOOK_SECONDS_MIN, 2 * self._typical_seconds)
@@ -236,14 +253,14 @@ class Follower:
             seconds = await self._looked(each)
         except CallFailed as failed:
             self._journal.look_failed(failed.failure)
-            seconds = self._after(failed)
+            seconds = self._after(each, failed)
         each.is_looked_at = False
         if seconds is None and each.version == version:
             self._followed.pop(each.key, None)
         else:
             self._plan(each, seconds or self._first_look_seconds())
 
-    def _after(self, failed: CallFailed) -> float | None:
+    def _after(self, each: Followed, failed: CallFailed) -> float | None:
         """Look again later; but where a side may not be looked at, what became of the key stays unknown."""
         is_sent = not isinstance(failed, BreakerOpen)
         if (
@@ -252,7 +269,7 @@ class Follower:
             and failed.failure.blame is Blame.SERVICE
             and failed.failure.operation == "HeadObject"
         ):
-            self._journal.arrival("unknown")
+            self._unknown(each)
             return None
         return BLIND_SECONDS
 
