@@ -251,6 +251,19 @@ def test_nobody_says_which_bucket_is_the_destination(incident: Incident) -> None
 
 
 @case(
+    "`the destination is taken to be`",
+    lambda cloud: deny(cloud, "oms:synctask:get"),
+    settings={"OBS_BUCKET": "destination"},
+    follows=True,
+)
+def test_only_a_setting_names_the_destination(incident: Incident) -> None:
+    incident.works()
+    incident.send("a")
+    arrived(incident, 1)
+    incident.shows(incident.status())
+
+
+@case(
     "`copy backlog`, `500 objects at most`, and more each 5 minutes",
     many_are_owed,
     follows=True,

@@ -273,7 +273,7 @@ def test_what_is_due_while_nobody_can_look_is_unknown_until_somebody_can(story: 
     calls, clock = story.bench.view._service, story.bench.clock
     calls.breaker.open(failure(Blame.SERVICE, service="obs", status=403))
     backlog = CopyBacklog(_Counts(CopyCounts(0, 0)), calls, clock, story.bench.heard.journal)
-    account = ArrivalAccount(story.bench.follower, backlog, calls.breaker, clock)
+    account = ArrivalAccount(story.bench.follower, backlog, story.bench.view, clock)
     found = []
     for seconds in (950.0, 100.0):
         story.run(seconds)

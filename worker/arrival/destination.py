@@ -8,7 +8,8 @@ from dataclasses import replace
 from math import inf
 from typing import TypeVar
 
-from worker.advice import OTHER_BUCKET, UNKNOWN_BUCKET
+from worker.advice import SEVERAL_SOURCES, TEXTS
+from worker.arrival.bucket import DestinationBucket, Ground, destination_of
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.flow.source import Source
 from worker.outages.service import Service
@@ -23,7 +24,7 @@ THERE_SECONDS = 60.0
 class DestinationView:
     """Looks at the destination by `service`, and at the source by `looks`.
 
-    `bucket` is the destination's; empty: the one that the task names.
+    `bucket` is what OBS_BUCKET says; empty: the destination is what the task names.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class DestinationView:
         self._service = service
         self._looks = looks
         self._source = source
-        self._bucket = bucket
+        self._named = bucket
         self._is_there_until = -inf
 
     @property
@@ -49,15 +50,47 @@ class DestinationView:
         return not self._service.breaker.is_open and bool(self.bucket and self.source_bucket)
 
     @property
+    def destination(self) -> DestinationBucket:
+        """Which bucket the destination is, and what it is known by."""
+        source = self._source
+        return destination_of(self._named, source.task, is_unreadable=source.is_unreadable)
+
+    @property
     def bucket(self) -> str:
-        """The destination bucket; empty while it is not known."""
-        task = self._source.task
-        return self._bucket or (task.destination_bucket if task else "")
+        """The destination bucket; empty while it is not known, or the task says otherwise."""
+        found = self.destination
+        return found.name if found.may_be_followed else ""
 
     @property
     def source_bucket(self) -> str:
-        """The bucket that the task copies; empty while it is not known."""
-        return self._source.bucket
+        """The bucket that the task copies, as far as that can be told; empty while it is not known."""
+        return self._source.likely_bucket
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the task itself says what it copies, and where to: nothing is deleted by less."""
+        return self.destination.ground is Ground.TASK and bool(self._source.bucket)
+
+    def hear(self, bucket: str) -> None:
+        """Note whose changes are followed."""
+        self._source.hear(bucket)
+
+    @property
+    def blindness(self) -> Failure | None:
+        """Why nothing can be looked at now; None where it can, or there is nothing to look at yet."""
+        if self._service.breaker.is_open:
+            return self._service.breaker.failure
+        if not self.bucket:
+            return _unfit(self.destination.doubt)
+        return _unfit(SEVERAL_SOURCES) if self._source.has_several else None
+
+    @property
+    def doubt(self) -> str:
+        """What is taken for granted about source and destination; empty where the task has said it."""
+        found = self.destination
+        if found.ground is not Ground.SETTING:
+            return ""
+        return f"the destination is taken to be {found.doubt}; {TEXTS['obs.unconfirmed']}"
 
     async def copy(self, key: str) -> ObjectFacts | None:
         """Return what the destination has of a key. Raises `CallFailed`."""
@@ -102,13 +135,8 @@ class DestinationView:
 
     async def probe(self) -> None:
         """List one name, which tells of the bucket, the right to list it and the signature."""
-        task = self._source.task
-        if task is None or not self.bucket:
-            raise _unfit(f"{UNKNOWN_BUCKET}: the sync task was not seen, or does not name it")
-        if task.destination_bucket not in ("", self.bucket):
-            raise _unfit(
-                f"{OTHER_BUCKET}: OBS_BUCKET is {self.bucket}, but it copies to {task.destination_bucket}"
-            )
+        if not self.bucket:
+            raise CallFailed(_unfit(self.destination.doubt))
         await self._list_one()
 
     async def _list_one(self) -> None:
@@ -116,7 +144,5 @@ class DestinationView:
             await anext(pages)
 
 
-def _unfit(why: str) -> CallFailed:
-    return CallFailed(
-        Failure("obs", "ListObjects", Outcome.RETRY_LATER, Blame.PASSING, message=why)
-    )
+def _unfit(why: str) -> Failure:
+    return Failure("obs", "ListObjects", Outcome.RETRY_LATER, Blame.PASSING, message=why)

@@ -171,9 +171,12 @@ class Follower:
 
     def accepted(self, posted: Posted) -> None:
         """Take a key whose record is confirmed, or leave it to chance. Never waits."""
-        if posted.outcome is not Outcome.ACCEPTED or self._rng.random() >= self._ratio:
+        if posted.outcome is not Outcome.ACCEPTED:
             return
         newest = posted.change.newest
+        self._view.hear(newest.event.bucket)
+        if self._rng.random() >= self._ratio:
+            return
         changed_at = _seconds(newest.event.time) or posted.posted_at
         sent_at = newest.held.message.enqueue_time_ms / 1000
         self._follow(
