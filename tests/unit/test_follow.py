@@ -264,8 +264,8 @@ def test_a_suspect_that_cannot_be_looked_at_says_nothing_of_the_share(story: Sto
     story.bench.source.fail("facts", denied)
     story.bench.follower.suspect("a")
     story.run(10.0)
-    assert story.count("unknown") == 1
-    assert story.hour().followed == 0
+    assert (story.count("unknown"), story.hour().followed) == (0, 0)
+    assert story.bench.heard.count("suspects_unfollowed_total") == 1
 
 
 def test_what_is_due_while_nobody_can_look_is_unknown_until_somebody_can(story: Story) -> None:

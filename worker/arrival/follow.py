@@ -210,9 +210,11 @@ class Follower:
             self._unknown(new)
 
     def _unknown(self, each: Followed) -> None:
-        """Note that it is not followed to its end; it counts as due unless it was told late already."""
-        self._journal.arrival("unknown", each.key)
-        if each.is_chosen and not each.is_told_late:
+        """Note that it is not followed to its end: it was due, and what was told late is late already."""
+        if not each.is_chosen:
+            self._journal.suspect_unfollowed()
+        elif not each.is_told_late:
+            self._journal.arrival("unknown", each.key)
             self.history.count(Count.UNKNOWN, self._clock.monotonic())
 
     def _first_look_seconds(self) -> float:
