@@ -103,7 +103,7 @@ class DestinationView:
             if failed.failure.blame is not Blame.CREDENTIALS or failed.failure.code:
                 raise
             # A refused HeadObject does not say what for: a listing that is good says that it is this object.
-            await self._list_one()
+            await self._knock()
             raise CallFailed(replace(failed.failure, blame=Blame.SERVICE)) from failed
 
     async def source(self, key: str) -> ObjectFacts | None:
@@ -130,18 +130,27 @@ class DestinationView:
         """Raise `CallFailed` unless the bucket is there: without it HeadObject calls every object missing."""
         now = self._service.clock.monotonic()
         if now >= self._is_there_until:
-            await self.call("ListObjects", self._list_one)
+            await self.call("ListObjects", self._knock)
             self._is_there_until = now + THERE_SECONDS
 
     async def probe(self) -> None:
         """List one name, which tells of the bucket, the right to list it and the signature."""
         if not self.bucket:
             raise CallFailed(_unfit(self.destination.doubt))
-        await self._list_one()
+        await self._knock()
 
-    async def _list_one(self) -> None:
-        async with aclosing(self.store.list(self.bucket, "oms/", keys_max=1)) as pages:
-            await anext(pages)
+    async def _knock(self) -> None:
+        await knock(self.store, self.bucket)
+
+
+async def knock(store: Destination, bucket: str) -> None:
+    """List one name; raises `CallFailed`, with a code, if the bucket, the right or the signature is wrong.
+
+    A refused HeadObject has no code: only this tells a wrong signature, of which OBS may lock the key, from a
+    missing right.
+    """
+    async with aclosing(store.list(bucket, keys_max=1)) as pages:
+        await anext(pages)
 
 
 def _unfit(why: str) -> Failure:

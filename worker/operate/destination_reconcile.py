@@ -22,6 +22,7 @@ from worker.arrival.compare import (
     compare,
 )
 from worker.arrival.deletions import KEPT_PREFIX
+from worker.arrival.destination import knock
 from worker.clouds.obs import ObsClient
 from worker.errors import Blame, CallFailed, Failure
 from worker.ledger.names import ROOT
@@ -353,9 +354,7 @@ class DestinationReconciliation:
         """
         self.effort.list_requests += 1
         bucket = self._question.destination_bucket
-        patiently = self._clients.patiently
-        async with aclosing(self._destination.list(bucket, keys_max=1, attempt=patiently)) as pages:
-            await anext(pages)
+        await self._clients.patiently(lambda: knock(self._destination, bucket))
 
     async def _source_pages(self) -> AsyncGenerator[Page]:
         question = self._question

@@ -7,11 +7,11 @@ what cannot work at all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from secrets import token_hex
 
 from worker.advice import TEXTS
 from worker.arrival.bucket import DestinationBucket, Ground, destination_of
+from worker.arrival.destination import knock
 from worker.clouds.obs import ObsClient
 from worker.operate.check import Check, CheckStatus, ServiceProber, always
 from worker.ports import CopyCounts, TaskState
@@ -51,14 +51,10 @@ async def destination_checks(prober: ServiceProber, task: TaskState | None) -> A
 
 
 async def _reads(prober: ServiceProber, store: ObsClient, bucket: str) -> AsyncIterator[Check]:
-    async def look() -> None:
-        async with aclosing(store.list(bucket, "oms/", keys_max=1)) as pages:
-            await anext(pages)
-
     # The listing first: its refusal tells a wrong signature from a missing right, which a HEAD does not.
     yield await prober.ask(
         "obs.list",
-        look,
+        lambda: knock(store, bucket),
         always(Check("obs.list", CheckStatus.OK, f"{bucket} can be listed")),
         otherwise=CheckStatus.WARNING,
         note="nothing is followed to the destination without it",
