@@ -391,6 +391,15 @@ def test_what_is_overwritten_and_never_copied_is_given_up_in_the_end(story: Stor
     assert story.posts == []
 
 
+def test_where_the_bucket_is_gone_what_is_overwritten_is_not_given_up(story: Story) -> None:
+    gone = failure(Blame.ITEM, service="obs", status=404, code="NoSuchBucket")
+    story.others_arrive()
+    story.overwrite(60.0, until=10 * HOUR)
+    story.bench.destination.fail("list", *[gone] * 1000)
+    story.run(9 * HOUR)
+    assert (story.count("given_up"), story.count("late") > 0) == (0, True)
+
+
 def test_where_nothing_arrives_what_is_overwritten_is_not_given_up_for_a_day(story: Story) -> None:
     story.overwrite(60.0, until=30 * HOUR)
     story.run(24 * HOUR - 7.0)

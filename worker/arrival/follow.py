@@ -359,6 +359,7 @@ class Follower:
             each.stuck_since = now
         waited_until = each.stuck_since + PATIENCE_GIVING_UP * self.late_seconds
         if _is_stuck_for_good(each, now) and (is_passed_over or now >= waited_until):
+            await self._view.require_bucket()
             return await self._give_up(
                 each, SourceState(source.etag, source.last_modified), OVERWRITTEN
             )
