@@ -76,6 +76,10 @@ bench-scale: $(STAMP) ## two relays on two cores against one on one (ARGS="--rou
 bench-latency: $(STAMP) ## what remote latency costs: throughput near and far (ARGS="--rounds 5")
 	$(BIN)/python -m bench.latency $(ARGS)
 
+.PHONY: bench-arrival
+bench-arrival: $(STAMP) ## what it costs an event to follow keys to the destination (ARGS="--rounds 40")
+	$(BIN)/python -m bench.arrival $(ARGS)
+
 .PHONY: bench-footprint
 bench-footprint: $(STAMP) ## start, idle cost and memory over a million events (ARGS="--events 100000")
 	$(BIN)/python -m bench.footprint $(ARGS)

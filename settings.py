@@ -311,6 +311,11 @@ class Settings(BaseSettings):
         """`SYNC_URL` in its parts."""
         return SyncTask.parse(self.sync_url)
 
+    @property
+    def deletions_allowed_per_hour(self) -> int | None:
+        """How many deletions an hour are propagated; None where none is."""
+        return self.deletions_per_hour if self.deletions == "propagate" else None
+
     @cached_property
     def proxies_used(self) -> tuple[str, ...]:
         """`host:port` of each proxy that calls to MNS, OSS or OMS go by; empty: all are direct."""

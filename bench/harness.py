@@ -55,6 +55,11 @@ class Program:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / TICKS
 
+    def cpu_ns(self) -> int:
+        """User and system time so far of the threads that are there, as finely as the scheduler counts."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+
     def rss_mib(self) -> float:
         """Resident memory."""
         try:
@@ -129,11 +134,14 @@ def stand_in() -> Iterator[StandIn]:
 
 
 @contextmanager
-def relay(url: str, layout: str, core: int) -> Iterator[Program]:
+def relay(
+    url: str, layout: str, core: int, settings: Mapping[str, str] | None = None
+) -> Iterator[Program]:
     """Run a relay as users do, in a process of its own, and wait until it is ready."""
     port = _free_port()
     command = (sys.executable, "-m", "worker", "run")
-    with child(command, core, _environment(url, layout, port)) as process:
+    env = _environment(url, layout, port) | dict(settings or {})
+    with child(command, core, env) as process:
         found = Program(process)
         found.ready_seconds = _seconds_until_ready(port)
         yield found

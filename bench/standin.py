@@ -1,4 +1,4 @@
-"""A stand-in for MNS, OSS and OMS that answers as fast as one core can, so that clients are what is measured.
+"""A stand-in for MNS, OSS, OMS and OBS, as fast as one core can be, so that clients are what is measured.
 
 It checks no signature and keeps no object; it counts. Latency is added per service. A control path
 (`/control/...`) loads events, reports, and resets. Loopback only. Run: python -m bench.standin [port]
@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -89,13 +90,14 @@ class State:
         }
 
 
+TASK = b'{"status": "SYNCHRONIZING", "src_bucket": "source-bucket", "dst_bucket": "copies"}'
 EVENT = json.dumps(
     {
         "events": [
             {
                 "eventName": "ObjectCreated:PutObject",
                 "eventSource": "acs:oss",
-                "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
+                "eventTime": "%s",
                 "eventVersion": "1.0",
                 "oss": {
                     "bucket": {
@@ -125,7 +127,8 @@ EVENT = json.dumps(
 
 def body(number: int) -> str:
     """Return a genuine event as MNS carries it."""
-    return base64.b64encode(EVENT % (number, number % 97, number, number)).decode()
+    now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()).encode()
+    return base64.b64encode(EVENT % (now, number, number % 97, number, number)).decode()
 
 
 def messages(batch: list[int]) -> bytes:
@@ -149,7 +152,7 @@ Answer = tuple[int, bytes]
 
 
 class Server:
-    """Routes by path: `/queues/` is MNS, `/v2/` is OMS, `/control/` is ours, everything else is OSS."""
+    """Routes by path: `/queues/` is MNS, `/v2/` OMS, `/copies/` OBS, `/control/` ours, all else is OSS."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -160,6 +163,9 @@ class Server:
             return await self._mns(method, parts.path, parse_qs(parts.query), content)
         if parts.path.startswith("/v2/"):
             return await self._oms(method, content)
+        if parts.path.startswith("/copies/"):
+            self.state.calls[f"obs {method}"] += 1
+            return 200, b"" if method == "HEAD" else b"<ListBucketResult></ListBucketResult>"
         if parts.path.startswith("/control/"):
             return self._control(parts.path.removeprefix("/control/"), parse_qs(parts.query))
         self.state.calls[f"oss {method}"] += 1
@@ -212,7 +218,7 @@ class Server:
         self.state.calls[f"oms {method}"] += 1
         await self._delay("oms")
         if method == "GET":
-            return 200, b'{"status": "SYNCHRONIZING"}'
+            return 200, TASK
         self.state.keys_posted += content.count(b'",') + 1
         return 200, b""
 
@@ -276,8 +282,18 @@ def _marks(target: str) -> bytes:
     """Return the headers by which a vendor's answers are known."""
     if target.startswith("/v2/"):
         return b"Content-Type: application/json\r\nX-Request-Id: 0\r\n"
+    if target.startswith("/copies/"):
+        return _copied(target)
     name = b"x-mns-request-id" if target.startswith("/queues/") else b"x-oss-request-id"
     return b"Content-Type: text/xml;charset=utf-8\r\n%s: 0\r\n" % name
+
+
+def _copied(target: str) -> bytes:
+    """Return the headers of a copy: just made, of the very content that the event of its key told."""
+    number = int(target.removesuffix(".jpg")[-8:]) if target.endswith(".jpg") else 0
+    return (
+        f'x-obs-request-id: 0\r\nETag: "{number:032X}"\r\nLast-Modified: {formatdate(usegmt=True)}\r\n'
+    ).encode()
 
 
 def _content_length(head: bytes, rest: bytes) -> int | None:

@@ -82,6 +82,10 @@ TEXTS: Mapping[str, str] = {
     "obs.bucket": (
         "let the relay read the sync task (oms:synctask:get), or set OBS_BUCKET to its destination bucket"
     ),
+    "obs.unconfirmed": "let the relay read the sync task (oms:synctask:get) to be certain",
+    "obs.several_sources": (
+        "let the relay read the sync task (oms:synctask:get), to know which of these buckets is copied"
+    ),
     "obs.other_bucket": "leave OBS_BUCKET out: then it is the bucket that the sync task names",
     "obs.no_bucket": "correct OBS_BUCKET or OBS_ENDPOINT: there is no bucket {bucket} at {endpoint}",
     "obs.endpoint": "set OBS_ENDPOINT to the OBS endpoint of the bucket's own region, such as https://obs.cn-north-4.myhuaweicloud.com",
@@ -121,10 +125,15 @@ CAUSE_FIRST = frozenset(
 TASK_STOPPED = "the sync task is "
 UNKNOWN_BUCKET = "the destination bucket is not known"
 OTHER_BUCKET = "the sync task copies to another bucket"
+SEVERAL_SOURCES = "events of several buckets come, and which one the sync task copies is not known"
 LOG_IS_SOURCE = "the sync task copies LOG_BUCKET"
 _FINDINGS = {LOG_IS_SOURCE: "oms.log_is_source", TASK_STOPPED: "oms.start_task"}
 
-_OF_BUCKETS = {UNKNOWN_BUCKET: "obs.bucket", OTHER_BUCKET: "obs.other_bucket"}
+_OF_BUCKETS = {
+    UNKNOWN_BUCKET: "obs.bucket",
+    OTHER_BUCKET: "obs.other_bucket",
+    SEVERAL_SOURCES: "obs.several_sources",
+}
 
 _ALIBABA_CREDENTIALS = {
     "InvalidAccessKeyId": "alibaba.key",

@@ -139,6 +139,9 @@ UNSEEN = told(cause=Cause("obs refused", None, "grant it"))
         ([GIVEN_UP], {}, "bad", "1 change did not arrive"),
         ([LATE], {}, "warn", "99.00% of the last hour were there within 15 min"),
         ([told(day=ArrivalSpan())], {}, "unknown", "Whether copies arrive is not known"),
+        ([told(hour=ArrivalSpan(5, unknown=1))], {}, "unknown", "Of 1 of 6 followed keys"),
+        ([told(day=ArrivalSpan(5, unknown=1))], {}, "unknown", "Of many followed keys"),
+        ([told(hour=ArrivalSpan(98, 2, unknown=9))], {}, "warn", "89.90% of the last hour"),
         ([UNSEEN], {}, "warn", "whether copies arrive cannot be seen: obs refused"),
     ],
 )
@@ -201,6 +204,18 @@ async def test_what_nobody_followed_is_unknown_and_never_green(
         arrived = shown["levels"][3]
         assert (arrived["state"] == "unknown") is not has_levels
         assert ("Not looked at" in shown["note"]) is not has_levels
+
+
+async def test_what_could_not_be_looked_at_stands_beside_the_share_and_is_never_green(
+    cloud: LocalCloud,
+) -> None:
+    async with site(cloud) as console:
+        watch = console.here.watch
+        watch.workers = (WorkerStatus(told(hour=ArrivalSpan(5, unknown=1)), None),)
+        watch.status = Status(0.0, QUEUE, None, {}, TASK, ())
+        hour = overview(watch, load()["en"], 0.0)["arrival"]["tiles"][0]
+        assert (hour["value"], hour["state"]) == ("83.33%", "unknown")
+        assert hour["note"] == "5 of 6 followed keys, 1 unknown"
 
 
 async def test_a_destination_that_no_worker_looks_at_is_unknown(cloud: LocalCloud) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
+from harness.incident import deny
 from harness.relay import Running, relaying
 from harness.until import until
 from localcloud.cloud import TASK_ID, LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.oms import Consistency
+from localcloud.oss import EventRule
 from worker.errors import Blame
 
 FOLLOW_ALL = {"RELAY_ARRIVAL_RATIO": "1", "RELAY_ARRIVAL_SECONDS": "1"}
@@ -254,3 +256,51 @@ async def test_without_a_destination_nothing_is_told_of_arrival(cloud: LocalClou
     async with relaying(cloud) as relay:
         _, body = await relay.ready()
     assert "arrival" not in body
+
+
+async def test_without_the_task_the_set_bucket_is_followed_and_the_doubt_is_told(
+    cloud: LocalCloud,
+) -> None:
+    cloud.prepare()
+    deny(cloud, "oms:synctask:get")
+    lose(cloud, 1)
+    async with following(cloud, OBS_BUCKET="destination") as relay:
+        for number in range(3):
+            cloud.oss.put("source", f"a/{number}", b"content")
+        await arrived(relay, 3)
+        _, body = await relay.ready()
+    assert (relay.arrivals("late"), relay.arrivals("resent")) == (1, 1)
+    assert body["arrival"]["cause"] is None
+    (notice,) = body["notices"]
+    assert notice.startswith("the destination is taken to be destination, as OBS_BUCKET says")
+    assert "oms:synctask:get" in notice
+
+
+async def test_without_the_task_events_of_two_buckets_leave_the_source_unknown(
+    cloud: LocalCloud,
+) -> None:
+    prepared = cloud.prepare()
+    deny(cloud, "oms:synctask:get")
+    cloud.oss.create_bucket("songs")
+    cloud.oss.rules.append(EventRule("songs", prepared.queue, ("ObjectCreated:*",)))
+    async with following(cloud, OBS_BUCKET="destination") as relay:
+        cloud.oss.put("songs", "b", b"content")
+        cloud.oss.put("source", "a", b"content")
+        await relay.until(lambda: relay.metric("messages_deleted") == 2, "both to be done")
+        _, body = await relay.ready()
+    assert body["arrival"]["cause"]["advice"]["name"] == "obs.several_sources"
+    assert relay.arrivals("resent") == 0
+
+
+async def test_a_task_that_says_otherwise_counts_before_the_set_bucket(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    cloud.obs.create_bucket("another")
+    async with following(cloud, OBS_BUCKET="another") as relay:
+        cloud.oss.put("source", "a", b"content")
+        await relay.until(lambda: relay.metric("messages_deleted") == 1, "it to be done")
+        await relay.until(
+            lambda: "copies to another bucket" in str(relay.breaker("obs").failure), "the reason"
+        )
+        _, body = await relay.ready()
+    assert body["arrival"]["cause"]["advice"]["name"] == "obs.other_bucket"
+    assert not any(name == "HeadObject" for name, _ in cloud.obs.counts)

@@ -18,6 +18,7 @@ PAGE = "<!DOCTYPE html>\n<html><body><h1>Sign in to Hotel Wi-Fi</h1></body></htm
 HTML = "text/html"
 JSON = "application/json"
 THROTTLE = '{"error_code":"APIGW.0308","error_msg":"The throttling threshold has been reached"}'
+XML = '<?xml version="1.0" encoding="{}"?><Error><Code>Busy</Code></Error>'
 ANSWERS = {
     "a page with 200": Fault(status=200, body=PAGE, content_type=HTML),
     "a page with 502": Fault(status=502, body=PAGE, content_type=HTML),
@@ -33,6 +34,10 @@ ANSWERS = {
     "an empty page with 200": Fault(status=200, content_type=HTML),
     "a page behind a mark": Fault(status=200, body=f"\ufeff{PAGE}", content_type="text/plain"),
     "nothing with 204": Fault(status=204),
+    "an unknown encoding with 503": Fault(
+        status=503, body=XML.format("x-none"), content_type="text/xml"
+    ),
+    "many bytes with 409": Fault(status=409, body=XML.format("gb18030"), content_type="text/xml"),
     "a cut answer": Fault(action=Action.TRUNCATE),
 }
 CALLS = (

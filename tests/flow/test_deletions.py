@@ -10,7 +10,9 @@ from harness import account
 from harness.relay import relaying
 from harness.until import until
 from localcloud.cloud import TASK_ID, LocalCloud
+from localcloud.faults import Action, Fault
 from localcloud.oss import EventRule
+from worker.flow.deletion import AT_ONCE, IN_HAND_MAX
 
 SETTINGS = {"RELAY_DELETIONS": "propagate", "RELAY_ARRIVAL_SECONDS": "1"}
 
@@ -62,6 +64,27 @@ async def test_what_is_created_again_stays(cloud: LocalCloud) -> None:
     assert copied is not None
     assert copied.data == b"again"
     assert not account.log_objects(cloud, "deleted_object")
+
+
+async def test_a_destination_that_hangs_holds_up_deletions_and_no_change(cloud: LocalCloud) -> None:
+    """More deletions than are taken in hand at a time, and none of them comes to an end."""
+    settings = prepare(cloud) | {"RELAY_ARRIVAL_RATIO": "0"}
+    many = AT_ONCE + IN_HAND_MAX + 8
+    async with relaying(cloud, settings=settings) as relay:
+        for number in range(many):
+            cloud.oss.put("source", f"k{number}", b"content")
+        await relay.until(lambda: len(cloud.obs.keys("destination", "k")) == many, "the copies")
+        await relay.settle()
+        cloud.faults.add(Fault("obs", "HeadObject", Action.HANG))
+        for number in range(many):
+            cloud.oss.remove("source", f"k{number}")
+        await relay.until(lambda: relay.in_hand >= AT_ONCE, "deletions in hand")
+        done = relay.metric("messages_deleted")
+        for number in range(20):
+            cloud.oss.put("source", f"new{number}", b"content")
+        await relay.until(lambda: relay.metric("messages_deleted") >= done + 20, "the changes")
+        assert len(cloud.obs.keys("destination", "k")) == many
+        cloud.faults.clear()
 
 
 async def test_beyond_the_brake_deletions_become_dead_letters(cloud: LocalCloud) -> None:

@@ -88,7 +88,10 @@ class Incident:
 
     def logged(self) -> str:
         """Return what the relay has logged."""
-        return "\n".join(f"{line.get('why', '')} {line['event']}" for line in self.relay.logs)
+        return "\n".join(
+            f"{line.get('why', '')} {line['event']} {line.get('hint', '')}"
+            for line in self.relay.logs
+        )
 
     def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait for a condition while the relay lives."""

@@ -23,9 +23,10 @@ def selected(query: str) -> set[str]:
 def matched(query: str) -> set[tuple[str, str, str]]:
     """Every metric that is asked for with a certain label and value."""
     return {
-        (str(each.name), matcher.name, matcher.value)
+        (str(each.name), matcher.name, value)
         for each in _walk(promql_parser.parse(query))
         for matcher in each.matchers.matchers
+        for value in matcher.value.split("|")
     }
 
 

@@ -526,3 +526,15 @@ async def test_a_bucket_of_another_region_names_the_settings_to_change(cloud: Lo
     )
     checks = await examined(cloud)
     assert "set OSS_ENDPOINT and OSS_REGION" in checks["oss.write"].fix
+
+
+@pytest.mark.parametrize("encoding", ["x-none", "gb18030", "UTF-16"])
+async def test_refusals_in_an_odd_encoding_are_told_like_any_other(
+    cloud: LocalCloud, encoding: str
+) -> None:
+    cloud.prepare()
+    body = f'<?xml version="1.0" encoding="{encoding}"?><Error><Code>AccessDenied</Code></Error>'
+    for service in ("mns", "oss", "obs"):
+        cloud.faults.add(Fault(service, status=409, body=body, content_type="application/xml"))
+    found = await examined(cloud, settings=cloud.settings(with_destination=True))
+    assert {"mns.queue", "oss.write", "obs.list"} <= set(ill(found))

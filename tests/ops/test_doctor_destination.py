@@ -71,7 +71,7 @@ async def test_another_bucket_than_the_tasks_is_a_failure(cloud: LocalCloud) -> 
     cloud.obs.create_bucket("another")
     found = await examined(cloud, OBS_BUCKET="another")
     assert found["obs.bucket"].verdict is CheckStatus.FAILURE
-    assert "copies to destination" in found["obs.bucket"].detail
+    assert "OBS_BUCKET is another, but it copies to destination" in found["obs.bucket"].detail
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,8 @@ async def test_a_task_that_may_not_be_read_leaves_the_bucket_unknown(cloud: Loca
     assert found["obs.list"].verdict is CheckStatus.SKIPPED
     named = await examined(cloud, OBS_BUCKET="destination")
     assert named["obs.list"].verdict is CheckStatus.OK
+    assert named["obs.bucket"].verdict is CheckStatus.WARNING
+    assert "whether the sync task copies there is not known" in named["obs.bucket"].detail
 
 
 async def test_the_doctor_deletes_nothing(cloud: LocalCloud) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
 
 from harness import account
@@ -74,6 +76,19 @@ def test_a_copy_is_lost(incident: Incident) -> None:
     arrived(incident, 1)
 
 
+@case("`0 of 1, 1 unknown`", follows=True)
+def test_whether_a_copy_is_late_or_lost_cannot_be_seen(incident: Incident) -> None:
+    incident.works()
+    incident.cloud(lambda cloud: lose(cloud, "copy_lost", 1))
+    incident.cloud(lambda cloud: deny(cloud, "oss:GetObject"))
+    incident.send("a")
+    incident.until(lambda: incident.relay.arrivals("unknown") == 1, "a key to be given over")
+    incident.shows(incident.status() + incident.logged())
+    incident.cloud(deny)
+    incident.send("b")
+    arrived(incident, 1)
+
+
 @case(
     "`not_arrived`, `OMS skips an object of equal size`",
     prepare={"consistency_check": Consistency.SIZE_LAST_MODIFIED},
@@ -122,6 +137,24 @@ def test_what_is_announced_again_and_again_is_never_copied(incident: Incident) -
     incident.shows(letters(incident))
     incident.cloud(lambda cloud: cloud.faults.clear())
     assert "1 redriven" in incident.ask("dead", "redrive", "--cause", "not_arrived", "--yes")
+    arrived(incident, 1)
+
+
+@pytest.mark.usefixtures("_soon")
+@case("`not_arrived`, `overwritten again and again`", follows=True)
+def test_what_is_overwritten_all_the_time_is_never_copied(incident: Incident) -> None:
+    incident.cloud(lambda cloud: lose(cloud, "copy_lost"))
+    numbers = count()
+
+    def is_given_up_while_it_is_overwritten() -> bool:
+        cloud = incident.line.cloud
+        cloud.oss.put("source", "a", f"{next(numbers):08}".encode())
+        return bool(account.dead_letters(cloud, "not_arrived"))
+
+    incident.until(is_given_up_while_it_is_overwritten, "a letter: not_arrived")
+    incident.shows(letters(incident))
+    incident.cloud(lambda cloud: cloud.faults.clear())
+    assert "redriven" in incident.ask("dead", "redrive", "--cause", "not_arrived", "--yes")
     arrived(incident, 1)
 
 
@@ -220,6 +253,19 @@ def test_nobody_says_which_bucket_is_the_destination(incident: Incident) -> None
     incident.works()
     incident.send("a")
     incident.wait(incident.relay.settle())
+    incident.shows(incident.status())
+
+
+@case(
+    "`the destination is taken to be`",
+    lambda cloud: deny(cloud, "oms:synctask:get"),
+    settings={"OBS_BUCKET": "destination"},
+    follows=True,
+)
+def test_only_a_setting_names_the_destination(incident: Incident) -> None:
+    incident.works()
+    incident.send("a")
+    arrived(incident, 1)
     incident.shows(incident.status())
 
 

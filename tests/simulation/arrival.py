@@ -24,6 +24,7 @@ from doubles.arrival import BY_CONTENT, BY_SIZE_AND_TIME
 from doubles.build import change, event, failure, held
 from simulation.loop import LoopClock, VirtualLoop
 from simulation.process import SILENCE
+from worker.arrival import follow
 from worker.arrival.again import Again
 from worker.arrival.compare import compare
 from worker.arrival.deletions import Brake, Deletions
@@ -52,6 +53,11 @@ LATE_SECONDS = 900.0
 ANNOUNCED_MAX = 3
 # A look and what follows from it are one after the other.
 LOOK_SECONDS = 60.0
+# The object that is overwritten all the time, where a story has one.
+HOT = "hot"
+# Late is told at the next look; given up by the end of a term, once others have arrived.
+TOLD_LATE_SECONDS = 2 * LATE_SECONDS
+TOLD_LOST_SECONDS = LATE_SECONDS + sum(follow.WAITS_SECONDS) + 3 * LATE_SECONDS
 FAILED_LIST = "oms/sync_task/task/failed_object_lists/sub/1.failed_list.txt"
 
 
@@ -69,7 +75,10 @@ class Fortune:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One world. `outages` are spans in seconds in which a service fails; `kills` are when the relay dies."""
+    """One world. `outages` are spans in seconds in which a service fails; `kills` are when the relay dies.
+
+    With `overwritten_each_seconds` one object more is overwritten so often; only its first state is copied.
+    """
 
     seed: int
     fortune: Fortune = Fortune()
@@ -86,6 +95,7 @@ class Story:
     per_hour: int = 1000
     latency_seconds: float = 0.1
     has_one_content: bool = False
+    overwritten_each_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -132,6 +142,9 @@ class CopyWorld:
         self.account = Account()
         self.lists = b""
         self._written: set[str] = set()
+        # Since when no copy of a key came, and since when nobody was told so.
+        self._owed_since: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
         self._landing: set[str] = set()
         self._deliveries: dict[asyncio.Task[None], tuple[str, str, float]] = {}
         self.is_over = False
@@ -168,12 +181,14 @@ class CopyWorld:
         story = self.story
         moments = sorted(self.rng.uniform(0, story.span_seconds) for _ in range(story.writes))
         blows = [(at, "write") for at in moments] + [(at, "kill") for at in story.kills]
+        if gap := story.overwritten_each_seconds:
+            blows += [(at * gap, "overwrite") for at in range(int(story.span_seconds / gap))]
         for at, what in sorted(blows):
             await self.clock.sleep(max(0.0, at - self.loop.time()))
             if what == "kill":
                 self._kill()
             else:
-                self._write()
+                self._write(HOT if what == "overwrite" else "")
         await self.clock.sleep(max(0.0, story.bad_until - self.loop.time()))
         await self._settle()
         if story.kills or story.ratio < 1:
@@ -190,9 +205,10 @@ class CopyWorld:
                 return
         self.account.violations.append("keys are followed without an end")
 
-    def _write(self) -> None:
-        key = f"k{self.rng.randrange(self.story.keys)}"
-        if key in self.source and self.rng.random() < self.story.deleted:
+    def _write(self, key: str = "") -> None:
+        key = key or f"k{self.rng.randrange(self.story.keys)}"
+        self._require_told(key)
+        if key != HOT and key in self.source and self.rng.random() < self.story.deleted:
             etag = self.source.pop(key).facts.etag
             self.gone_at[key] = self.loop.time()
             self.deleted[key] = (self.clock.wall(), etag)
@@ -208,6 +224,7 @@ class CopyWorld:
 
     def _announce(self, key: str, written: Content) -> None:
         """The event of a change comes, and OMS accepts its key."""
+        self._owed_since.setdefault(key, self.loop.time())
         self.begin_copy(key)
         etag = written.facts.etag
         time = datetime.fromtimestamp(written.at, UTC).isoformat(timespec="milliseconds")
@@ -215,6 +232,24 @@ class CopyWorld:
         message.message = message.message._replace(enqueue_time_ms=int(written.at * 1000))
         posted = change(key, of=message, time=time, etag=etag.upper())
         self.follower.accepted(Verdict(posted, Outcome.ACCEPTED, self.clock.wall()))
+
+    def tell(self, outcome: str, key: str) -> None:
+        """The relay tells what became of a key."""
+        self.account.counts[outcome] += 1
+        self._told_at[key] = self.loop.time()
+        if outcome == "given_up":
+            self._owed_since.pop(key, None)
+
+    def _require_told(self, key: str) -> None:
+        """What is overwritten all the time has to be told late, in each term, and given up in the end."""
+        now = self.loop.time()
+        since = self._owed_since.get(key, now)
+        if key == HOT and now - max(since, self._told_at.get(key, 0.0)) > TOLD_LATE_SECONDS:
+            self.account.violations.append(f"{key} was late at {now:.0f}, and nobody was told")
+            self._told_at[key] = now
+        if key == HOT and now - since > TOLD_LOST_SECONDS:
+            self.account.violations.append(f"{key} was lost at {now:.0f}, and not given up")
+            self._owed_since[key] = now
 
     def _announce_deletion(self, key: str, etag: str) -> None:
         """The event of a deletion comes: late, twice, out of order, or once more hours later."""
@@ -265,6 +300,8 @@ class CopyWorld:
     def begin_copy(self, key: str) -> None:
         """OMS has accepted a key: some time later it copies it, or does what the fortune says."""
         fortune = self.story.fortune
+        if key == HOT and key in self.copies and self.loop.time() < self.story.bad_until:
+            return
         drawn = self.rng.random() if self.loop.time() < self.story.bad_until else 1.0
         if drawn < fortune.lost:
             return
@@ -304,6 +341,7 @@ class CopyWorld:
     def _land(self, key: str, data: bytes) -> None:
         self.account.counts["to come"] -= 1
         self._landing.discard(key)
+        self._owed_since.pop(key, None)
         self.copies[key] = Content(data, self.clock.wall())
 
     async def _reconcile(self) -> None:
@@ -329,7 +367,7 @@ class CopyWorld:
         self._start()
 
     def _start(self) -> None:
-        journal = Journal(Metrics(CollectorRegistry()), SILENCE)
+        journal = _Journal(self)
         story, clock = self.story, self.clock
         known = Source()
         known.learn(
@@ -393,6 +431,10 @@ class CopyWorld:
         for key in self.copies if self.story.propagates else ():
             if key not in kept and self._is_left_over(key):
                 violated(f"{key} is still at the destination, long after it was deleted")
+        if sum(times for (key, _), times in self.account.announced.items() if key == HOT) > (
+            ANNOUNCED_MAX
+        ):
+            violated(f"{HOT} was announced again although its own events announced it")
         for (key, data), times in self.account.announced.items():
             # A relay that was killed has forgotten how often it has announced a state.
             if times > ANNOUNCED_MAX * (1 + len(self.story.kills)):
@@ -411,6 +453,19 @@ class CopyWorld:
             task.cancel()
         if others:
             await asyncio.wait(others, timeout=1000)
+
+
+class _Journal(Journal):
+    """Tells the world what became of keys."""
+
+    def __init__(self, world: CopyWorld) -> None:
+        super().__init__(Metrics(CollectorRegistry()), SILENCE)
+        self._world = world
+
+    def arrival(self, outcome: str, key: str = "", why: str = "") -> None:
+        """Note what became of a key."""
+        super().arrival(outcome, key, why)
+        self._world.tell(outcome, key)
 
 
 class _Objects:

@@ -65,6 +65,12 @@ NAMED = {
     "more-deletions-than-the-brake-allows": Story(
         1, deleted=0.5, keys=40, writes=200, propagates=True, per_hour=5
     ),
+    "overwritten-all-the-time-and-never-copied": Story(
+        1,
+        overwritten_each_seconds=20.0,
+        span_seconds=9 * HOUR,
+        bad_until=9 * HOUR,
+    ),
     "nothing-ever-arrives": Story(1, Fortune(lost=1.0), bad_until=20 * HOUR),
 }
 
@@ -75,6 +81,9 @@ def test_in_the_end_all_has_arrived_or_somebody_was_told(name: str) -> None:
     assert found.violations == []
     if name == "nothing-ever-arrives":
         assert found.counts["given up"] > 0
+    if name.startswith("overwritten"):
+        assert found.counts["late"] > 25
+        assert found.counts["given_up"] == 1
     if name == "deletions":
         assert found.counts["deleted"] > 0
     if name.startswith("more-deletions"):
@@ -184,6 +193,38 @@ def an_older_state_ends_a_newer_one(stack: ExitStack) -> None:
     stack.enter_context(mock.patch("worker.arrival.follow._renew", same))
 
 
+def a_newer_state_is_a_new_deadline(stack: ExitStack) -> None:
+    """Forget what was owed with each newer state."""
+    renew = follow._renew
+
+    def forgetful(old: Followed, new: Followed) -> None:
+        renew(old, new)
+        old.owe(new.changed_at, new.late_at)
+
+    stack.enter_context(mock.patch.object(follow, "_renew", forgetful))
+
+
+def any_copy_is_new(stack: ExitStack) -> None:
+    """Take a copy of long ago for one of what is owed."""
+    stack.enter_context(mock.patch.object(follow, "_is_since_owed", return_value=True))
+
+
+def what_is_overwritten_is_followed_for_ever(stack: ExitStack) -> None:
+    """Tell late again and again, and never come to an end."""
+    stack.enter_context(mock.patch.object(follow, "_is_stuck_for_good", return_value=False))
+
+
+def what_its_own_events_announce_is_announced_again(stack: ExitStack) -> None:
+    """Announce a key that is overwritten all the time as if it were at rest."""
+
+    async def announce(self: Follower, each: Followed, source: Any) -> float | None:
+        if self._clock.wall() < each.owed_by:
+            return self._next_look_seconds(each)
+        return await self._not_arrived(each, source, Comparison(Verdict.STALE))
+
+    stack.enter_context(mock.patch.object(Follower, "_on_its_way", announce))
+
+
 def the_source_is_not_looked_at(stack: ExitStack) -> None:
     """Announce what is missing without asking whether the source still has it."""
 
@@ -228,6 +269,13 @@ MUTANTS: dict[str, tuple[Mutant, str]] = {
         (given_up_in_silence, "nothing-ever-arrives"),
         (one_look_is_enough, "many-are-lost"),
         (a_failed_look_ends_it, "an-hour-without-obs"),
+        (a_newer_state_is_a_new_deadline, "overwritten-all-the-time-and-never-copied"),
+        (any_copy_is_new, "overwritten-all-the-time-and-never-copied"),
+        (what_is_overwritten_is_followed_for_ever, "overwritten-all-the-time-and-never-copied"),
+        (
+            what_its_own_events_announce_is_announced_again,
+            "overwritten-all-the-time-and-never-copied",
+        ),
         (the_source_is_not_looked_at, "skipped-in-silence"),
         (deleted_without_a_look, "deletions-of-what-is-created-alike"),
         (deleted_at_once, "deletions-and-slow-copies"),
@@ -240,8 +288,8 @@ def test_a_planted_bug_is_noticed(name: str) -> None:
     mutant, world = MUTANTS[name]
     with ExitStack() as stack:
         mutant(stack)
-        worlds = (CopyWorld(replace(NAMED[world], seed=seed)).play() for seed in range(1, 16))
-        is_noticed = any(each.violations for each in worlds)
+        worlds = (CopyWorld(replace(NAMED[world], seed=seed)) for seed in range(1, 16))
+        is_noticed = any(each.play().violations for each in worlds)
     assert is_noticed, f"nobody noticed {name} in {world}"
 
 

@@ -40,6 +40,23 @@ def test_the_share_counts_what_was_in_time_and_what_was_late() -> None:
     assert span.share == 0.999
 
 
+def test_what_nobody_could_see_was_due_and_is_not_shown_to_be_in_time() -> None:
+    history = ArrivalHistory(0.0)
+    history.count(Count.IN_TIME, 60.0)
+    for _ in range(3):
+        history.count(Count.UNKNOWN, 60.0)
+    span = history.over(HOUR, 200.0)
+    assert (span.followed, span.unknown, span.share) == (4, 3, 0.25)
+    assert span_from(span.as_object()) == span
+    assert together([span, span]).unknown == 6
+
+
+def test_a_worker_of_an_older_version_tells_no_unknown_keys() -> None:
+    told = ArrivalSpan(7, 2).as_object()
+    del told["unknown"]
+    assert span_from(told) == ArrivalSpan(7, 2)
+
+
 def test_each_span_forgets_what_is_older_than_itself() -> None:
     history = ArrivalHistory(0.0)
     history.count(Count.LATE, 0.0)

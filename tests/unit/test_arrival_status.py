@@ -119,6 +119,10 @@ def test_what_is_not_known_is_never_green(samples: list[Sample], is_set: bool, t
         (ArrivalSpan(), "unknown: no followed key was due", "magenta"),
         (ArrivalSpan(998, 2), "99.80% within 15 min (998 of 1000)", "yellow"),
         (ArrivalSpan(5, 0), "100% within 15 min (5 of 5)", "green"),
+        (ArrivalSpan(5, unknown=5), "50.00% within 15 min (5 of 10, 5 unknown)", "magenta"),
+        (ArrivalSpan(unknown=5), "0.00% within 15 min (0 of 5, 5 unknown)", "magenta"),
+        (ArrivalSpan(9, 1, unknown=5), "60.00% within 15 min (9 of 15, 5 unknown)", "yellow"),
+        (ArrivalSpan(9999, unknown=1), "99.99% within 15 min (9999 of 10000, 1 unknown)", "green"),
     ],
 )
 def test_the_share_has_the_colour_it_deserves(span: ArrivalSpan, text: str, style: str) -> None:

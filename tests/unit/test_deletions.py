@@ -10,11 +10,12 @@ import pytest
 from doubles.arrival import BY_CONTENT, Bench, facts
 from doubles.build import event, failure
 from doubles.clock import EPOCH
-from worker.arrival.deletions import AGAIN_SECONDS, AMBIGUOUS, TOO_MANY
+from worker.arrival.deletions import AGAIN_SECONDS, AMBIGUOUS, TOO_MANY, UNCERTAIN
 from worker.errors import Blame
 from worker.events.event import Kind, ObjectEvent
 from worker.flow.deletion import DONE, Deletion
-from worker.ports import ObjectFacts
+from worker.flow.source import Source
+from worker.ports import ObjectFacts, TaskState
 
 GRACE_SECONDS = 900
 RECORD = "oms_source_record/task/deleted_object/a.txt"
@@ -51,6 +52,23 @@ async def test_a_deletion_waits_until_copies_have_landed(bench: Bench) -> None:
 async def test_of_several_deletions_the_newest_is_waited_for(bench: Bench) -> None:
     found = await bench.deletions.carry([deletion(), deletion("b.txt", 60.0)])
     assert found.wait_seconds == 60
+
+
+async def test_where_only_a_setting_names_the_destination_nothing_is_deleted(
+    bench: Bench,
+) -> None:
+    unread = Source()
+    unread.learn(None)
+    unread.hear("films")
+    bench.view._source, bench.view._named = unread, "copies"
+    assert bench.view.is_usable
+    found = await bench.deletions.carry([deletion()])
+    assert (found.wait_seconds, found.why) == (AGAIN_SECONDS, UNCERTAIN)
+    silent = Source()
+    silent.learn(TaskState("SYNCHRONIZING", {"src_bucket": "films"}))
+    bench.view._source = silent
+    assert (await bench.deletions.carry([deletion()])).why == UNCERTAIN
+    assert bench.destination.calls == []
 
 
 async def test_what_is_there_again_is_kept(bench: Bench) -> None:

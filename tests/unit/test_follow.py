@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 from unittest import mock
 
@@ -17,9 +18,12 @@ from doubles.build import change, failure, held
 from doubles.clock import EPOCH, QuickClock
 from simulation.loop import VirtualLoop
 from worker.arrival import follow
+from worker.arrival.account import ArrivalAccount
 from worker.arrival.backlog import CopyBacklog
+from worker.arrival.history import ArrivalSpan
 from worker.errors import Blame, CallFailed, Outcome
 from worker.flow.post import Verdict
+from worker.outages.breaker import State
 from worker.ports import CopyCounts
 
 HOUR = 3600.0
@@ -61,6 +65,14 @@ class Story:
         posted = change(key, of=message, time=time, etag=facts(data, at).etag)
         self.bench.follower.accepted(Verdict(posted, Outcome.ACCEPTED, at + sent_after))
 
+    def overwrite(self, every_seconds: float, *, until: float) -> None:
+        """The key is changed again and again, and each change is accepted."""
+        now = self.loop.time()
+        self.accept("a", f"{now:08.0f}".encode())
+        if now + every_seconds < until:
+            again = partial(self.overwrite, every_seconds, until=until)
+            self.loop.call_later(every_seconds, again)
+
     def copy(self, key: str = "a", data: bytes = b"one") -> None:
         """A copy lands at the destination now."""
         self.bench.destination.objects[key] = facts(data, EPOCH + self.loop.time())
@@ -92,6 +104,10 @@ class Story:
             assert following.cancelled()
 
         self.loop.run(self.loop.create_task(live()))
+
+    def hour(self) -> ArrivalSpan:
+        """What the last hour's share is made of."""
+        return self.bench.follower.history.over(HOUR, self.loop.time())
 
     def count(self, outcome: str) -> float:
         return self.bench.heard.count("arrivals_total", outcome=outcome)
@@ -132,6 +148,7 @@ def test_what_there_is_no_room_for_is_unknown(story: Story) -> None:
         story.accept("k0", b"two")
     assert len(story.bench.suspects) == 3
     assert story.count("unknown") == 2
+    assert story.hour().unknown == 2
 
 
 def test_what_is_there_at_the_first_look_costs_one_call(story: Story) -> None:
@@ -239,6 +256,34 @@ def test_where_the_source_may_not_be_looked_at_it_stays_unknown(story: Story) ->
     assert story.count("unknown") == 1
     assert story.posts == []
     assert story.bench.suspects == []
+    assert (story.hour().followed, story.hour().share) == (1, 0.0)
+
+
+def test_a_suspect_that_cannot_be_looked_at_says_nothing_of_the_share(story: Story) -> None:
+    denied = failure(Blame.SERVICE, service="oss", status=403, operation="HeadObject")
+    story.bench.source.fail("facts", denied)
+    story.bench.follower.suspect("a")
+    story.run(10.0)
+    assert (story.count("unknown"), story.hour().followed) == (0, 0)
+    assert story.bench.heard.count("suspects_unfollowed_total") == 1
+
+
+def test_what_is_due_while_nobody_can_look_is_unknown_until_somebody_can(story: Story) -> None:
+    story.accept()
+    calls, clock = story.bench.view._service, story.bench.clock
+    calls.breaker.open(failure(Blame.SERVICE, service="obs", status=403))
+    backlog = CopyBacklog(_Counts(CopyCounts(0, 0)), calls, clock, story.bench.heard.journal)
+    account = ArrivalAccount(story.bench.follower, backlog, story.bench.view, clock)
+    found = []
+    for seconds in (950.0, 100.0):
+        story.run(seconds)
+        found.append(account.as_object()["1h"])
+    assert [(each["followed"], each["unknown"]) for each in found] == [(0, 0), (1, 1)]
+    calls.breaker.state = State.CLOSED
+    story.copy()
+    story.run(60.0)
+    told = account.as_object()["1h"]
+    assert (told["followed"], told["unknown"], told["late"]) == (1, 0, 1)
 
 
 def test_a_look_that_fails_is_made_again(story: Story) -> None:
@@ -297,6 +342,92 @@ def test_a_key_that_is_listed_many_times_is_announced_once(story: Story) -> None
     story.at(0.01, lambda: story.bench.follower.suspect("a"))
     story.run(300.0)
     assert story.posts == [0.0]
+
+
+def test_what_is_overwritten_each_second_and_never_copied_is_late(story: Story) -> None:
+    story.overwrite(1.0, until=2 * HOUR)
+    story.run(899.0)
+    assert story.count("late") == 0
+    story.run(3.0)
+    assert story.count("late") == 1
+    story.run(HOUR)
+    # Once more for each term in which no copy came; and its own events announce it often enough.
+    assert (story.count("late"), story.posts) == (4, [])
+    assert len(story.bench.suspects) == 1
+
+
+def test_an_old_copy_that_stays_as_it_is_is_no_copy_of_what_is_overwritten(story: Story) -> None:
+    story.copy("a", b"before")
+    story.at(10.0, lambda: story.overwrite(10.0, until=HOUR))
+    story.run(912.0)
+    assert story.count("late") == 1
+
+
+def test_while_copies_of_older_states_come_what_is_overwritten_is_not_late(story: Story) -> None:
+    story.overwrite(1.0, until=3 * HOUR)
+    for number in range(1, 13):
+        story.at(number * 800.0, lambda: story.copy("a", b"older"))
+    story.run(12 * 800.0)
+    assert story.count("late") == 0
+    # That was the last one.
+    story.run(880.0)
+    assert story.count("late") == 0
+    story.run(60.0)
+    assert story.count("late") == 1
+
+
+def test_what_is_overwritten_and_never_copied_is_given_up_in_the_end(story: Story) -> None:
+    story.others_arrive()
+    story.overwrite(60.0, until=24 * HOUR)
+    story.run(7 * HOUR)
+    assert story.count("given_up") == 0
+    story.run(2 * HOUR)
+    assert (story.count("given_up"), story.posts) == (1, [])
+    (letter,) = [name for name in story.bench.store.objects if "/dead_letter/not_arrived/" in name]
+    assert b"overwritten again and again" in story.bench.store.objects[letter]
+    story.run(15 * HOUR)
+    # Each change that comes later is followed anew.
+    assert story.count("given_up") == 3
+    assert story.posts == []
+
+
+def test_where_the_bucket_is_gone_what_is_overwritten_is_not_given_up(story: Story) -> None:
+    gone = failure(Blame.ITEM, service="obs", status=404, code="NoSuchBucket")
+    story.others_arrive()
+    story.overwrite(60.0, until=10 * HOUR)
+    story.bench.destination.fail("list", *[gone] * 1000)
+    story.run(9 * HOUR)
+    assert (story.count("given_up"), story.count("late") > 0) == (0, True)
+
+
+def test_where_nothing_arrives_what_is_overwritten_is_not_given_up_for_a_day(story: Story) -> None:
+    story.overwrite(60.0, until=30 * HOUR)
+    story.run(24 * HOUR - 7.0)
+    assert story.count("given_up") == 0
+    story.run(HOUR)
+    assert story.count("given_up") == 1
+
+
+def test_states_that_are_late_one_after_the_other_are_announced_for_so_long_only(
+    story: Story,
+) -> None:
+    story.others_arrive()
+    story.overwrite(1800.0, until=24 * HOUR)
+    story.run(12 * HOUR)
+    assert story.count("given_up") == 1
+    # Twice for each state until then; later once more in the same way.
+    assert len(story.posts) < 2 * 24
+
+
+def test_a_newer_state_after_a_late_one_has_a_term_of_its_own(story: Story) -> None:
+    story.others_arrive()
+    story.accept()
+    story.at(HOUR, lambda: story.accept("a", b"two"))
+    story.at(HOUR + 20.0, lambda: story.copy("a", b"two"))
+    story.run(1.5 * HOUR)
+    found = story.bench.follower.history.over(24 * HOUR, story.loop.time())
+    assert (story.count("late"), found.late) == (1, 1)
+    assert "a" not in story.bench.suspects
 
 
 def test_an_older_event_that_comes_later_ends_nothing(story: Story) -> None:

@@ -98,6 +98,9 @@ async def test_a_denied_look_at_the_task_is_no_verdict_on_it(bench: Bench) -> No
     await bench.probes.sink(bench.sink, bench.source.learn, "logs")
     (line,) = bench.heard.lines
     assert "grant oms:synctask:get" in line["event"]
+    assert bench.source.is_unreadable
+    await bench.probes.sink(bench.sink, bench.source.learn, "logs")
+    assert not bench.source.is_unreadable
 
 
 @pytest.mark.parametrize("fault", FAILURES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from unittest import mock
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -9,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doubles.arrival import Bench
-from doubles.build import failure
-from worker.arrival.result_lists import READER_SECONDS, failed_key, skipped_key
-from worker.errors import Blame, CallFailed
+from doubles.build import change, failure
+from doubles.clock import EPOCH, HandClock, settle
+from worker.arrival import follow, result_lists
+from worker.arrival.result_lists import READER_SECONDS, ROOM_SECONDS, failed_key, skipped_key
+from worker.errors import Blame, CallFailed, Outcome
+from worker.flow.post import Verdict
 
 TIMES = [
     "2026-01-02 03:04:05",
@@ -107,6 +112,15 @@ async def test_a_row_that_is_still_being_written_is_read_whole_later() -> None:
     bench.append(name, row[25:])
     await bench.lists.look()
     assert bench.suspects == ["a/long name"]
+    assert bench.heard.count("suspects_unfollowed_total") == 0
+
+
+async def test_a_last_row_that_is_none_is_told_once_it_does_not_grow() -> None:
+    bench = Bench()
+    bench.append(f"{FAILED}/1.failed_list.txt", "something else")
+    for told in (0, 1, 1):
+        await bench.lists.look()
+        assert bench.heard.count("suspects_unfollowed_total") == told
 
 
 async def test_a_last_row_without_a_line_break_counts() -> None:
@@ -126,6 +140,73 @@ async def test_rows_of_an_unknown_form_are_told_and_left_alone() -> None:
     assert bench.suspects == ["a"]
     told = [line["event"] for line in bench.heard.lines]
     assert len([each for each in told if "cannot be read" in each]) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
+@pytest.mark.parametrize("part_bytes", [7, 64, 1024 * 1024])
+async def test_a_list_in_utf_16_is_read(encoding: str, part_bytes: int) -> None:
+    # In these names stand the bytes of a line's end, and characters of two units.
+    keys = ["a", "dir/a b\u0a00\u000b.txt", "中文\u0aaa🙂", "\u0d0a", "last"]
+    bench, name = Bench(), f"{FAILED}/1.failed_list.txt"
+    bench.destination.part_bytes = part_bytes
+    rows = [bench.row(key, is_failed=True) for key in keys]
+    data = "".join(rows).encode(encoding)
+    end = data.index("last".encode("utf-16-be" if encoding.endswith("be") else "utf-16-le"))
+    bench.append(name, data[: end - 7])
+    await bench.lists.look()
+    assert sorted(bench.suspects) == sorted(keys[:-1])
+    bench.append(name, data[end - 7 :])
+    await bench.lists.look()
+    assert sorted(bench.suspects) == sorted(keys)
+    assert bench.heard.count("suspects_unfollowed_total") == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "cp037", "utf-8-sig", "gb18030"])
+async def test_a_list_in_any_other_encoding_is_read_or_told_and_counted(encoding: str) -> None:
+    bench, name = Bench(), f"{SKIPPED}/1.skip_list.txt"
+    bench.append(name, bench.row("é~", is_failed=False).encode(encoding))
+    await bench.lists.look()
+    # Without the end of a line it may still be written.
+    await bench.lists.look()
+    unread = bench.heard.count("suspects_unfollowed_total")
+    assert bench.suspects == (["é~"] if not unread else [])
+    assert bool(unread) is (encoding != "utf-8-sig")
+    assert bool(bench.heard.lines) is bool(unread)
+
+
+async def test_of_more_lists_than_are_looked_at_the_rest_is_told_and_not_remembered() -> None:
+    bench = Bench()
+    for number in range(5):
+        bench.listed(f"{FAILED}/{number}.failed_list.txt", f"k{number}")
+        bench.listed(f"{SKIPPED}/{number}.skip_list.txt", f"s{number}", is_failed=False)
+    with mock.patch.object(result_lists, "LISTS_MAX", 3):
+        await bench.lists.look()
+        await bench.lists.look()
+    assert sorted(bench.suspects) == ["k0", "k1", "k2"]
+    assert len(bench.lists._seen) == 3
+    (line,) = [line for line in bench.heard.lines if "more lists" in line["event"]]
+    assert line["most"] == 3
+
+
+async def test_suspects_take_half_of_the_places_and_wait_for_more() -> None:
+    bench, clock = Bench(), HandClock()
+    bench.lists._clock = clock
+    bench.listed(f"{FAILED}/1.failed_list.txt", *"abcd")
+    with mock.patch.object(follow, "FOLLOWED_MAX", 4):
+        looking = asyncio.create_task(bench.lists.look())
+        await settle()
+        assert bench.suspects == ["a", "b"]
+        for key in "xyz":
+            bench.follower.accepted(Verdict(change(key), Outcome.ACCEPTED, EPOCH))
+        # The other half is for what is followed by chance.
+        assert bench.suspects == ["a", "b", "x", "y"]
+        assert bench.heard.count("arrivals_total", outcome="unknown") == 1
+        for key in "xyab":
+            del bench.follower._followed[key]
+            clock.advance(ROOM_SECONDS)
+            await settle()
+        await looking
+    assert bench.suspects == ["c", "d"]
 
 
 async def test_a_list_is_read_by_one_of_two_relays() -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.advice import cause_of
 from worker.arrival.backlog import CopyBacklog
+from worker.arrival.destination import DestinationView
 from worker.arrival.follow import Follower
 from worker.arrival.history import DAY_SECONDS
 from worker.clock import Clock
-from worker.outages.breaker import Breaker
 
 SPANS: Mapping[str, float] = {"1h": 3600.0, "24h": DAY_SECONDS}
 
@@ -22,17 +22,27 @@ class ArrivalAccount:
 
     follower: Follower
     backlog: CopyBacklog
-    breaker: Breaker
+    view: DestinationView
     clock: Clock
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is taken for granted, and should not have to be."""
+        return (self.view.doubt,) if self.view.doubt else ()
+
     def as_object(self) -> dict[str, Any]:
-        """Return it as JSON. `cause` says why the destination cannot be looked at, null while it can."""
+        """Return it as JSON. `cause` says why the destination cannot be looked at, null while it can.
+
+        What is due by now, and could not be looked at, is unknown for as long as that lasts.
+        """
         now = self.clock.monotonic()
+        overdue = self.follower.overdue
+        found = {name: self.follower.history.over(seconds, now) for name, seconds in SPANS.items()}
         spans = {
-            name: self.follower.history.over(seconds, now).as_object()
-            for name, seconds in SPANS.items()
+            name: replace(span, unknown=span.unknown + overdue).as_object()
+            for name, span in found.items()
         }
-        failure = self.breaker.failure if self.breaker.is_open else None
+        failure = self.view.blindness
         return {
             **spans,
             "promised_seconds": self.follower.late_seconds,

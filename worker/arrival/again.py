@@ -87,7 +87,7 @@ class Again:
         digest = blake2b(repr((key, state)).encode(), digest_size=12).hexdigest()
         message = Message(
             f"arrival-{digest}",
-            self.body_of(self.source.bucket, key, state.last_modified),
+            self.body_of(self.source.likely_bucket, key, state.last_modified),
             "",
             announced,
             int(state.last_modified * 1000),

@@ -2,7 +2,8 @@
 
 Nothing else in the relay destroys anything, so every doubt ends in keeping. A deletion waits until copies of
 the older state have landed. Then the source itself has to say that it has no such object: an answer that
-could mean something else (no bucket, no right, a stranger) is no such word. What was written at the
+could mean something else (no bucket, no right, a stranger) is no such word. Both buckets have to be named by
+the task itself. What was written at the
 destination after the deletion is kept, unless its checksum is that of what was deleted. Where an event may
 name one object or another, people decide.
 
@@ -46,6 +47,10 @@ TRIES_MAX = 40
 # The lists of OMS stand there, and whatever else it keeps.
 KEPT_PREFIX = "oms/"
 TOO_MANY = "more deletions came in an hour than RELAY_DELETIONS_PER_HOUR allows"
+UNCERTAIN = (
+    "the sync task does not say what it copies, and where to, so nothing is deleted: let the relay read it "
+    "(oms:synctask:get)"
+)
 AMBIGUOUS = (
     "the event may name one object or another: set RELAY_KEY_ENCODING to raw or url, as events really are, "
     "then redrive"
@@ -147,8 +152,10 @@ class Deletions:
             if deliveries == 1 and not self._brake.lets_wait():
                 return self._held(TOO_MANY)
             return Deletion(min(wait_seconds, WAIT_SECONDS_MAX), "copies may still be on their way")
-        if not (self._view.is_usable and self._view.source_bucket):
+        if not self._view.is_usable:
             return _later(deliveries, "the destination cannot be looked at")
+        if not self._view.is_certain:
+            return _later(deliveries, UNCERTAIN)
         return DONE
 
     async def _carry_one(

@@ -8,7 +8,8 @@ from dataclasses import replace
 from math import inf
 from typing import TypeVar
 
-from worker.advice import OTHER_BUCKET, UNKNOWN_BUCKET
+from worker.advice import SEVERAL_SOURCES, TEXTS
+from worker.arrival.bucket import DestinationBucket, Ground, destination_of
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.flow.source import Source
 from worker.outages.service import Service
@@ -23,7 +24,7 @@ THERE_SECONDS = 60.0
 class DestinationView:
     """Looks at the destination by `service`, and at the source by `looks`.
 
-    `bucket` is the destination's; empty: the one that the task names.
+    `bucket` is what OBS_BUCKET says; empty: the destination is what the task names.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class DestinationView:
         self._service = service
         self._looks = looks
         self._source = source
-        self._bucket = bucket
+        self._named = bucket
         self._is_there_until = -inf
 
     @property
@@ -49,15 +50,47 @@ class DestinationView:
         return not self._service.breaker.is_open and bool(self.bucket and self.source_bucket)
 
     @property
+    def destination(self) -> DestinationBucket:
+        """Which bucket the destination is, and what it is known by."""
+        source = self._source
+        return destination_of(self._named, source.task, is_unreadable=source.is_unreadable)
+
+    @property
     def bucket(self) -> str:
-        """The destination bucket; empty while it is not known."""
-        task = self._source.task
-        return self._bucket or (task.destination_bucket if task else "")
+        """The destination bucket; empty while it is not known, or the task says otherwise."""
+        found = self.destination
+        return found.name if found.may_be_followed else ""
 
     @property
     def source_bucket(self) -> str:
-        """The bucket that the task copies; empty while it is not known."""
-        return self._source.bucket
+        """The bucket that the task copies, as far as that can be told; empty while it is not known."""
+        return self._source.likely_bucket
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the task itself says what it copies, and where to: nothing is deleted by less."""
+        return self.destination.ground is Ground.TASK and bool(self._source.bucket)
+
+    def hear(self, bucket: str) -> None:
+        """Note whose changes are followed."""
+        self._source.hear(bucket)
+
+    @property
+    def blindness(self) -> Failure | None:
+        """Why nothing can be looked at now; None where it can, or there is nothing to look at yet."""
+        if self._service.breaker.is_open:
+            return self._service.breaker.failure
+        if not self.bucket:
+            return _unfit(self.destination.doubt)
+        return _unfit(SEVERAL_SOURCES) if self._source.has_several else None
+
+    @property
+    def doubt(self) -> str:
+        """What is taken for granted about source and destination; empty where the task has said it."""
+        found = self.destination
+        if found.ground is not Ground.SETTING:
+            return ""
+        return f"the destination is taken to be {found.doubt}; {TEXTS['obs.unconfirmed']}"
 
     async def copy(self, key: str) -> ObjectFacts | None:
         """Return what the destination has of a key. Raises `CallFailed`."""
@@ -70,7 +103,7 @@ class DestinationView:
             if failed.failure.blame is not Blame.CREDENTIALS or failed.failure.code:
                 raise
             # A refused HeadObject does not say what for: a listing that is good says that it is this object.
-            await self._list_one()
+            await self._knock()
             raise CallFailed(replace(failed.failure, blame=Blame.SERVICE)) from failed
 
     async def source(self, key: str) -> ObjectFacts | None:
@@ -97,26 +130,28 @@ class DestinationView:
         """Raise `CallFailed` unless the bucket is there: without it HeadObject calls every object missing."""
         now = self._service.clock.monotonic()
         if now >= self._is_there_until:
-            await self.call("ListObjects", self._list_one)
+            await self.call("ListObjects", self._knock)
             self._is_there_until = now + THERE_SECONDS
 
     async def probe(self) -> None:
         """List one name, which tells of the bucket, the right to list it and the signature."""
-        task = self._source.task
-        if task is None or not self.bucket:
-            raise _unfit(f"{UNKNOWN_BUCKET}: the sync task was not seen, or does not name it")
-        if task.destination_bucket not in ("", self.bucket):
-            raise _unfit(
-                f"{OTHER_BUCKET}: OBS_BUCKET is {self.bucket}, but it copies to {task.destination_bucket}"
-            )
-        await self._list_one()
+        if not self.bucket:
+            raise CallFailed(_unfit(self.destination.doubt))
+        await self._knock()
 
-    async def _list_one(self) -> None:
-        async with aclosing(self.store.list(self.bucket, "oms/", keys_max=1)) as pages:
-            await anext(pages)
+    async def _knock(self) -> None:
+        await knock(self.store, self.bucket)
 
 
-def _unfit(why: str) -> CallFailed:
-    return CallFailed(
-        Failure("obs", "ListObjects", Outcome.RETRY_LATER, Blame.PASSING, message=why)
-    )
+async def knock(store: Destination, bucket: str) -> None:
+    """List one name; raises `CallFailed`, with a code, if the bucket, the right or the signature is wrong.
+
+    A refused HeadObject has no code: only this tells a wrong signature, of which OBS may lock the key, from a
+    missing right.
+    """
+    async with aclosing(store.list(bucket, keys_max=1)) as pages:
+        await anext(pages)
+
+
+def _unfit(why: str) -> Failure:
+    return Failure("obs", "ListObjects", Outcome.RETRY_LATER, Blame.PASSING, message=why)

@@ -9,6 +9,11 @@ A key that is late may have been lost, or OMS may be behind with all of them. So
 key that was accepted no earlier has arrived: then it was passed over. Where none does, as when copying has
 stopped, that is waited for: four times as long as a copy may take, and before it is given up for a day.
 
+An object that is overwritten again and again has a newest state that is never late. So some copy has to be
+made after the oldest state that is owed, by that state's own deadline: else the key is late, and once more
+after each such term. While newer states come they are announced by their own events, and by nothing else.
+After as long as a state at rest would have been announced again it is given up.
+
 Nothing here is needed for a message to be deleted: what a crash forgets is a measurement, not an object, and
 how often a state was announced. `reconcile` finds what nobody follows any more.
 """
@@ -47,12 +52,15 @@ FIRST_LOOK_SECONDS_MIN = 5.0
 SMOOTHING = 0.1
 # After a look that failed: an outage of OBS, or of what is asked of the source.
 BLIND_SECONDS = 30.0
+# What is due is looked at within this time, unless nobody can look.
+OVERDUE_SECONDS = 60.0
 AGAIN_AFTER_FAILURE_SECONDS = 60.0
 # From one announcement of a state to the next, and from the last one to the end.
 WAITS_SECONDS = (600.0, 3600.0, 21_600.0)
 # For so many deadlines a later key is waited for, before a key is announced again, and before it is given up.
 PATIENCE_ANNOUNCING = 4.0
 PATIENCE_GIVING_UP = 96.0
+OVERWRITTEN = "overwritten again and again, and no copy of any state has come"
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +71,9 @@ class Followed:
     long after their change: they say nothing of how long copies take. `is_suspect` marks what OMS itself
     lists as failed or skipped: it is not waited for. `is_chosen` says whether it counts for the share that is
     in time: it was taken by chance, and not because something is known to be wrong with it.
+
+    `owed_since` is when the oldest state changed that no copy is known to be newer than; one has to be there
+    at `owed_by`. `stuck_since` is when that was late first, None while copies come.
     """
 
     key: str
@@ -76,13 +87,26 @@ class Followed:
     is_told_late: bool = False
     look_seconds: float = 0.0
     state: SourceState | None = None
+    # How often its present state was announced again, and how often all since a copy came.
     announced: int = 0
+    announced_in_all: int = 0
     again_at: float = 0.0
+    owed_since: float = 0.0
+    owed_by: float = 0.0
+    stuck_since: float | None = None
     # Grows with each newer event of the key, so that a look at the older state ends nothing.
     version: int = 0
     # Which plan counts: a key is looked at once at a time, however often it was planned.
     turn: int = 0
     is_looked_at: bool = False
+
+    def __post_init__(self) -> None:
+        self.owed_since, self.owed_by = self.changed_at, self.late_at
+
+    def owe(self, since: float, by: float) -> None:
+        """A copy has come: from now on one is owed that is newer than a later state."""
+        self.owed_since, self.owed_by = since, by
+        self.stuck_since, self.announced_in_all = None, 0
 
 
 class Follower:
@@ -121,6 +145,15 @@ class Follower:
         return len(self._followed)
 
     @property
+    def overdue(self) -> int:
+        """How many keys are due for a minute, and no look could tell whether they have arrived."""
+        due = self._clock.wall() - OVERDUE_SECONDS
+        return sum(
+            each.owed_by < due and each.is_chosen and not each.is_told_late
+            for each in self._followed.values()
+        )
+
+    @property
     def has_room(self) -> bool:
         """Whether one more key may be followed."""
         return len(self._followed) < FOLLOWED_MAX
@@ -138,9 +171,12 @@ class Follower:
 
     def accepted(self, posted: Posted) -> None:
         """Take a key whose record is confirmed, or leave it to chance. Never waits."""
-        if posted.outcome is not Outcome.ACCEPTED or self._rng.random() >= self._ratio:
+        if posted.outcome is not Outcome.ACCEPTED:
             return
         newest = posted.change.newest
+        self._view.hear(newest.event.bucket)
+        if self._rng.random() >= self._ratio:
+            return
         changed_at = _seconds(newest.event.time) or posted.posted_at
         sent_at = newest.held.message.enqueue_time_ms / 1000
         self._follow(
@@ -171,7 +207,15 @@ class Follower:
             self._followed[new.key] = new
             self._plan(new, 0.0 if new.is_suspect else self._first_look_seconds())
         else:
-            self._journal.arrival("unknown")
+            self._unknown(new)
+
+    def _unknown(self, each: Followed) -> None:
+        """Note that it is not followed to its end: it was due, and what was told late is late already."""
+        if not each.is_chosen:
+            self._journal.suspect_unfollowed()
+        elif not each.is_told_late:
+            self._journal.arrival("unknown", each.key)
+            self.history.count(Count.UNKNOWN, self._clock.monotonic())
 
     def _first_look_seconds(self) -> float:
         least = max(FIRST_LOOK_SECONDS_MIN, 2 * self._typical_seconds)
@@ -214,14 +258,14 @@ class Follower:
             seconds = await self._looked(each)
         except CallFailed as failed:
             self._journal.look_failed(failed.failure)
-            seconds = self._after(failed)
+            seconds = self._after(each, failed)
         each.is_looked_at = False
         if seconds is None and each.version == version:
             self._followed.pop(each.key, None)
         else:
             self._plan(each, seconds or self._first_look_seconds())
 
-    def _after(self, failed: CallFailed) -> float | None:
+    def _after(self, each: Followed, failed: CallFailed) -> float | None:
         """Look again later; but where a side may not be looked at, what became of the key stays unknown."""
         is_sent = not isinstance(failed, BreakerOpen)
         if (
@@ -230,7 +274,7 @@ class Follower:
             and failed.failure.blame is Blame.SERVICE
             and failed.failure.operation == "HeadObject"
         ):
-            self._journal.arrival("unknown")
+            self._unknown(each)
             return None
         return BLIND_SECONDS
 
@@ -241,7 +285,7 @@ class Follower:
             self._arrived(each, copy, each.changed_at, Verdict.PROVED)
             return None
         now = self._clock.wall()
-        if copy is None and now < each.late_at:
+        if copy is None and now < min(each.late_at, each.owed_by):
             return self._next_look_seconds(each)
         source = await self._view.source(each.key)
         grace_seconds = 0.0 if each.is_suspect else self.late_seconds
@@ -252,22 +296,26 @@ class Follower:
             changed_at = max(each.changed_at, source.last_modified)
             self._arrived(each, copy, changed_at, found.verdict)
             return None
+        if copy is not None and _is_since_owed(each, copy):
+            each.owe(source.last_modified, now + self.late_seconds)
         if found.verdict is Verdict.PENDING or now < each.late_at:
-            return self._next_look_seconds(each)
+            return await self._on_its_way(each, source)
         return await self._not_arrived(each, source, found)
 
     def _next_look_seconds(self, each: Followed) -> float:
         """Wait twice as long as before, and not past the moment at which something has to be done."""
         longer = 2 * each.look_seconds or self._first_look_seconds()
         each.look_seconds = min(longer, self.late_seconds)
-        left = max(each.late_at, each.again_at) - self._clock.wall()
-        return (
-            min(each.look_seconds, max(left, LOOK_SECONDS_MIN)) if left > 0 else each.look_seconds
-        )
+        now = self._clock.wall()
+        moments = (each.owed_by, max(each.late_at, each.again_at))
+        left = min((at - now for at in moments if at > now), default=inf)
+        return min(each.look_seconds, max(left, LOOK_SECONDS_MIN))
 
     def _arrived(
         self, each: Followed, copy: ObjectFacts, changed_at: float, verdict: Verdict
     ) -> None:
+        # It is followed on if a newer event has come during this look.
+        each.owe(each.changed_at, self._clock.wall() + self.late_seconds)
         took = max(0.0, copy.last_modified - changed_at)
         self._newest_arrival = max(self._newest_arrival, each.posted_at)
         if each.is_live and not each.is_suspect:
@@ -298,6 +346,25 @@ class Follower:
         self.history.count(Count.LATE, self._clock.monotonic())
         self._journal.arrival("late", each.key, why)
 
+    async def _on_its_way(self, each: Followed, source: ObjectFacts) -> float | None:
+        """Wait for its newest state; but where no copy of an older one came either, tell so, and end it."""
+        now = self._clock.wall()
+        if each.is_suspect or now < each.owed_by:
+            return self._next_look_seconds(each)
+        # Of others that were accepted in this term some have arrived, or a day has passed.
+        is_passed_over = self._newest_arrival >= each.owed_by - self.late_seconds
+        self._late(each, OVERWRITTEN)
+        each.owed_by = now + self.late_seconds
+        if each.stuck_since is None:
+            each.stuck_since = now
+        waited_until = each.stuck_since + PATIENCE_GIVING_UP * self.late_seconds
+        if _is_stuck_for_good(each, now) and (is_passed_over or now >= waited_until):
+            await self._view.require_bucket()
+            return await self._give_up(
+                each, SourceState(source.etag, source.last_modified), OVERWRITTEN
+            )
+        return self._next_look_seconds(each)
+
     async def _not_arrived(
         self, each: Followed, source: ObjectFacts, found: Comparison
     ) -> float | None:
@@ -307,31 +374,43 @@ class Follower:
         state = SourceState(source.etag, source.last_modified)
         if each.state != state:
             each.state, each.announced, each.again_at = state, 0, 0.0
-        is_tired = each.announced >= len(WAITS_SECONDS)
-        if self._clock.wall() < each.again_at or not self._is_passed_over(each, is_tired=is_tired):
+        now = self._clock.wall()
+        if each.stuck_since is None:
+            each.stuck_since = now
+        is_tired = each.announced >= len(WAITS_SECONDS) or (
+            each.announced_in_all >= len(WAITS_SECONDS) and _is_stuck_for_good(each, now)
+        )
+        if now < each.again_at or not self._is_passed_over(each, is_tired=is_tired):
             return self._next_look_seconds(each)
         if found.verdict is Verdict.MISSING:
             await self._view.require_bucket()
         hopeless = self._again.is_futile(found) or (
-            f"announced {each.announced} times" if is_tired else ""
+            f"announced {_times(each)} times" if is_tired else ""
         )
         refused = None if hopeless else await self._again.announce(each.key, each.etag, state)
         if refused is not None and refused.outcome is not Outcome.REJECTED:
             return AGAIN_AFTER_FAILURE_SECONDS
         if hopeless or refused is not None:
-            why = f"{found.why or found.verdict}; {hopeless or refused}"
-            if not await self._again.give_up(each.key, state, each.announced, why):
-                return AGAIN_AFTER_FAILURE_SECONDS
-            self._late(each, why)
-            self.history.count(Count.GIVEN_UP, self._clock.monotonic())
-            return None
+            return await self._give_up(
+                each, state, f"{found.why or found.verdict}; {hopeless or refused}"
+            )
         self.history.count(Count.RESENT, self._clock.monotonic())
         self._journal.arrival("resent", each.key, found.why or str(found.verdict))
         each.posted_at = self._clock.wall()
         each.again_at = each.posted_at + WAITS_SECONDS[each.announced]
         each.announced += 1
+        each.announced_in_all += 1
         each.look_seconds = 0.0
         return self._next_look_seconds(each)
+
+    async def _give_up(self, each: Followed, state: SourceState, why: str) -> float | None:
+        if not await self._again.give_up(each.key, state, _times(each), why):
+            return AGAIN_AFTER_FAILURE_SECONDS
+        self._late(each, why)
+        self.history.count(Count.GIVEN_UP, self._clock.monotonic())
+        # A newer event may have come meanwhile: that one is followed from now on.
+        each.owe(self._clock.wall(), self._clock.wall() + self.late_seconds)
+        return None
 
     def _is_passed_over(self, each: Followed, *, is_tired: bool) -> bool:
         """Whether others have arrived that were accepted no earlier, or this has been waited for long."""
@@ -342,6 +421,20 @@ class Follower:
         return self._newest_arrival >= each.posted_at or self._clock.wall() >= waited_until
 
 
+def _is_since_owed(each: Followed, copy: ObjectFacts) -> bool:
+    """Whether a copy, of whichever state, was made after what is owed; stores tell whole seconds."""
+    return copy.last_modified >= int(each.owed_since)
+
+
+def _times(each: Followed) -> int:
+    return max(each.announced, each.announced_in_all)
+
+
+def _is_stuck_for_good(each: Followed, now: float) -> bool:
+    """Whether no copy of any state came for as long as one state is announced again."""
+    return each.stuck_since is not None and now >= each.stuck_since + sum(WAITS_SECONDS)
+
+
 def _renew(old: Followed, new: Followed) -> None:
     """Let what is followed stand for the newer event of its key."""
     if new.is_suspect:
@@ -350,6 +443,9 @@ def _renew(old: Followed, new: Followed) -> None:
     if new.changed_at < old.changed_at:
         # An older event that came later, or came again, says nothing of the newer state.
         return
+    if old.is_told_late or not old.is_chosen:
+        # What was late has been told: the newer state has a term of its own.
+        old.owed_by = new.late_at
     old.etag, old.changed_at, old.posted_at = new.etag, new.changed_at, new.posted_at
     old.late_at, old.is_live, old.is_suspect, old.is_chosen = new.late_at, new.is_live, False, True
     old.is_told_late, old.look_seconds, old.again_at = False, 0.0, 0.0

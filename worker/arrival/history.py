@@ -24,12 +24,16 @@ LAG_BOUNDS_SECONDS = (
 
 
 class Count(IntEnum):
-    """What is counted. Each followed key is `IN_TIME` or `LATE`, once; the others are what was done."""
+    """What is counted. Each followed key is `IN_TIME`, `LATE` or `UNKNOWN`; the others are what was done.
+
+    `UNKNOWN` is what nobody could follow to its end: it was due, and is not shown to have been in time.
+    """
 
     IN_TIME = 0
     LATE = 1
     RESENT = 2
     GIVEN_UP = 3
+    UNKNOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +51,16 @@ class ArrivalSpan:
     p50: float | None = None
     p99: float | None = None
     seen_seconds: float = 0.0
+    unknown: int = 0
 
     @property
     def followed(self) -> int:
-        """How many keys were in time or late."""
-        return self.in_time + self.late
+        """How many keys were due: in time, late, or not known."""
+        return self.in_time + self.late + self.unknown
 
     @property
     def share(self) -> float | None:
-        """The share that was in time; None where nothing was followed: then it is not known."""
+        """The share that is known to have been in time; None where nothing was due."""
         return self.in_time / self.followed if self.followed else None
 
     def as_object(self) -> dict[str, Any]:
@@ -67,6 +72,7 @@ class ArrivalSpan:
             "p50": self.p50,
             "p99": self.p99,
             "late": self.late,
+            "unknown": self.unknown,
             "resent": self.resent,
             "given_up": self.given_up,
             "seen_seconds": round(self.seen_seconds),
@@ -83,6 +89,8 @@ def span_from(found: Mapping[str, Any]) -> ArrivalSpan:
         _lag_from(found["p50"]),
         _lag_from(found["p99"]),
         float(found["seen_seconds"]),
+        # A worker of an older version does not tell it.
+        int(found.get("unknown", 0)),
     )
 
 
@@ -101,6 +109,7 @@ def together(spans: Iterable[ArrivalSpan]) -> ArrivalSpan:
         max((each.p50 for each in found if each.p50 is not None), default=None),
         max((each.p99 for each in found if each.p99 is not None), default=None),
         max((each.seen_seconds for each in found), default=0.0),
+        sum(each.unknown for each in found),
     )
 
 
@@ -127,10 +136,10 @@ class ArrivalHistory:
         for minute, cells in self._minutes.items():
             if minute > since:
                 sums = [total + cell for total, cell in zip(sums, cells, strict=True)]
-        in_time, late, resent, given_up = sums[: len(Count)]
+        in_time, late, resent, given_up, unknown = sums[: len(Count)]
         p50, p99 = (quantile(sums[len(Count) :], share) for share in (0.5, 0.99))
         seen = min(seconds, at - self._started_at)
-        return ArrivalSpan(in_time, late, resent, given_up, p50, p99, seen)
+        return ArrivalSpan(in_time, late, resent, given_up, p50, p99, seen, unknown)
 
     def _minute(self, at: float) -> array[int]:
         minute = _minute_of(at)

@@ -3,7 +3,8 @@
 Facts: OMS user guide, object lists (oms_01_0044). They stand in the destination bucket under
 `oms/sync_task/<task id>/<kind>/<sync subtask>/<time>...txt`; a failed row has time, URL-encoded name, name
 and error code, a skipped row time, name and size. What parts the columns, how often a list appears and
-whether it grows is not told: all of that is tolerated here. A row that fits no form is told and left alone.
+whether it grows is not told, nor in which encoding: all of that is tolerated here. UTF-16 is read as well. A
+row that fits no form is told, counted and left alone.
 
 Several relays read the same lists. So that a row is followed by one of them, a list is claimed at each size
 by an object in the log bucket that only one can write. Who has looked at all of its rows claims it a second
@@ -36,7 +37,10 @@ ROOM_SECONDS = 1.0
 LINE_BYTES_MAX = 16_384
 # So many lists of two days are looked at; more are a mistake of somebody's, and would fill the memory.
 LISTS_MAX = 20_000
+UTF8 = "utf-8"
 
+_MARK = "\ufeff"
+_BLANK = f" \t\r\n{_MARK}"
 _SEPARATORS = ' \t,;|"'
 _SEPARATOR = r"[\s,;|\"]+"
 _TIME = re.compile(
@@ -92,11 +96,15 @@ _KEY_OF = {ListKind.FAILED: failed_key, ListKind.SKIPPED: skipped_key}
 class _Seen:
     """How far one list is done with: its whole rows up to `row_end` bytes, at this `size`.
 
-    `turn` is the claim to try next, 1 or 2, `try_at` when, by the monotonic clock; 0 when all is done.
+    `encoding` is what its first bytes tell. `has_odd_end` says that what stands behind the last whole row is
+    none: it may still grow into one. `turn` is the claim to try next, 1 or 2, `try_at` when, by the monotonic
+    clock; 0 when all is done.
     `is_ours` says that it is claimed: what could not be read is read again, and not claimed again.
     """
 
     row_end: int = 0
+    encoding: str = UTF8
+    has_odd_end: bool = False
     size: int = 0
     turn: int = 0
     try_at: float = 0.0
@@ -163,6 +171,9 @@ class ResultLists:
             seen.size, seen.turn, seen.try_at, seen.is_ours = listed.size, 1, 0.0, False
             if is_shorter:
                 seen.row_end = 0
+        elif seen.has_odd_end:
+            seen.has_odd_end = False
+            self._journal.row_unread(kind)
         if not seen.turn or self._clock.monotonic() < seen.try_at:
             return
         if seen.is_ours or await self._claimed(listed, seen.turn):
@@ -188,15 +199,20 @@ class ResultLists:
         """Suspect the key of each row from where this relay has read on. The last row may still grow."""
         at, rest = seen.row_end, b""
         while at < listed.size and (part := await self._part(listed.key, at)):
+            if not at:
+                seen.encoding = encoding_of(part)
             at += len(part)
-            *lines, rest = (rest + part).split(b"\n")
+            lines, rest = split_rows(rest + part, seen.encoding)
             seen.row_end = at - len(rest)
             for key in self._keys(kind, lines):
                 await self._suspect(key)
             if len(rest) > LINE_BYTES_MAX:
                 rest = b""
-        for key in self._keys(kind, [rest]):
-            await self._suspect(key)
+        end = _text(rest, seen.encoding)
+        last = _key_of(kind, end)
+        seen.has_odd_end = bool(end.strip(_BLANK)) and last is None
+        if last is not None:
+            await self._suspect(last)
 
     async def _part(self, name: str, start: int) -> bytes:
         store, bucket = self._view.store, self._view.bucket
@@ -207,16 +223,45 @@ class ResultLists:
             await self._clock.sleep(ROOM_SECONDS)
         self._follower.suspect(key)
 
-    def _keys(self, kind: ListKind, lines: Iterable[bytes]) -> Iterator[str]:
+    def _keys(self, kind: ListKind, lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
-            if not line.strip():
-                continue
-            text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-            key = _KEY_OF[kind](text.rstrip("\r")) if len(line) <= LINE_BYTES_MAX else None
-            if key is None or not _is_text(key):
-                self._journal.row_unread(kind)
-            else:
+            key = _key_of(kind, line)
+            if key is not None:
                 yield key
+            elif line.strip(_BLANK):
+                self._journal.row_unread(kind)
+
+
+def encoding_of(beginning: bytes) -> str:
+    """Tell UTF-16 by its mark, or by the zeros between the digits of the first time; all else is UTF-8."""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        if beginning.startswith(_MARK.encode(encoding)):
+            return encoding
+    zeros = beginning[:2].find(0)
+    return {0: "utf-16-be", 1: "utf-16-le"}.get(zeros, UTF8)
+
+
+def split_rows(data: bytes, encoding: str) -> tuple[list[str], bytes]:
+    """Return the whole rows, without their ends, and the bytes behind the last of them."""
+    if encoding == UTF8:
+        *lines, rest = data.split(b"\n")
+        return [_text(line, encoding) for line in lines], rest
+    # Not by bytes: those of a line's end stand in other characters as well.
+    *rows, last = _text(data, encoding).split("\n")
+    width = len(last.encode(encoding, "surrogatepass")) + len(data) % 2
+    return rows, data[len(data) - width :]
+
+
+def _text(data: bytes, encoding: str) -> str:
+    if encoding == UTF8:
+        return data.decode(encoding, "surrogateescape")
+    return data[: len(data) // 2 * 2].decode(encoding, "surrogatepass")
+
+
+def _key_of(kind: ListKind, line: str) -> str | None:
+    text = line.removeprefix(_MARK).rstrip("\r")
+    key = _KEY_OF[kind](text) if len(text) <= LINE_BYTES_MAX else None
+    return key if key is not None and _is_text(key) else None
 
 
 def _is_text(key: str) -> bool:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
+from worker.config.addresses import bucket_origin
 from worker.config.proxies import DIRECT, Proxies, Proxy
 from worker.errors import FROM_ELSEWHERE, Blame, CallFailed, Failure, Outcome
 
@@ -295,6 +297,22 @@ def modified_seconds(headers: Mapping[str, str]) -> float:
 def answered_at(headers: Mapping[str, str]) -> float:
     """Return the server's time of its answer, in seconds since the epoch; 0 where it is not said."""
     return _date(headers, "Date")
+
+
+def crc64_of(headers: Mapping[str, str], *names: str) -> int | None:
+    """Return the CRC64 that stands under the first of these names; None where there is none."""
+    told = next((headers[name] for name in names if name in headers), "")
+    return int(told) if told.isascii() and told.isdigit() else None
+
+
+def object_url(endpoint: str, bucket: str, key: str, query: str = "") -> URL:
+    """Return where an object is, its key byte for byte, or a bucket (no key); `query` is encoded already.
+
+    The bucket stands in the host; in the path on IP and loopback hosts, as the vendors' SDKs have it.
+    """
+    origin = bucket_origin(endpoint, bucket)
+    root = f"{origin}/{bucket}/" if origin == endpoint else f"{origin}/"
+    return URL(f"{root}{quote(key, safe='')}{'?' if query else ''}{query}", encoded=True)
 
 
 def _date(headers: Mapping[str, str], name: str) -> float:

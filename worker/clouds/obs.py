@@ -14,14 +14,15 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import aiohttp
-from yarl import URL
 
 from worker.clock import Clock
 from worker.clouds.http import (
     Answer,
     Request,
+    crc64_of,
     from_elsewhere,
     modified_seconds,
+    object_url,
     one_line,
     retry_after_seconds,
     send,
@@ -184,15 +185,9 @@ class ObsClient:
     ) -> Answer:
         now = self._clock.wall()
         signed = sign(method, (bucket, key), query, headers, self._credentials(), now)
-        url = self._url(bucket, key, query)
+        asked = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+        url = object_url(self._endpoint, bucket, key, asked)
         return await send(self._session, Request("obs", operation, method, url, signed))
-
-    def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> URL:
-        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-        rest = quote(key, safe="") + (f"?{pairs}" if pairs else "")
-        origin = self.origin(bucket)
-        path = f"{bucket}/{rest}" if origin == self._endpoint else rest
-        return URL(f"{origin}/{path}", encoded=True)
 
     def _require(self, operation: str, answer: Answer, asked: str, status: int) -> None:
         """Raise unless it is the success that OBS documents for this call: others answer with a 200, too."""
@@ -226,13 +221,12 @@ def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
 
     A storage class and a type are told only where they are not the usual ones.
     """
-    told = next((headers[name] for name in _CRC64 if name in headers), "")
     is_of_parts = "x-obs-uploadId" in headers
     return ObjectFacts(
         size=int(headers.get("Content-Length", "")),
         last_modified=modified_seconds(headers),
         etag=headers.get("ETag", "").strip('"'),
-        crc64=int(told) if told.isascii() and told.isdigit() else None,
+        crc64=crc64_of(headers, *_CRC64),
         kind=headers.get("x-obs-object-type", "Multipart" if is_of_parts else "Normal"),
         storage_class=headers.get("x-obs-storage-class", "STANDARD"),
         is_encrypted=any(name.lower().startswith(_ENCRYPTED) for name in headers),

@@ -10,10 +10,8 @@ import base64
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
-from urllib.parse import quote
 
 import aiohttp
-from yarl import URL
 
 from worker.clock import Clock
 from worker.clouds.credentials import AlibabaCredentials
@@ -21,8 +19,10 @@ from worker.clouds.http import (
     Answer,
     Request,
     answered_at,
+    crc64_of,
     from_elsewhere,
     modified_seconds,
+    object_url,
     retry_after_seconds,
     send,
     unusable,
@@ -198,19 +198,12 @@ class OssClient:
     ) -> Answer:
         scope = (self._credentials(), self._region)
         signed = sign(method, f"/{bucket}/{key}", query, headers, scope, self._clock.wall())
-        url = self._url(bucket, key, query)
+        url = object_url(self._endpoint, bucket, key, canonical_query(query))
         return await send(self._session, Request("oss", operation, method, url, signed, body))
 
     def origin(self, bucket: str) -> str:
         """Return scheme, host and port that calls for this bucket go to."""
         return bucket_origin(self._endpoint, bucket)
-
-    def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> URL:
-        rest = quote(key, safe="") + (f"?{canonical_query(query)}" if query else "")
-        origin = self.origin(bucket)
-        # Without the bucket in the host it is the first part of the path.
-        path = f"{bucket}/{rest}" if origin == self._endpoint else rest
-        return URL(f"{origin}/{path}", encoded=True)
 
     def _require_success(self, operation: str, answer: Answer, asked: str) -> None:
         if not 200 <= answer.status < 300:
@@ -239,12 +232,11 @@ class OssClient:
 
 def facts_of(headers: Mapping[str, str]) -> ObjectFacts:
     """Read the headers of HeadObject; raises ValueError without a size."""
-    told = headers.get("x-oss-hash-crc64ecma", "")
     return ObjectFacts(
         size=int(headers.get("Content-Length", "")),
         last_modified=modified_seconds(headers),
         etag=headers.get("ETag", "").strip('"'),
-        crc64=int(told) if told.isascii() and told.isdigit() else None,
+        crc64=crc64_of(headers, "x-oss-hash-crc64ecma"),
         kind=headers.get("x-oss-object-type", ""),
         storage_class=headers.get("x-oss-storage-class", ""),
         is_encrypted="x-oss-server-side-encryption" in headers,

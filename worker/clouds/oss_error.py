@@ -23,7 +23,11 @@ def read_error(answer: Answer) -> OssError:
     """Read the answer to a refused call; never raises, whatever the body is."""
     from oss2.exceptions import make_exception  # noqa: PLC0415
 
-    error = make_exception(_Readable(answer))
+    try:
+        error = make_exception(_Readable(answer))
+    except (ValueError, LookupError):
+        # How unknown encodings and those of many bytes come, which oss2 does not expect.
+        return OssError("", "", one_line(answer.headers.get("x-oss-request-id", "")))
     return OssError(
         str(error.code or ""),
         one_line(str(error.message or "")),

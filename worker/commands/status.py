@@ -20,7 +20,7 @@ from worker.commands import frame, terminal
 from worker.commands.terminal import console, row_printed, shown, span
 from worker.errors import Failure
 from worker.ledger.pause import Pause
-from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
+from worker.operate.arrival import ArrivalStatus, Promise, Sight, percent, promise_of
 from worker.operate.connect import Clients, brief
 from worker.operate.destination_reconcile import Standing
 from worker.operate.fleet import Fleet, Member, Presence
@@ -47,6 +47,11 @@ LABELS = {
     "last_account": "compared",
     "fleet": "fleet",
     "workers": "worker",
+}
+_PROMISE_STYLES = {
+    Promise.KEPT: "green",
+    Promise.BROKEN: "yellow",
+    Promise.UNKNOWN: UNKNOWN_STYLE,
 }
 # Those that need a look come first; --json has all.
 MEMBERS_SHOWN_MAX = 20
@@ -351,7 +356,7 @@ def _arrival_lines(found: Status) -> Iterator[Line]:
     for name, what, seen in (("arrival", "hour", arrival.hour), ("", "day", arrival.day)):
         yield name, f"last {what}: {_in_time(seen, promised)}", _style(seen)
     day = arrival.day
-    is_broken = day.share is not None and day.share < PROMISED_SHARE
+    is_broken = promise_of(day) is Promise.BROKEN
     style = BAD if day.given_up else "yellow" if is_broken else ""
     yield "", f"last day: {day.late} late, {day.resent} resent, {day.given_up} given up", style
     for cause in arrival.causes:
@@ -400,16 +405,15 @@ def _unseen(found: Status) -> str:
 def _in_time(seen: ArrivalSpan, promised: str) -> str:
     if seen.share is None:
         return "unknown: no followed key was due"
-    text = f"{percent(seen.share)} within {promised} ({seen.in_time} of {seen.followed})"
+    unknown = f", {seen.unknown} unknown" if seen.unknown else ""
+    text = f"{percent(seen.share)} within {promised} ({seen.in_time} of {seen.followed}{unknown})"
     if seen.p50 is None or seen.p99 is None:
         return text
     return f"{text}, p50 {seen.p50:.1f} s, p99 {seen.p99:.1f} s"
 
 
 def _style(seen: ArrivalSpan) -> str:
-    if seen.share is None:
-        return UNKNOWN_STYLE
-    return "green" if seen.share >= PROMISED_SHARE else "yellow"
+    return _PROMISE_STYLES[promise_of(seen)]
 
 
 def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:

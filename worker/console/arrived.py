@@ -10,7 +10,7 @@ from worker.console.charts import chart, window
 from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, tile
 from worker.console.watch import Watch
 from worker.console.words import Words
-from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
+from worker.operate.arrival import ArrivalStatus, Promise, Sight, percent, promise_of
 from worker.operate.destination_reconcile import Standing
 
 Verdict = tuple[str, str, dict[str, object]]
@@ -20,6 +20,9 @@ _FAILED = {
     Sight.OFF: "failed_alone",
     Sight.UNKNOWN: "failed_untold",
 }
+
+
+_STATES = {Promise.KEPT: OK, Promise.BROKEN: WARN, Promise.UNKNOWN: UNKNOWN}
 
 
 def arrived(watch: Watch, t: Words, now: float) -> dict[str, Any]:
@@ -43,12 +46,16 @@ def verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
     failed = task.failed if task else None
     if failed:
         yield BAD, _FAILED[arrival.sight], {"count": t.count("objects", failed)}
-    if hour is not None and hour.share is not None and hour.share < PROMISED_SHARE:
+    promise = Promise.KEPT if hour is None else promise_of(hour)
+    if hour is not None and hour.share is not None and promise is Promise.BROKEN:
         promised = t.span(arrival.promised_seconds or 0.0)
         yield WARN, "late", {"share": percent(hour.share), "promised": promised}
     for cause in arrival.causes[:1]:
         what, step = t.told(cause)
         yield WARN, "unseen", {"what": what, "next": step}
+    if hour is not None and hour.share is not None and promise is Promise.UNKNOWN:
+        unknown, followed = t.number(hour.unknown), t.number(hour.followed)
+        yield UNKNOWN, "unsure", {"unknown": unknown, "followed": followed}
 
 
 def _levels(watch: Watch, arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
@@ -81,7 +88,7 @@ def _tiles(arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
         yield tile(t, "late", t("unknown"), "", UNKNOWN)
     else:
         note = t("tile.late.note", resent=t.number(day.resent), given_up=t.number(day.given_up))
-        is_broken = day.share is not None and day.share < PROMISED_SHARE
+        is_broken = promise_of(day) is Promise.BROKEN
         state = BAD if day.given_up else WARN if is_broken else ""
         yield tile(t, "late", t.number(day.late), note, state)
     backlog = arrival.copy_backlog
@@ -112,8 +119,10 @@ def _share(t: Words, name: str, span: ArrivalSpan | None) -> dict[str, str]:
     if span is None or span.share is None:
         return tile(t, name, t("unknown"), t("tile.share.none") if span else "", UNKNOWN)
     counts = {"in_time": t.number(span.in_time), "followed": t.number(span.followed)}
-    state = OK if span.share >= PROMISED_SHARE else WARN
-    return tile(t, name, percent(span.share), t("tile.share.note", **counts), state)
+    note = t("tile.share.note", **counts)
+    if span.unknown:
+        note = t("tile.share.unsure", **counts, unknown=t.number(span.unknown))
+    return tile(t, name, percent(span.share), note, _STATES[promise_of(span)])
 
 
 def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from worker.console.watch import Moment, Watch, oms_rates
 from worker.console.words import Words
 from worker.errors import Failure
 from worker.observe.journal import bounded
-from worker.operate.arrival import ArrivalStatus, Sight
+from worker.operate.arrival import ArrivalStatus, Promise, Sight, promise_of
 from worker.operate.status import (
     DEAD_COUNT_MAX,
     RETENTION_SHARE_WARNING,
@@ -94,6 +94,8 @@ def _rest(arrival: ArrivalStatus) -> Verdict:
         return OK, "relayed", {}
     if arrival.day.share is None:
         return UNKNOWN, "untold", {}
+    if promise_of(arrival.day) is Promise.UNKNOWN:
+        return UNKNOWN, "unsure_day", {}
     return OK, "well", {}
 
 

@@ -207,8 +207,13 @@ class Journal:
         """Note a change that OMS skips by its default rule, however often it is announced."""
         self.metrics.silent_skips.inc()
 
+    def suspect_unfollowed(self) -> None:
+        """Note a copy of which OMS says itself that it failed or was skipped, and that is not followed."""
+        self.metrics.suspects_unfollowed.inc()
+
     def row_unread(self, kind: str) -> None:
         """Tell, a few times a minute, that a row of one of OMS's lists has a form that is not known."""
+        self.suspect_unfollowed()
         self._told["row"] += 1
         if self._told["row"] <= ENDS_TOLD_MAX:
             self.log.warning(

@@ -83,14 +83,15 @@ class Metrics:
             "1 while a service cannot be used, 0.5 on trial, 0 while it works.",
             "service",
         )
-        lags = Histogram(
-            "oms_relay_lag_seconds",
-            "Seconds from the OSS event to its confirmed record; resent: again 10 minutes later.",
-            ("origin",),
-            buckets=LAG_BUCKETS_SECONDS,
-            registry=registry,
+        self.lag = lru_cache(maxsize=2)(
+            Histogram(
+                "oms_relay_lag_seconds",
+                "Seconds from the OSS event to its confirmed record; resent: again 10 minutes later.",
+                ("origin",),
+                buckets=LAG_BUCKETS_SECONDS,
+                registry=registry,
+            ).labels
         )
-        self.lag = lru_cache(maxsize=2)(lags.labels)
         self._calls = Histogram(
             "oms_relay_call_seconds",
             "Seconds per call, by service, operation and result.",
@@ -127,6 +128,11 @@ class Metrics:
             registry,
             "silent_skips",
             "Changes that OMS's default rule skips, however often announced.",
+        )
+        self.suspects_unfollowed = _counter(
+            registry,
+            "suspects_unfollowed",
+            "Rows of OMS's lists that could not be read, and listed keys that nobody could look at.",
         )
         self.arrivals_pending = _gauge(registry, "arrivals_pending", "Keys being followed.")
         self.copy_backlog = _gauge(

@@ -99,6 +99,23 @@ def arrival_of(told: Iterable[Told | None], *, is_set: bool) -> ArrivalStatus:
     )
 
 
+class Promise(StrEnum):
+    """`KEPT` and `BROKEN` are known. `UNKNOWN`: nothing was due, or too much of it could not be looked at."""
+
+    KEPT = "kept"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+
+def promise_of(span: ArrivalSpan) -> Promise:
+    """Judge a span: what nobody could see is not in time, and not known to be late either."""
+    if span.share is not None and span.share >= PROMISED_SHARE:
+        return Promise.KEPT
+    seen = span.in_time + span.late
+    is_broken = seen > 0 and span.in_time / seen < PROMISED_SHARE
+    return Promise.BROKEN if is_broken else Promise.UNKNOWN
+
+
 def percent(share: float) -> str:
     """Write a share; never 100% while anything is missing from it."""
     return "100%" if share == 1 else f"{floor(share * 10_000) / 100:.2f}%"

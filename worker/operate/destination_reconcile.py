@@ -34,6 +34,7 @@ from worker.arrival.compare import (
     compare,
 )
 from worker.arrival.deletions import KEPT_PREFIX
+from worker.arrival.destination import knock
 from worker.clouds.obs import ObsClient
 from worker.errors import Blame, CallFailed, Failure
 from worker.ledger.names import ROOT
@@ -531,9 +532,7 @@ class DestinationReconciliation:
         """
         self.effort.list_requests += 1
         bucket = self._question.destination_bucket
-        patiently = self._clients.patiently
-        async with aclosing(self._destination.list(bucket, keys_max=1, attempt=patiently)) as pages:
-            await anext(pages)
+        await self._clients.patiently(lambda: knock(self._destination, bucket))
 
     async def _middle(self, left: Range) -> str | None:
         """Find a name about the middle of a range: of the source, or where that has none, of the copies."""

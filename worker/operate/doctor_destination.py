@@ -7,13 +7,20 @@ what cannot work at all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from secrets import token_hex
 
+from worker.advice import TEXTS
+from worker.arrival.bucket import DestinationBucket, Ground, destination_of
+from worker.arrival.destination import knock
 from worker.clouds.obs import ObsClient
 from worker.operate.check import Check, CheckStatus, ServiceProber, always
 from worker.ports import CopyCounts, TaskState
 
+_DOUBTS = {
+    Ground.SETTING: (CheckStatus.WARNING, "obs.unconfirmed"),
+    Ground.AGAINST_TASK: (CheckStatus.FAILURE, "obs.other_bucket"),
+    Ground.NONE: (CheckStatus.WARNING, "obs.bucket"),
+}
 NO_OBJECT = "oms-relay-doctor-looks-for-an-object-that-is-not-there"
 
 
@@ -28,11 +35,11 @@ async def destination_checks(prober: ServiceProber, task: TaskState | None) -> A
             "nobody looks whether copies arrive: OBS_ENDPOINT is not set",
         )
         return
-    bucket = settings.obs_bucket or (task.destination_bucket if task else "")
-    yield _judge_bucket(settings.obs_bucket or "", task)
-    if not bucket:
+    found = destination_of(settings.obs_bucket or "", task, is_unreadable=task is None)
+    yield _judge_bucket(found)
+    if not found.name:
         prober.close("obs", "not tried: the destination bucket is not known")
-    async for check in _reads(prober, store, bucket):
+    async for check in _reads(prober, store, found.name):
         yield check
     yield await prober.ask(
         "oms.statistics",
@@ -44,14 +51,10 @@ async def destination_checks(prober: ServiceProber, task: TaskState | None) -> A
 
 
 async def _reads(prober: ServiceProber, store: ObsClient, bucket: str) -> AsyncIterator[Check]:
-    async def look() -> None:
-        async with aclosing(store.list(bucket, "oms/", keys_max=1)) as pages:
-            await anext(pages)
-
     # The listing first: its refusal tells a wrong signature from a missing right, which a HEAD does not.
     yield await prober.ask(
         "obs.list",
-        look,
+        lambda: knock(store, bucket),
         always(Check("obs.list", CheckStatus.OK, f"{bucket} can be listed")),
         otherwise=CheckStatus.WARNING,
         note="nothing is followed to the destination without it",
@@ -75,24 +78,11 @@ async def _reads(prober: ServiceProber, store: ObsClient, bucket: str) -> AsyncI
         )
 
 
-def _judge_bucket(configured: str, task: TaskState | None) -> Check:
-    told = task.destination_bucket if task else ""
-    if configured and told and configured != told:
-        return Check(
-            "obs.bucket",
-            CheckStatus.FAILURE,
-            f"OBS_BUCKET is {configured}, but the sync task copies to {told}",
-            "leave OBS_BUCKET out: then it is the bucket that the task names",
-        )
-    if not (configured or told):
-        return Check(
-            "obs.bucket",
-            CheckStatus.WARNING,
-            "unknown: the task was not seen, or does not tell its destination",
-            "set OBS_BUCKET, or let the task be read (oms:synctask:get)",
-        )
-    known = f"the sync task copies to {told}" if told else f"{configured}, as OBS_BUCKET says"
-    return Check("obs.bucket", CheckStatus.OK, known)
+def _judge_bucket(found: DestinationBucket) -> Check:
+    if found.ground is Ground.TASK:
+        return Check("obs.bucket", CheckStatus.OK, f"the sync task copies to {found.told}")
+    verdict, advice = _DOUBTS[found.ground]
+    return Check("obs.bucket", verdict, found.doubt, TEXTS[advice])
 
 
 def _judge_backlog(counts: CopyCounts) -> Check:

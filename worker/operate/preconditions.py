@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.advice import TEXTS, UNKNOWN_BUCKET
+from worker.arrival.bucket import Ground, destination_of
 from worker.errors import CallFailed, RelayError
 from worker.observe.depth import UNCOUNTED
 from worker.operate.connect import Clients
@@ -41,8 +42,8 @@ class UnknownDestination(RelayError):  # noqa: N818  the name says what it is
 
 def destination_bucket(clients: Clients, around: Circumstances) -> str:
     """Return the bucket with the copies: OBS_BUCKET, or the task's. Raises `UnknownDestination`."""
-    task = around.task
-    found = clients.settings.obs_bucket or (task.destination_bucket if task else "")
+    named, task = clients.settings.obs_bucket or "", around.task
+    found = destination_of(named, task, is_unreadable=task is None).name
     if not found:
         why = "".join(f" {each.rstrip('.')}." for each in around.doubts)
         raise UnknownDestination(f"{UNKNOWN_BUCKET}: {TEXTS['obs.bucket']}.{why}")
@@ -51,12 +52,12 @@ def destination_bucket(clients: Clients, around: Circumstances) -> str:
 
 def require_copied_there(bucket: str, task: TaskState | None) -> None:
     """Raise `WrongBucket` if the task is known to copy into another bucket."""
-    known = task.destination_bucket if task else ""
-    if known and known != bucket:
+    found = destination_of(bucket, task, is_unreadable=task is None)
+    if found.ground is Ground.AGAINST_TASK:
         raise WrongBucket(
-            f"the sync task of SYNC_URL copies into the bucket {known}, not into {bucket}: what is "
-            f"announced would not arrive there. Nothing was done. Set OBS_BUCKET to {known}, or use the "
-            f"SYNC_URL of the task that copies into {bucket}"
+            f"the sync task of SYNC_URL copies into the bucket {found.told}, not into {bucket}: what is "
+            f"announced would not arrive there. Nothing was done. Set OBS_BUCKET to {found.told}, or use "
+            f"the SYNC_URL of the task that copies into {bucket}"
         )
 
 

@@ -34,8 +34,10 @@ class Probes:
         body = {"probed_at": datetime.fromtimestamp(self._clock.wall(), UTC).isoformat()}
         await store.put(bucket, name, json.dumps(body).encode(), "application/json")
 
-    async def sink(self, sink: Sink, hear: Callable[[TaskState], None], log_bucket: str) -> None:
-        """Ask for the task's state, and let `hear` have it.
+    async def sink(
+        self, sink: Sink, hear: Callable[[TaskState | None], None], log_bucket: str
+    ) -> None:
+        """Ask for the task's state, and let `hear` have it, or None where it may not be read.
 
         A task that is not SYNCHRONIZING takes no events, and one that copies the log bucket would copy our
         records, each of which would be an event of its own.
@@ -45,6 +47,7 @@ class Probes:
         except CallFailed as failed:
             instead = "the first post decides, and events of other buckets cannot be told apart"
             self._may_be_denied(failed, instead)
+            hear(None)
             return
         hear(state)
         if not state.is_synchronizing:

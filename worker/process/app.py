@@ -191,9 +191,7 @@ def _plan(settings: Settings) -> Plan:
         destination_bucket=settings.obs_bucket or "",
         arrival_ratio=settings.arrival_ratio,
         arrival_seconds=settings.arrival_seconds,
-        deletions_per_hour=settings.deletions_per_hour
-        if settings.deletions == "propagate"
-        else None,
+        deletions_per_hour=settings.deletions_allowed_per_hour,
     )
 
 

@@ -233,7 +233,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     if arrival is None:
         relay = Relay(flow, probed, sides, plan.capacity, journal)
         return Assembled(relay, flow, breakers, fleet, pauses=pauses)
-    account = ArrivalAccount(arrival.follower, arrival.backlog, arrival.breaker, clock)
+    account = ArrivalAccount(arrival.follower, arrival.backlog, arrival.view, clock)
     probed += ((arrival.breaker, arrival.view.probe),)
     sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
     relay = Relay(flow, probed, sides, plan.capacity, journal)

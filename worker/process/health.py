@@ -109,7 +109,10 @@ class Health:
             },
             "in_flight": len(self._flow.leases.in_hand),
             "paused": None if pause is None else pause.as_object(),
-            "notices": [] if self._pauses is None else list(self._pauses.notices),
+            "notices": [
+                *([] if self._pauses is None else self._pauses.notices),
+                *([] if self._arrival is None else self._arrival.notices),
+            ],
         }
         if self._arrival is not None:
             body["arrival"] = self._arrival.as_object()
