@@ -51,7 +51,7 @@ CUSTOM: dict[str, dict[str, Any]] = {
                         "expr": str,
                         "for": str,
                         "labels": {"severity": str},
-                        "annotations": {"summary": str, "description": str},
+                        "annotations": {"summary": str, "description": str, "runbook_url": str},
                     }
                 ],
             }
