@@ -18,7 +18,6 @@ from worker.operate.check import Check, CheckStatus
 from worker.operate.connect import Clients
 from worker.operate.doctor import DoctorOptions, examine
 from worker.operate.network import Network
-from worker.settings import load_settings
 
 COLUMN_WIDTHS = (7, 23)
 
@@ -84,7 +83,7 @@ def _counted(verdict: CheckStatus, count: int) -> str:
 
 def _require_settings() -> None:
     try:
-        load_settings()
+        frame.reading()()
     except Fatal as error:
         problems = getattr(error, "problems", (str(error),))
         _print_object(
