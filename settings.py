@@ -339,9 +339,10 @@ def load_settings(
     values count as not set.
     """
     own = _dotenv(dotenv)
+    called = dotenv.name if dotenv else ".env"
     layers = [
         Layer("the environment", os.environ if environ is None else environ),
-        Layer(".env", own.values),
+        Layer(called, own.values),
     ]
     found = find_all(_FIELDS, layers)
     problems = {name: what.problem for name, what in found.items() if what.problem}
@@ -356,7 +357,7 @@ def load_settings(
     problems |= unusable
     problems |= unknown("RELAY_", _FIELDS, layers)
     problems |= misspelt([name for name in _FIELDS if not name.startswith("RELAY_")], layers)
-    problems = ({".env": own.problem} if own.problem else {}) | problems
+    problems = ({called: own.problem} if own.problem else {}) | problems
     if settings is None or problems:
         raise SettingsError(tuple(f"{name} {problem}" for name, problem in problems.items()))
     return settings
@@ -367,7 +368,7 @@ def _dotenv(path: Path | None) -> DotEnv:
     try:
         return read_dotenv(path) if path else DotEnv({})
     except ValueError as error:
-        problem = f".env can't be used, {error}; accepted: a readable file, or none"
+        problem = f"{path.name if path else ''} can't be used, {error}; accepted: a readable file, or none"
     raise SettingsError((problem,))
 
 

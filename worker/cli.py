@@ -8,18 +8,18 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
 from worker import __version__
-from worker.commands import register
+from worker.commands import frame, register
 from worker.commands.frame import EXIT_FAILED, EXIT_TO_MEND
 from worker.errors import Fatal
 from worker.observe import logs
 from worker.observe.lossy import Lossy
 from worker.process import app, early
-from worker.settings import load_settings
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 E = TypeVar("E", bound=BaseException)
@@ -48,9 +48,20 @@ def _root(
             "--version", callback=_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--env-file",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="Take settings from this file instead of .env in the working directory.",
+        ),
+    ] = None,
 ) -> None:
     """Hold the options that stand before a command."""
     del version  # its callback has answered
+    frame.ENV_FILE.set(env_file or Path(".env"))
     if context.invoked_subcommand != "run":
         early.let_go()
 
@@ -68,12 +79,13 @@ def run() -> None:
         RELAY_LOG_FORMAT=json RELAY_POLLERS=8 oms-relay run
 
     """
-    settings = load_settings()
+    load = frame.reading()
+    settings = load()
     lines = Lossy(sys.stderr.fileno())
     logs.configure(settings.log_format, settings.log_level, lines, worker=app.WORKER)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            code = runner.run(app.run(settings, load_settings, lines))
+            code = runner.run(app.run(settings, load, lines))
     finally:
         lines.drain()
     raise typer.Exit(code)

@@ -18,6 +18,7 @@ from harness.manifests import (
     conforms,
     container,
     of_kind,
+    of_operators,
     overlay,
     pod,
     settings,
@@ -31,11 +32,22 @@ UNACKNOWLEDGED_MAX = 5000
 
 @pytest.fixture(params=OVERLAYS)
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
-    return overlay(request.param)
+    """What runs the relays."""
+    return [each for each in overlay(request.param) if not of_operators(each)]
+
+
+def operators(kind: str, manifests: list[Manifest] | None = None) -> list[Manifest]:
+    """What is for people: the console's Deployment, or the template of Jobs, with their settings."""
+    found = overlay("object") if manifests is None else manifests
+    own = [
+        each for each in found if of_operators(each) and each["kind"] in {kind, "ServiceAccount"}
+    ]
+    return [*own, of_kind(found, "ConfigMap")]
 
 
 def sources() -> list[Path]:
-    return sorted(path for path in ROOT.rglob("*.yaml") if path.name != "kustomization.yaml")
+    own = {"kustomization.yaml", "names.yaml"}  # kustomize's own
+    return sorted(path for path in ROOT.rglob("*.yaml") if path.name not in own)
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -47,8 +59,9 @@ def test_every_file_holds_manifests_of_the_schema(path: Path) -> None:
             kubernetes_validate.validate(manifest, VERSION, strict=True)
 
 
-def test_every_built_manifest_is_of_the_schema(manifests: list[Manifest]) -> None:
-    for manifest in manifests:
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_built_manifest_is_of_the_schema(name: str) -> None:
+    for manifest in overlay(name):
         assert manifest["metadata"]["namespace"] == "oms-relay"
         if manifest["kind"] not in CUSTOM:
             kubernetes_validate.validate(manifest, VERSION, strict=True)
@@ -192,8 +205,86 @@ def test_the_autoscaler_asks_for_a_metric_that_relays_show() -> None:
     assert spec["minReplicaCount"] > 0, "with no relay nobody tells how much waits"
 
 
+def mine(tmp_path: Path, *components: str, **more: object) -> list[Manifest]:
+    """An overlay of one's own over base and components, with all else that is given."""
+    # kustomize takes no absolute paths.
+    root = Path(*[".."] * len(tmp_path.resolve().parts[1:]), *ROOT.resolve().parts[1:])
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "oms-relay",
+        "resources": [str(root / "base")],
+        "components": [str(root / "components" / each) for each in components],
+        **more,
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return built(tmp_path)
+
+
+def test_a_namespace_a_prefix_and_a_queue_of_ones_own_reach_the_autoscaler(tmp_path: Path) -> None:
+    literals = [{"name": "oms-relay", "behavior": "merge", "literals": ["MNS_QUEUE=photos"]}]
+    found = mine(
+        tmp_path, "keda", namespace="media", namePrefix="photos-", configMapGenerator=literals
+    )
+    spec = of_kind(found, "ScaledObject")["spec"]
+    (relay,) = (each for each in found if each["kind"] == "Deployment")
+    assert spec["scaleTargetRef"]["name"] == relay["metadata"]["name"] == "photos-oms-relay"
+    (trigger,) = spec["triggers"]
+    matched = promql.matched(trigger["metadata"]["query"])
+    assert {(name, value) for _, name, value in matched} == {
+        ("namespace", "media"),
+        ("queue", "photos"),
+        ("state", "active"),
+    }
+
+
+def test_relays_stay_as_many_as_they_are_when_prometheus_is_lost() -> None:
+    spec = of_kind(overlay("keda"), "ScaledObject")["spec"]
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+    (trigger,) = spec["triggers"]
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "CronJob"])
+def test_operators_have_an_identity_of_their_own_and_the_relays_settings(kind: str) -> None:
+    found = operators(kind)
+    relay = of_kind([each for each in overlay("object") if not of_operators(each)], "Deployment")
+    spec = pod(found)["spec"]
+    account = of_kind(found, "ServiceAccount")
+    assert spec["serviceAccountName"] == account["metadata"]["name"] == "oms-relay-operator"
+    own = relay["spec"]["template"]["spec"]["serviceAccountName"]
+    assert spec["serviceAccountName"] != own
+    role = "pod-identity.alibabacloud.com/role-name"
+    assert account["metadata"]["annotations"][role] == "oms-relay-operator"
+    assert pod(found)["metadata"]["labels"]["pod-identity.alibabacloud.com/injection"] == "on"
+    test_the_pod_is_restricted(found)
+    test_secrets_come_as_files_that_are_mounted(found)
+    test_the_image_is_of_this_version(found)
+    selector = relay["spec"]["selector"]["matchLabels"].items()
+    assert not selector <= pod(found)["metadata"]["labels"].items()
+
+
+def test_a_job_is_only_a_template_and_is_tried_once() -> None:
+    spec = of_kind(operators("CronJob"), "CronJob")["spec"]
+    assert spec["suspend"] is True
+    assert spec["jobTemplate"]["spec"]["backoffLimit"] == 0
+    assert container(operators("CronJob"))["args"] == ["doctor"]
+
+
+def test_the_console_is_on_loopback_and_nothing_is_let_in() -> None:
+    assert container(operators("Deployment"))["args"] == ["console"]
+    (policy,) = (
+        each for each in overlay("object") if each["kind"] == "NetworkPolicy" and of_operators(each)
+    )
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy["spec"]
+
+
 def test_the_layouts_are_what_their_overlays_say() -> None:
-    found = {name: settings(overlay(name))["RELAY_RECORD_LAYOUT"] for name in OVERLAYS}
+    found = {
+        name: of_kind(overlay(name), "ConfigMap")["data"]["RELAY_RECORD_LAYOUT"]
+        for name in OVERLAYS
+    }
     assert found == {"hpa": "object", "keda": "log", "log": "log", "object": "object"}
 
 
@@ -204,18 +295,17 @@ def test_the_role_is_asked_for_as_ack_reads_it(manifests: list[Manifest]) -> Non
     assert pod(manifests)["spec"]["serviceAccountName"] == account["metadata"]["name"]
 
 
-def test_a_cluster_without_roles_takes_a_key_from_a_secret(tmp_path: Path) -> None:
-    # kustomize takes no absolute paths.
-    root = Path(*[".."] * len(tmp_path.resolve().parts[1:]), *ROOT.resolve().parts[1:])
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "namespace": "oms-relay",
-        "resources": [str(root / "base")],
-        "components": [str(root / "components" / "static-key")],
-    }
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    manifests = built(tmp_path)
-    assert "annotations" not in of_kind(manifests, "ServiceAccount")["metadata"]
-    assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET_FILE" in settings(manifests)
-    test_secrets_come_as_files_that_are_mounted(manifests)
+def test_a_cluster_without_roles_takes_keys_from_secrets(tmp_path: Path) -> None:
+    found = mine(tmp_path, "operators", "static-key")
+    relays = [each for each in found if not of_operators(each)]
+    parts = (relays, operators("Deployment", found), operators("CronJob", found))
+    secrets = []
+    for part in parts:
+        assert "annotations" not in of_kind(part, "ServiceAccount")["metadata"]
+        assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET_FILE" in settings(part)
+        test_secrets_come_as_files_that_are_mounted(part)
+        injection = pod(part)["metadata"]["labels"]["pod-identity.alibabacloud.com/injection"]
+        assert injection == "off"
+        volumes = {each["name"]: each for each in pod(part)["spec"]["volumes"]}
+        secrets.append(volumes["alibaba"]["secret"]["secretName"])
+    assert secrets == ["oms-relay-alibaba", *["oms-relay-operator-alibaba"] * 2]

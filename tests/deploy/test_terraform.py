@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from string import Template
@@ -11,8 +14,12 @@ from typing import Any
 import hcl2
 import pytest
 
+from worker.events.decode import classify
+from worker.events.event import Kind
 from worker.settings import load_settings
 
+TERRAFORM = shutil.which("terraform")
+needs_terraform = pytest.mark.skipif(not TERRAFORM, reason="terraform is not installed")
 ROOT = Path(__file__).parents[2] / "deploy" / "terraform"
 MODULES = ["alibaba", "huawei"]
 REFERENCE = re.compile(r"(?<![\w.])(var|local|data\.\w+|alicloud_\w+|huaweicloud_\w+)\.(\w+)")
@@ -26,17 +33,23 @@ ARGUMENTS = {
     "alicloud_message_service_event_rule": {
         "rule_name", "event_types", "match_rules", "endpoint", "delivery_mode",
     },
-    "alicloud_oss_bucket": {"bucket", "storage_class", "lifecycle_rule", "lifecycle"},
+    "alicloud_oss_bucket": {"bucket", "storage_class", "lifecycle_rule", "lifecycle", "dynamic"},
     "alicloud_oss_bucket_public_access_block": {"bucket", "block_public_access"},
     "alicloud_ram_policy": {"policy_name", "policy_document", "description", "force", "tags"},
-    "alicloud_ram_role": {"role_name", "assume_role_policy_document", "description", "tags"},
-    "alicloud_ram_role_policy_attachment": {"role_name", "policy_name", "policy_type"},
+    "alicloud_ram_role": {
+        "role_name", "assume_role_policy_document", "description", "tags", "for_each",
+    },
+    "alicloud_ram_role_policy_attachment": {"role_name", "policy_name", "policy_type", "for_each"},
+    "alicloud_ram_user_policy_attachment": {"user_name", "policy_name", "policy_type", "for_each"},
     "huaweicloud_oms_migration_sync_task": {
         "region", "description", "src_cloud_type", "src_region", "src_bucket", "src_ak", "src_sk",
         "dst_bucket", "dst_ak", "dst_sk", "enable_metadata_migration", "enable_restore",
         "enable_kms", "app_id", "source_cdn", "consistency_check", "action",
     },
     "huaweicloud_identity_role": {"name", "description", "type", "policy"},
+    "huaweicloud_identity_group_role_assignment": {
+        "group_id", "role_id", "project_id", "domain_id", "enterprise_project_id", "count",
+    },
 }  # fmt: skip
 BLOCKS = {
     "dlq_policy": {"enabled", "dead_letter_target_queue", "max_receive_count"},
@@ -101,7 +114,9 @@ def test_arguments_are_those_of_the_providers(module: str) -> None:
         assert set(body) <= ARGUMENTS[kind], name
         for block, arguments in BLOCKS.items():
             for each in _all(body, block):
-                assert set(each) <= arguments, f"{name} {block}"
+                # Of a dynamic block its content is what the provider sees.
+                for seen in _dicts(each.get("content", each)):
+                    assert set(seen) <= arguments, f"{name} {block}"
 
 
 def _all(body: Any, name: str) -> Iterator[dict[str, Any]]:
@@ -140,15 +155,27 @@ def test_providers_are_named_with_their_versions(module: str) -> None:
     assert found[wanted].endswith("< 2")
 
 
-def test_events_are_those_of_finished_objects() -> None:
-    events = dict(blocks("alibaba", "locals"))["events"]
-    assert set(events) == {
-        "ObjectCreated:PutObject",
-        "ObjectCreated:PostObject",
-        "ObjectCreated:CopyObject",
-        "ObjectCreated:AppendObject",
-        "ObjectCreated:CompleteMultipartUpload",
-    }
+def listed(name: str) -> set[str]:
+    """A list of events among the locals."""
+    return set(dict(blocks("alibaba", "locals"))[name])
+
+
+def test_the_rule_and_the_guide_announce_the_same_events() -> None:
+    guide = (ROOT.parents[1] / "docs" / "setup.md").read_text()
+    section = guide.partition("## 3. Event rule")[2].partition("## 4.")[0]
+    chosen, _, removed = section.partition("| not `ObjectCreated:*`")
+    named = set(re.findall(r"`(Object\w+:\w+)`", chosen))
+    assert listed("changes") == named
+    assert listed("deletions") == set(re.findall(r"`(ObjectRemoved:\w+)`", removed))
+
+
+def test_what_is_announced_is_what_a_relay_posts() -> None:
+    for event in listed("changes"):
+        assert classify(event).is_change, event
+    for event in listed("deletions"):
+        assert classify(event) is Kind.REMOVED
+    # Each part of a multipart upload would be an event of its own.
+    assert not any(re.search(r"\*|Part|Initiate", event) for event in listed("changes"))
 
 
 def test_policies_are_filled_in_whole() -> None:
@@ -188,4 +215,55 @@ def test_only_records_of_accepted_keys_and_what_workers_tell_expire() -> None:
     assert prefixes == {
         f"${{local.records}}/{folder}/" for folder in ("success_object", "log", "fleet")
     }
+    assert 'for_each = ["arrival", "deletions"]' in text("alibaba")
     assert "force_destroy" not in text("alibaba")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_example_has_a_value_for_every_variable_that_needs_one(module: str) -> None:
+    with (ROOT / module / "terraform.tfvars.example").open() as file:
+        given = {name for name in hcl2.load(file) if name not in MARKS}
+    variables = dict(blocks(module, "variable"))
+    assert given <= set(variables)
+    needed = {name for name, body in variables.items() if "default" not in body}
+    secret = {name for name, body in variables.items() if body.get("sensitive")}
+    assert needed - given == secret
+    example = (ROOT / module / "terraform.tfvars.example").read_text()
+    assert all(f"TF_VAR_{name}" in example for name in secret)
+
+
+def terraform(*arguments: str, cwd: Path, seconds: float = 100) -> subprocess.CompletedProcess[str]:
+    clean = {"PATH": os.environ["PATH"], "HOME": str(cwd), "CHECKPOINT_DISABLE": "1"}
+    return subprocess.run(
+        [str(TERRAFORM), *arguments],
+        cwd=cwd,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+@needs_terraform
+def test_the_files_are_written_as_terraform_writes_them() -> None:
+    done = terraform("fmt", "-check", "-recursive", "-diff", cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@needs_terraform
+@pytest.mark.parametrize("module", MODULES)
+def test_terraform_itself_finds_them_valid_and_its_tests_pass(
+    module: str, tmp_path: Path, is_long: bool
+) -> None:
+    if not is_long:
+        pytest.skip("fetches the providers: only with --long")
+    for folder in ("terraform", "policies"):
+        shutil.copytree(ROOT.parent / folder, tmp_path / folder)
+    place = tmp_path / "terraform" / module
+    begun = terraform("init", "-backend=false", "-input=false", "-no-color", cwd=place)
+    if begun.returncode:
+        pytest.skip("the providers cannot be had here")
+    for command in (("validate", "-no-color"), ("test", "-no-color")):
+        done = terraform(*command, cwd=place)
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -19,7 +19,7 @@ from localcloud.cloud import LocalCloud
 # What a reader needs who has more than this machine, and the programs that need it.
 NEEDS = {
     "the real clouds": "terraform",
-    "a cluster": "kubectl",
+    "a cluster": "kubectl|helm",
     "a container engine": "docker",
     "root": "sudo|sudoedit|systemctl",
     "the address of this repository": "git clone",

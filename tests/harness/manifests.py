@@ -23,7 +23,7 @@ CUSTOM: dict[str, dict[str, Any]] = {
         "pollingInterval": int,
         "minReplicaCount": int,
         "maxReplicaCount": int,
-        "fallback": {"failureThreshold": int, "replicas": int},
+        "fallback": {"failureThreshold": int, "replicas": int, "behavior": str},
         "advanced": {
             "horizontalPodAutoscalerConfig": {
                 "behavior": {"scaleDown": {"stabilizationWindowSeconds": int}}
@@ -51,7 +51,7 @@ CUSTOM: dict[str, dict[str, Any]] = {
                         "expr": str,
                         "for": str,
                         "labels": {"severity": str},
-                        "annotations": {"summary": str, "description": str},
+                        "annotations": {"summary": str, "description": str, "runbook_url": str},
                     }
                 ],
             }
@@ -99,7 +99,18 @@ def of_kind(manifests: list[Manifest], kind: str) -> Manifest:
     return found
 
 
+def of_operators(manifest: Manifest) -> bool:
+    """Whether it is for people, and not for the relays."""
+    labels = manifest["metadata"].get("labels") or {}
+    return bool(labels.get("app.kubernetes.io/name") == "oms-relay-operator")
+
+
 def pod(manifests: list[Manifest]) -> Manifest:
+    """The template of the pods of the one Deployment, or else of the one CronJob."""
+    kinds = {each["kind"] for each in manifests}
+    if "Deployment" not in kinds:
+        job: Manifest = of_kind(manifests, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+        return job
     template: Manifest = of_kind(manifests, "Deployment")["spec"]["template"]
     return template
 
@@ -114,7 +125,8 @@ def settings(manifests: list[Manifest]) -> dict[str, str]:
     config = of_kind(manifests, "ConfigMap")
     relay = container(manifests)
     assert relay["envFrom"] == [{"configMapRef": {"name": config["metadata"]["name"]}}]
-    return {**config["data"], **{each["name"]: each["value"] for each in relay["env"]}}
+    own = {each["name"]: each["value"] for each in relay["env"] if "value" in each}
+    return {**config["data"], **own}
 
 
 def conforms(found: Any, wanted: Any) -> bool:

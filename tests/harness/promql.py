@@ -9,7 +9,7 @@ from typing import Any
 import promql_parser
 
 from worker.errors import Blame, Outcome
-from worker.observe.metrics import ARRIVAL_BUCKETS_SECONDS, ARRIVALS, DELETIONS, metrics_table
+from worker.observe.metrics import ARRIVAL_BUCKETS_SECONDS, ARRIVALS, DELETIONS, ENDS, metrics_table
 
 _PARTS = ("expr", "lhs", "rhs", "vector_selector", "args")
 _SUFFIXES = ("_bucket", "_count", "_sum")
@@ -50,7 +50,7 @@ def values(label: str) -> set[str]:
     """The values that a label can have."""
     return {
         "origin": {"live", "resent"},
-        "end": {"deleted", "postponed", "released", "dead_letter"},
+        "end": set(ENDS),
         "state": {"active", "inactive", "delayed"},
         "result": {"ok", "renewed", "failed", "lost", *Blame},
         "outcome": {*Outcome, *ARRIVALS, *DELETIONS},

@@ -26,7 +26,7 @@ def credentials(path: Path = UNIT) -> dict[str, str]:
 
 def environment(path: Path = UNIT, *, instance: int = 1, directory: str = "%d") -> dict[str, str]:
     """The environment that a unit sets, for one instance and its directory of credentials."""
-    pairs = (each.split("=", 1) for each in directives(path)["Environment"])
+    pairs = (each.strip('"').split("=", 1) for each in directives(path)["Environment"])
     return {
         name: value.replace("%i", str(instance)).replace("%d", directory) for name, value in pairs
     }

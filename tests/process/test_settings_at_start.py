@@ -127,3 +127,30 @@ def test_traces_without_their_packages_are_told(tmp_path: Path) -> None:
     told = refusal(tmp_path, RIGHT | wish)
     assert "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, but a package for them is missing" in told
     assert "Nothing was received. Install oms-relay[otel], or set OTEL_SDK_DISABLED=true" in told
+
+
+def test_a_file_that_is_named_stands_for_the_dotenv_here(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("RELAY_PORLERS=4\n")
+    named = tmp_path / "relay.env"
+    named.write_text("RELAY_LINGER_MS=soon\n")
+    told = subprocess.run(
+        (sys.executable, "-m", "worker", "--env-file", str(named), "status"),
+        env={"PATH": os.defpath},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 2
+    assert "RELAY_LINGER_MS" in told.stderr
+    assert "RELAY_PORLERS" not in told.stderr
+
+
+def test_a_file_that_is_named_and_missing_is_told(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "worker", "--env-file", "none.env", "run")
+    told = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert told.returncode == 2
+    assert "none.env" in told.stderr

@@ -9,6 +9,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as open_metrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from doubles.build import Heard, breaker_of, event, failure, held, message
@@ -56,10 +59,12 @@ class Bench:
         probing.cancel()
         await asyncio.wait((probing,))
 
-    async def get(self, path: str, method: str = "GET") -> tuple[int, str, str]:
+    async def get(
+        self, path: str, method: str = "GET", accept: str = "*/*"
+    ) -> tuple[int, str, str]:
         async with aiohttp.ClientSession() as session:
             url = f"http://127.0.0.1:{self.port}{path}"
-            async with session.request(method, url) as answer:
+            async with session.request(method, url, headers={"Accept": accept}) as answer:
                 return answer.status, await answer.text(), answer.headers["Content-Type"]
 
     async def readyz(self) -> tuple[int, dict[str, Any]]:
@@ -197,6 +202,16 @@ async def test_metrics_are_in_the_form_that_prometheus_reads(bench: Bench) -> No
     started = {"polls": 16, "acknowledgements": 1, "records": 1, "posts": 1}
     assert started.items() <= found.items()
     assert all(family.documentation.endswith(".") for family in families.values())
+
+
+async def test_metrics_are_open_metrics_where_that_is_asked_for(bench: Bench) -> None:
+    asked = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    status, body, content_type = await bench.get("/metrics", accept=asked)
+    assert status == 200
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert body.endswith("# EOF\n")
+    families = {family.name: family for family in open_metrics(body)}  # type: ignore[no-untyped-call]
+    assert families["oms_relay_messages_ended"].type == "counter"
 
 
 async def test_with_nothing_in_hand_the_oldest_is_of_no_age(bench: Bench) -> None:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from worker.observe.metrics import metrics_table
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from worker import __version__
+from worker.observe.metrics import Metrics, metrics_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,3 +31,42 @@ def test_the_documented_table_is_current() -> None:
     table, end, _ = rest.partition("<!-- /metrics -->")
     assert end
     assert table == metrics_table(), "paste the output of worker.metrics.metrics_table()"
+
+
+def shown() -> dict[str, list[dict[str, str]]]:
+    """The labels of every series of a relay to which nothing has happened yet."""
+    metrics = Metrics(CollectorRegistry(), "oss-events")
+    body, _ = metrics.shown("")
+    found: dict[str, list[dict[str, str]]] = {}
+    for family in text_string_to_metric_families(body.decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample.labels)
+    return found
+
+
+def test_every_series_names_the_queue() -> None:
+    found = shown()
+    assert all(each["queue"] == "oss-events" for labels in found.values() for each in labels)
+
+
+def test_labelled_counters_have_their_series_before_anything_was_counted() -> None:
+    found = shown()
+    table = metrics_table().splitlines()[2:]
+    counters = [re.findall(r"`(\w+)`", line) for line in table if "| counter |" in line]
+    assert len(counters) > 10
+    for name, *labels in counters:
+        assert found[name], name
+        assert all(set(each) == {"queue", *labels} for each in found[name])
+    ends = {each["end"] for each in found["oms_relay_messages_ended_total"]}
+    assert ends == {"deleted", "postponed", "released", "lapsed", "dead_letter"}
+    assert {each["origin"] for each in found["oms_relay_lag_seconds_count"]} == {"live", "resent"}
+
+
+def test_the_build_says_its_version() -> None:
+    (labels,) = shown()["oms_relay_build_info"]
+    assert labels["version"] == __version__
+    assert re.fullmatch(r"3\.\d+\.\d+\S*", labels["python"])
+
+
+def test_counters_bring_no_second_series_for_the_time_of_their_making() -> None:
+    assert not [name for name in shown() if name.endswith("_created")]

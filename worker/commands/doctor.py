@@ -17,7 +17,6 @@ from worker.operate.check import Check, CheckStatus
 from worker.operate.connect import Clients
 from worker.operate.doctor import DoctorOptions, examine
 from worker.operate.network import Network
-from worker.settings import load_settings
 
 # The longest name is mns.dead_letter_queue.receive: whoever searches for a name finds it whole.
 COLUMN_WIDTHS = (7, 29)
@@ -88,7 +87,7 @@ def _counted(verdict: CheckStatus, count: int) -> str:
 
 def _require_settings() -> None:
     try:
-        load_settings()
+        frame.reading()()
     except Fatal as error:
         problems = getattr(error, "problems", (str(error),))
         _print_object(

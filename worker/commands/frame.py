@@ -11,6 +11,9 @@ import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import typer
@@ -24,6 +27,8 @@ from worker.operate.parse_time import UNIT_SECONDS, parse_time
 from worker.settings import Settings, load_settings
 
 T = TypeVar("T")
+# What --env-file names; beside the environment it is where settings come from.
+ENV_FILE: ContextVar[Path] = ContextVar("ENV_FILE", default=Path(".env"))
 
 RATE_MIN, RATE_MAX = 1 / 3600, 10_000.0
 
@@ -55,10 +60,15 @@ def run(
         raise typer.Exit(EXIT_STOPPED) from None
 
 
+def reading() -> Callable[[], Settings]:
+    """Return what reads the settings, now and again."""
+    return partial(load_settings, dotenv=ENV_FILE.get())
+
+
 def read_settings() -> Settings:
     """Read the settings, or say all that is wrong with them and exit with 2."""
     try:
-        settings = load_settings()
+        settings = reading()()
     except Fatal as error:
         stop_because(str(error), EXIT_TO_MEND)
     logs.configure("auto", "warning")
@@ -94,7 +104,7 @@ async def _connected(
     ends_gently: bool,
     saying: str,
 ) -> T:
-    async with connect(settings, reload=load_settings) as clients:
+    async with connect(settings, reload=reading()) as clients:
         task = asyncio.ensure_future(main(clients))
 
         def hear() -> None:

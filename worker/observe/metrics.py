@@ -1,28 +1,47 @@
-"""Every metric, in one place. Children of labelled metrics are looked up once, not per event."""
+"""Every metric, in one place. Children of labelled metrics are looked up once, not per event.
+
+A labelled counter has all of its series from the start: one that is born with its first count raises no
+`increase()`. Those of calls are too many, and come with the first call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import platform
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
+from worker import __version__
+from worker.errors import Outcome
 from worker.events.event import Kind
+from worker.ledger.names import FAILED, SUCCESS
 
 CALL_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ARRIVAL_BUCKETS_SECONDS = (1, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 21_600, 86_400)
 DELETIONS = ("deleted", "absent", "kept", "there_again", "held")
 ARRIVALS = ("arrived", "late", "resent", "given_up", "unknown")
+ENDS = ("deleted", "postponed", "released", "lapsed", "dead_letter")
+RENEWALS = ("renewed", "failed", "lost")
+ORIGINS = ("live", "resent")
 _BY = ("end", "origin", "kind", "folder", "outcome")
+_Labelled = TypeVar("_Labelled", Counter, Histogram)
 LAG_BUCKETS_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
 
 class Metrics:
-    """The relay's counters, gauges and histograms on one registry."""
+    """The relay's counters, gauges and histograms on one registry, shown with the name of its queue."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, queue: str = "") -> None:
         self.registry = registry
+        self._queue = queue
+        build = _gauge(
+            registry, "build_info", "Always 1: the versions of this relay.", "version", "python"
+        )
+        build.labels(__version__, platform.python_version()).set(1)
         self.received = _counter(registry, "messages_received", "Messages received from MNS.")
         events = _counter(registry, "events_decoded", "Object events decoded, by kind.", "kind")
         self.decoded = {kind: events.labels(kind) for kind in Kind}
@@ -43,20 +62,20 @@ class Metrics:
             "events_repeated",
             "Events that MNS delivered again although their record stood: not posted a second time.",
         )
-        self._posted = _counter(
-            registry, "keys_posted", "Keys posted to OMS, by outcome.", "outcome"
-        )
-        self._recorded = _counter(
-            registry, "records_written", "Confirmed records, by folder.", "folder"
-        )
-        self._ended = _counter(
+        posted = _counter(registry, "keys_posted", "Keys posted to OMS, by outcome.", "outcome")
+        self._posted_as = _born(posted, Outcome)
+        recorded = _counter(registry, "records_written", "Confirmed records, by folder.", "folder")
+        self._recorded_in = _born(recorded, (SUCCESS, FAILED))
+        ended = _counter(
             registry,
             "messages_ended",
             "Messages that left the relay: deleted, postponed, released, lapsed, dead_letter.",
             "end",
         )
+        self._ended_as = _born(ended, ENDS)
         self.deleted = _counter(registry, "messages_deleted", "Messages deleted from MNS.")
-        self._renewed = _counter(registry, "leases_renewed", "Lease renewals, by result.", "result")
+        renewed = _counter(registry, "leases_renewed", "Lease renewals, by result.", "result")
+        self._renewed_as = _born(renewed, RENEWALS)
         self.in_flight = _gauge(registry, "messages_in_flight", "Messages in hand.")
         self.oldest = _gauge(
             registry, "oldest_in_hand_seconds", "Age of the oldest message in hand, in seconds."
@@ -83,15 +102,14 @@ class Metrics:
             "1 while a service cannot be used, 0.5 on trial, 0 while it works.",
             "service",
         )
-        self.lag = lru_cache(maxsize=2)(
-            Histogram(
-                "oms_relay_lag_seconds",
-                "Seconds from the OSS event to its confirmed record; resent: again 10 minutes later.",
-                ("origin",),
-                buckets=LAG_BUCKETS_SECONDS,
-                registry=registry,
-            ).labels
+        lags = Histogram(
+            "oms_relay_lag_seconds",
+            "Seconds from the OSS event to its confirmed record; resent: again 10 minutes later.",
+            ("origin",),
+            buckets=LAG_BUCKETS_SECONDS,
+            registry=registry,
         )
+        self.lag = _born(lags, ORIGINS)
         self._calls = Histogram(
             "oms_relay_call_seconds",
             "Seconds per call, by service, operation and result.",
@@ -100,6 +118,10 @@ class Metrics:
             registry=registry,
         )
         self._call = lru_cache(maxsize=256)(self._calls.labels)
+        self._follow(registry)
+
+    def _follow(self, registry: CollectorRegistry) -> None:
+        """What is known of the destination."""
         self.arrival_seconds = Histogram(
             "oms_relay_arrival_seconds",
             "Seconds from the OSS event to the copy at the destination, of the keys that are followed.",
@@ -112,7 +134,6 @@ class Metrics:
             "Followed keys by outcome, and what was done about them.",
             "outcome",
         )
-        # There from the start, so that the first one is an increase.
         self.arrivals = {outcome: arrivals.labels(outcome) for outcome in ARRIVALS}
         self.arrivals_proved = _counter(
             registry, "arrivals_proved", "Arrived keys whose checksums are equal on both sides."
@@ -141,9 +162,25 @@ class Metrics:
             "Accepted keys that OMS has not copied, skipped or failed: an upper bound, by its statistics.",
         )
         self.copy_backlog.set(float("nan"))
-        self._posted_as = lru_cache(maxsize=16)(self._posted.labels)
-        self._recorded_in = lru_cache(maxsize=16)(self._recorded.labels)
-        self._ended_as = lru_cache(maxsize=16)(self._ended.labels)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric with the label `queue`: one Prometheus job may hold relays of several.
+
+        Without the times at which counters were made, which Prometheus would keep as so many more series.
+        """
+        for family in self.registry.collect():
+            labels = {"queue": self._queue}
+            family.samples = [
+                each._replace(labels=labels | each.labels)
+                for each in family.samples
+                if not each.name.endswith("_created")
+            ]
+            yield family
+
+    def shown(self, accept: str) -> tuple[bytes, str]:
+        """Return what `/metrics` answers to an Accept header, with its type: OpenMetrics where asked for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self), content_type
 
     def totals(self) -> dict[str, float]:
         """Return what stands in the registry, as `sums` names it."""
@@ -163,7 +200,7 @@ class Metrics:
 
     def renewed(self, result: str) -> None:
         """Count one lease renewal."""
-        self._renewed.labels(result).inc()
+        self._renewed_as(result).inc()
 
     def called(self, service: str, operation: str, result: str, seconds: float) -> None:
         """Observe one call."""
@@ -197,6 +234,14 @@ def metrics_table() -> str:
         name = family.name + ("_total" if family.type == "counter" else "")
         rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(rows) + "\n"
+
+
+def _born(metric: _Labelled, values: Iterable[str]) -> Callable[[str], _Labelled]:
+    """Make a series for each value of the one label; return what looks one up."""
+    look_up = lru_cache(maxsize=16)(metric.labels)
+    for each in values:
+        look_up(each)
+    return look_up
 
 
 def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:

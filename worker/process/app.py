@@ -51,7 +51,7 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
     _spare_the_collector()
     stops, clock = Stops(), SystemClock()
     signals = Signals(clock, settings.shutdown_grace_seconds)
-    journal = Journal(Metrics(_registry()))
+    journal = Journal(Metrics(_registry(), settings.mns_queue))
     lines.on_drop = journal.metrics.log_lines_dropped.inc
     flush = begin_tracing(os.environ, WORKER, clock, _rng(), journal, settings.proxies)
     for warning in settings.warnings:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import generate_latest
 
 from worker.advice import Cause, cause_of
 from worker.ledger.pause import Pause
@@ -17,7 +16,6 @@ from worker.process.assembly import Assembled
 
 # While all services work no chain of calls takes as long: each has a time-out and a bound on its tries.
 STUCK_SECONDS = 1800.0
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Health:
@@ -118,12 +116,11 @@ class Health:
             body["arrival"] = self._arrival.as_object()
         return body
 
-    async def metrics(self, _: web.Request) -> web.Response:
-        """Answer with the metrics in Prometheus text form."""
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Answer with the metrics in Prometheus text form, or as OpenMetrics if that is asked for."""
         self.sample()
-        return web.Response(
-            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE}
-        )
+        body, content_type = self._metrics.shown(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     def sample(self) -> None:
         """Take the gauges of what is in hand."""

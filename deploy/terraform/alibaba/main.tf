@@ -4,13 +4,33 @@ locals {
   records = "oms_source_record/${var.task_id}"
 
   # Not ObjectCreated:*, which also announces every part of a multipart upload.
-  events = [
+  changes = [
     "ObjectCreated:PutObject",
     "ObjectCreated:PostObject",
     "ObjectCreated:CopyObject",
     "ObjectCreated:AppendObject",
     "ObjectCreated:CompleteMultipartUpload",
+    "ObjectCreated:PutSymlink",
+    # What a replication from another bucket brings here.
+    "ObjectReplication:ObjectCreated",
+    "ObjectReplication:ObjectModified",
   ]
+  # Only with RELAY_DELETIONS=propagate.
+  deletions = [
+    "ObjectRemoved:DeleteObject",
+    "ObjectRemoved:DeleteObjects",
+  ]
+  events = concat(local.changes, var.propagate_deletions ? local.deletions : [])
+
+  # RRSA: which account of the cluster may take which role.
+  accounts = var.cluster == null ? {} : {
+    relay    = var.cluster.service_account
+    operator = "${var.cluster.service_account}-operator"
+  }
+  policies = {
+    relay    = alicloud_ram_policy.relay.policy_name
+    operator = alicloud_ram_policy.operator.policy_name
+  }
 }
 
 resource "alicloud_message_service_queue" "dead" {
@@ -79,6 +99,21 @@ resource "alicloud_oss_bucket" "log" {
     }
   }
 
+  # Claims of OMS's lists and places of deletions: used for two days at most.
+  dynamic "lifecycle_rule" {
+    for_each = ["arrival", "deletions"]
+
+    content {
+      id      = lifecycle_rule.value
+      prefix  = "${local.records}/${lifecycle_rule.value}/"
+      enabled = true
+
+      expiration {
+        days = 7
+      }
+    }
+  }
+
   # Pulses of workers: each restart leaves one.
   lifecycle_rule {
     id      = "fleet"
@@ -126,7 +161,7 @@ resource "alicloud_ram_policy" "operator" {
   })
 }
 
-# Attach the policy to what runs the relay: this role for ECS, or your own for RRSA.
+# For ECS instances that run the relay. Commands there take a key of their own (deploy/systemd).
 resource "alicloud_ram_role" "relay" {
   role_name   = "oms-relay-${var.queue}"
   description = "The role of machines that run oms-relay."
@@ -145,5 +180,47 @@ resource "alicloud_ram_role" "relay" {
 resource "alicloud_ram_role_policy_attachment" "relay" {
   role_name   = alicloud_ram_role.relay.role_name
   policy_name = alicloud_ram_policy.relay.policy_name
+  policy_type = "Custom"
+}
+
+# For pods (RRSA): one role for the relays, one for the console and the commands.
+resource "alicloud_ram_role" "pods" {
+  for_each = local.accounts
+
+  role_name   = "oms-relay-${var.queue}-${each.key}-pods"
+  description = "The role of pods of ${each.value}."
+  assume_role_policy_document = jsonencode({
+    Version = "1"
+    Statement = [
+      {
+        Action    = "sts:AssumeRole"
+        Effect    = "Allow"
+        Principal = { Federated = [var.cluster.oidc_provider_arn] }
+        Condition = {
+          StringEquals = {
+            "oidc:iss" = var.cluster.oidc_issuer
+            "oidc:aud" = "sts.aliyuncs.com"
+            "oidc:sub" = "system:serviceaccount:${var.cluster.namespace}:${each.value}"
+          }
+        }
+      }
+    ]
+  })
+}
+
+resource "alicloud_ram_role_policy_attachment" "pods" {
+  for_each = local.accounts
+
+  role_name   = alicloud_ram_role.pods[each.key].role_name
+  policy_name = local.policies[each.key]
+  policy_type = "Custom"
+}
+
+# The people who run the commands on machines.
+resource "alicloud_ram_user_policy_attachment" "operators" {
+  for_each = var.operators
+
+  user_name   = each.value
+  policy_name = alicloud_ram_policy.operator.policy_name
   policy_type = "Custom"
 }

@@ -18,3 +18,8 @@ output "operator_policy" {
   description = "RAM policy for the people who run the commands."
   value       = alicloud_ram_policy.operator.policy_name
 }
+
+output "pod_roles" {
+  description = "RAM roles of the pods, for the annotations of the service accounts (alibaba.role, alibaba.operatorRole of the chart)."
+  value       = { for name, role in alicloud_ram_role.pods : name => role.role_name }
+}

@@ -74,3 +74,31 @@ variable "task_id" {
   description = "Id of the OMS sync task, from the other module: records stand under it."
   type        = string
 }
+
+variable "propagate_deletions" {
+  description = "Whether deletions are announced, too; the relays then need RELAY_DELETIONS=propagate."
+  type        = bool
+  default     = false
+}
+
+variable "operators" {
+  description = "Names of the RAM users who run the commands; they exist. The operators' policy is attached to each."
+  type        = set(string)
+  default     = []
+}
+
+variable "cluster" {
+  description = "The ACK cluster that runs the relays, for roles of its pods (RRSA): both addresses stand in the cluster's details. Null: no cluster."
+  type = object({
+    oidc_issuer       = string
+    oidc_provider_arn = string
+    namespace         = optional(string, "oms-relay")
+    service_account   = optional(string, "oms-relay")
+  })
+  default = null
+
+  validation {
+    condition     = var.cluster == null || can(regex("^acs:ram::[0-9]+:oidc-provider/", var.cluster.oidc_provider_arn))
+    error_message = "oidc_provider_arn is like acs:ram::1234567890123456:oidc-provider/ack-rrsa-c0123456789abcdef."
+  }
+}

@@ -15,10 +15,18 @@ resource "huaweicloud_oms_migration_sync_task" "this" {
   consistency_check = "crc64"
 }
 
-# Give it to the group of the user whose key is HW_AK, in the project of the task.
+# In the project of the task, for the group of the user whose key is HW_AK.
 resource "huaweicloud_identity_role" "relay" {
   name        = "oms-relay"
   description = "What oms-relay needs and nothing else"
   type        = "XA"
   policy      = file("${path.module}/../../policies/iam-policy.json")
+}
+
+resource "huaweicloud_identity_group_role_assignment" "relay" {
+  count = var.group_id == null ? 0 : 1
+
+  group_id   = var.group_id
+  role_id    = huaweicloud_identity_role.relay.id
+  project_id = var.project_id
 }

@@ -47,3 +47,9 @@ variable "destination_secret_key" {
   type        = string
   sensitive   = true
 }
+
+variable "group_id" {
+  description = "Id of the IAM group of the user whose key is HW_AK: the policy is attached to it. Null: attach it by hand."
+  type        = string
+  default     = null
+}

@@ -3,8 +3,9 @@ terraform {
 
   required_providers {
     huaweicloud = {
-      source  = "huaweicloud/huaweicloud"
-      version = ">= 1.60, < 2"
+      source = "huaweicloud/huaweicloud"
+      # The sync task came with 1.61.
+      version = ">= 1.61, < 2"
     }
   }
 }
