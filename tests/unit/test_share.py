@@ -259,7 +259,7 @@ async def test_a_worker_alone_comes_to_what_it_needs_within_a_few_looks() -> Non
         bench.answer = found(bench.share.limit)
         await bench.pass_looks(1, each=30_000)
         limits.append(bench.share.limit)
-    assert limits[:3] == [128, 512, 2048]
+    assert limits[:3] == [128, 2064, 3032]
     assert limits[-1] > 3500
     assert bench.leases.has_room(BATCH)
 

@@ -46,7 +46,6 @@ SHORT_LOOKS = 2
 # Room to grow into: twice what throughput and latency ask for.
 ROOM = 2.0
 SHRINK = 0.9
-GROWTH_MAX = 4.0
 STEP = 8.0
 SMOOTHING = 0.3
 
@@ -165,7 +164,7 @@ class Share:
         elif self._may_grow(inactive, own):
             self._moved_at = now
             more = (AIM - inactive) * part / (2 if part >= 0.5 else 4)
-            self._move(min(self._limit * GROWTH_MAX, self._limit + max(STEP, more)))
+            self._move(self._limit + max(STEP, more))
         else:
             self._move(self._limit)
 
