@@ -213,8 +213,8 @@ class Settings(BaseSettings):
     """Longest wait to fill a batch."""
     pollers: int = _setting("RELAY_POLLERS", "1..64", 4, ge=1, le=64)
     """Concurrent long polls in one process."""
-    max_in_flight: int = _setting("RELAY_MAX_IN_FLIGHT", "16..4000 messages", 1000, ge=16, le=4000)
-    """Messages in hand in one process; MNS throttles the whole fleet at 5,000 unacknowledged."""
+    max_in_flight: int = _setting("RELAY_MAX_IN_FLIGHT", "16..4000 messages", 4000, ge=16, le=4000)
+    """Ceiling of messages in hand in one process; its share of what MNS allows is found below it."""
     record_layout: _Layout = _setting("RELAY_RECORD_LAYOUT", "`object` or `log`", "object")
     """`object`: one record object per key; `log`: many outcomes per JSON-lines object."""
     request_timeout_seconds: float = _setting(

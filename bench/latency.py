@@ -1,7 +1,7 @@
 """`make bench-latency`: what remote services cost in throughput: OMS 80 ms away, OSS 15 ms, MNS 10 ms.
 
 Near and remote runs take turns, so that both meet the same machine. A relay that hides latency is bound by
-its core in both; `RELAY_MAX_IN_FLIGHT` and the other settings are taken from the environment.
+its core in both; settings are taken from the environment.
 """
 
 from __future__ import annotations

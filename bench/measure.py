@@ -49,17 +49,19 @@ def measure(
     server.ask("reset", **latency)
     if client.layout:
         with relay(server.url, client.layout, core=1) as program:
+            server.ask("mark")
+            server.warm_up([program], first=count)
             return _drain(server, client.name, program, count, rate)
     with child(client.command, core=1) as process:
         program = Program(process)
         program.line()
+        server.ask("mark")
         return _drain(server, client.name, program, count, rate, go="go\n")
 
 
 def _drain(
     server: StandIn, name: str, program: Program, count: int, rate: float, go: str = ""
 ) -> Result:
-    server.ask("mark")
     program.say(go)
     cpu, rss = program.cpu_seconds(), 0.0
     server.ask("load", count=count, per_second=rate)

@@ -27,6 +27,7 @@ def events_per_second(server: StandIn, layout: str, processes: int, count: int) 
             stack.enter_context(relay(server.url, layout, core))
             for core in range(len(CORES) - processes, len(CORES))
         ]
+        server.warm_up(relays, first=count)
         server.ask("load", count=count, per_second=0)
         for _ in server.deleted(count, relays):
             pass

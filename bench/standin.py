@@ -33,8 +33,6 @@ ATTRIBUTES = "".join(
         "QueueName": "bench",
         "VisibilityTimeout": 300,
         "MessageRetentionPeriod": 345600,
-        "ActiveMessages": 0,
-        "InactiveMessages": 0,
         "DelayMessages": 0,
     }.items()
 )
@@ -47,6 +45,8 @@ class State:
     waiting: deque[int] = field(default_factory=deque)
     loaded_at: float = 0.0
     seconds_each: float = 0.0
+    handed_out: int = 0
+    deleted: int = 0
     deleted_after: list[float] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     keys_posted: int = 0
@@ -194,11 +194,16 @@ class Server:
                 part.partition(b"<")[0].decode() for part in content.split(b"<ReceiptHandle>")[1:]
             ]
             now = time.perf_counter()
+            state.deleted += len(handles)
             state.deleted_after += [now - state.enqueued_at(int(each[:32], 16)) for each in handles]
             state.last_delete_at = now
             return 204, b""
         state.calls[f"mns {method}"] += 1
-        return 200, f"<Queue>\n{ATTRIBUTES}</Queue>".encode()
+        counts = (
+            f"  <ActiveMessages>{len(state.waiting)}</ActiveMessages>\n"
+            f"  <InactiveMessages>{state.handed_out - state.deleted}</InactiveMessages>\n"
+        )
+        return 200, f"<Queue>\n{ATTRIBUTES}{counts}</Queue>".encode()
 
     async def _receive(self, count: int, wait_seconds: float) -> Answer:
         state = self.state
@@ -211,6 +216,7 @@ class Server:
                 break
         state.calls["mns receive"] += 1
         batch = [state.waiting.popleft() for _ in range(min(count, BATCH, len(state.waiting)))]
+        state.handed_out += len(batch)
         await self._delay("mns")
         return (200, messages(batch)) if batch else (404, EMPTY)
 
@@ -233,6 +239,9 @@ class Server:
         elif verb == "mark":
             self.state.calls.clear()
             self.state.connections = 0
+        elif verb == "warm":
+            self.state.calls.clear()
+            self.state.deleted_after.clear()
         elif verb == "report":
             return 200, json.dumps(self.state.report()).encode()
         return 200, json.dumps({"deleted": len(self.state.deleted_after)}).encode()

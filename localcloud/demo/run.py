@@ -97,7 +97,7 @@ async def run(options: Options, screen: Screen, folder: Path) -> bool:
             with screen:
                 is_in_time = await _until_done(stage, relay, screen, write)
             counters = await relay.metrics()
-            screen.say("Stopping the relay with SIGTERM: open polls return first, within 3 s.")
+            screen.say("Stopping the relay with SIGTERM: open polls return first, within 2 s.")
             exit_code = await relay.stop()
         facts = await gather(stage, counters, relay.kills, exit_code)
     return _conclude(facts, stage, screen, is_in_time=is_in_time)

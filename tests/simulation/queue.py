@@ -130,6 +130,17 @@ class QueueModel:
         self._oracles.ledger.note(process.name, "visibility", (stored.message_id, seconds))
         exchange.answer(stored.handle)
 
+    def attributes(self) -> QueueAttributes:
+        """Tell of the queue; what was handed out is inactive until it is deleted or its visibility ends."""
+        inactive = self.in_hand()
+        seconds = self.habits.visibility_seconds
+        return QueueAttributes(seconds, 345_600, len(self.messages) - inactive, inactive, 0)
+
+    def in_hand(self) -> int:
+        """Count what is in somebody's hands, or hidden after it was."""
+        now = self._loop.time()
+        return sum(each.visible_at > now for each in self.messages.values())
+
     async def emptied(self, seconds: float) -> None:
         """Wait until no message is left, but not for ever."""
         try:
@@ -240,7 +251,6 @@ class QueuePort:
 
     async def attributes(self) -> QueueAttributes:
         """Return the queue's attributes."""
-        found = QueueAttributes(self._model.habits.visibility_seconds, 345_600, 0, 0, 0)
         return await self._wire.call(
-            "attributes", lambda exchange: exchange.answer(found), CALL_SECONDS
+            "attributes", lambda exchange: exchange.answer(self._model.attributes()), CALL_SECONDS
         )

@@ -212,7 +212,9 @@ class Polling:
         self.other.state = State.CLOSED
         breakers = (called.breaker, self.other)
         rng = random.Random(1)
-        self.receiver = Receiver(self.queue, called, self.leases, breakers, rng, wait_seconds=20)
+        self.receiver = Receiver(
+            self.queue, called, self.leases, breakers, rng, wait_seconds=20, throttled=lambda: None
+        )
 
 
 async def test_a_wait_before_the_poll_does_not_hide_that_its_answer_came_early(

@@ -142,6 +142,7 @@ async def test_before_the_first_probes_it_is_not_ready_and_says_so(bench: Bench)
         ],
         "services": {"mns": "open", "oss": "open", "oms": "open", "mns-acks": "open"},
         "in_flight": 0,
+        "in_flight_max": 128,
         "paused": None,
         "notices": [],
     }
@@ -195,6 +196,7 @@ async def test_metrics_are_in_the_form_that_prometheus_reads(bench: Bench) -> No
     assert content_type.startswith("text/plain; version=0.0.4")
     families = {family.name: family for family in text_string_to_metric_families(body)}
     assert families["oms_relay_messages_in_flight"].samples[0].value == 2
+    assert families["oms_relay_messages_in_flight_max"].samples[0].value == 128
     assert families["oms_relay_oldest_in_hand_seconds"].samples[0].value == 7.5
     assert families["oms_relay_keys_waiting"].samples[0].value == 2
     limits = families["oms_relay_concurrency_limit"].samples

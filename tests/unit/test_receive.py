@@ -12,7 +12,7 @@ from doubles.vendors import ModelQueue
 from worker.errors import Blame
 from worker.events.event import Message
 from worker.flow.lease import Leases
-from worker.flow.receive import Receiver
+from worker.flow.receive import CUT_SECONDS, Receiver
 from worker.outages.breaker import Breaker, State
 
 
@@ -24,6 +24,7 @@ class Bench:
         self.heard = Heard()
         journal = self.heard.journal
         self.poll_seconds = poll_seconds
+        self.throttled: list[float] = []
         self.queue = ModelQueue(self.clock)
         self._receive = self.queue.receive
         self.queue.receive = self.receive_slowly  # type: ignore[method-assign]
@@ -38,6 +39,7 @@ class Bench:
             (self.service.breaker, self.other),
             random.Random(1),
             wait_seconds=20,
+            throttled=lambda: self.throttled.append(self.clock.now),
         )
 
     async def receive_slowly(self, wait_seconds: int) -> list[Message]:
@@ -169,6 +171,13 @@ async def test_a_failed_poll_gives_nothing_and_takes_its_promise_back(bench: Ben
     assert bench.receiver._gate._polls == 0
 
 
+async def test_only_an_answer_that_too_much_is_taken_is_told_to_the_share(bench: Bench) -> None:
+    bench.queue.fail("receive", failure(status=429), failure(status=503))
+    for told in (1, 1):
+        assert await bench.receiver.receive(is_short=True) == []
+        assert len(bench.throttled) == told
+
+
 async def test_a_message_already_in_hand_is_not_handed_out_twice(bench: Bench) -> None:
     bench.queue.send("one")
     await bench.receiver.receive()
@@ -183,6 +192,40 @@ async def test_a_stopped_receiver_polls_no_more(bench: Bench) -> None:
     assert bench.receiver.is_stopping
     assert await bench.receiver.receive() == []
     assert bench.queue.called("receive") == []
+
+
+async def test_a_stop_cuts_a_poll_that_has_waited_for_nothing(bench: Bench) -> None:
+    hangs = asyncio.get_running_loop().create_future()
+    bench.queue.receive = lambda _: hangs  # type: ignore[assignment,method-assign,return-value]
+    poll = asyncio.create_task(bench.receiver.receive())
+    await settle()
+    (limit,) = bench.receiver._open_polls
+    bench.receiver._open_polls[limit] -= CUT_SECONDS
+    bench.receiver.stop()
+    assert await poll == []
+    assert hangs.cancelled()
+    assert not bench.service.breaker.is_open
+    assert bench.leases._reserved == 0
+
+
+async def test_what_a_poll_brings_that_began_just_before_a_stop_is_taken(bench: Bench) -> None:
+    may_end = asyncio.Event()
+    receive = bench.queue.receive
+
+    async def late(wait_seconds: int) -> list[Message]:
+        await may_end.wait()
+        return await receive(wait_seconds)
+
+    bench.queue.receive = late  # type: ignore[method-assign]
+    bench.queue.send("one")
+    poll = asyncio.create_task(bench.receiver.receive())
+    await settle()
+    (limit,) = bench.receiver._open_polls
+    bench.receiver.stop()
+    assert limit.when() == bench.receiver._open_polls[limit] + CUT_SECONDS
+    may_end.set()
+    assert [each.message.body for each in await poll] == ["one"]
+    assert len(bench.leases.in_hand) == 1
 
 
 async def test_a_stop_ends_the_pause_after_an_early_answer() -> None:

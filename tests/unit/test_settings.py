@@ -40,7 +40,7 @@ def test_seven_values_are_enough_and_the_rest_has_the_documented_defaults() -> N
     settings = load()
     assert settings.oss_region == "cn-hangzhou"
     assert (settings.batch_keys, settings.linger_ms, settings.pollers) == (10, 20, 4)
-    assert (settings.max_in_flight, settings.max_deliveries) == (1000, 20)
+    assert (settings.max_in_flight, settings.max_deliveries) == (4000, 20)
     assert (settings.record_layout, settings.key_encoding) == ("object", "auto")
     assert (settings.request_timeout_seconds, settings.oms_max_rps) == (30, None)
     assert (settings.admin_host, settings.admin_port) == ("127.0.0.1", 8080)

@@ -88,6 +88,12 @@ class Leases:
         self._clock = clock
         self._journal = journal
         self._limit = limit
+        self.left = 0
+        """How many messages have left the hand so far."""
+        self.was_short = False
+        """Whether a poll found no room since somebody reset this."""
+        self.most = 0
+        """The most that were in hand at once since somebody reset this."""
         self._reserved = 0
         self._renewal_seconds = 0.0
         self._renewed_at = 0.0
@@ -99,8 +105,16 @@ class Leases:
 
     def has_room(self, count: int) -> bool:
         """Whether that many more messages may be taken, beside those already promised room."""
-        room = min(self._limit, self._renewable())
-        return len(self.in_hand) + self._reserved + count <= max(room, count)
+        taken = len(self.in_hand) + self._reserved + count
+        self.was_short |= taken > self._limit
+        return taken <= max(min(self._limit, self._renewable()), count)
+
+    def allow(self, limit: int) -> None:
+        """Let so many be in hand from now on; what is more already stays until it is done."""
+        is_more = limit > self._limit
+        self._limit = limit
+        if is_more:
+            self._changed.set()
 
     def _renewable(self) -> int:
         """Return how many leases can be renewed in time at the speed that renewals have shown."""
@@ -151,6 +165,7 @@ class Leases:
                 )
                 fresh.append(known)
             self._leased(known, message.receipt_handle, now)
+        self.most = max(self.most, len(self.in_hand))
         return fresh
 
     def forget(self, held: Held) -> bool:
@@ -162,6 +177,7 @@ class Leases:
         was_in_hand = self.in_hand.get(held.message.message_id) is held
         if was_in_hand:
             del self.in_hand[held.message.message_id]
+            self.left += 1
         self._changed.set()
         return was_in_hand
 

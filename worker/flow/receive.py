@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from worker.clock import is_set_within
@@ -25,14 +25,16 @@ from worker.ports import BATCH, Queue
 GATE_SECONDS = 0.25
 # A change of a breaker ends this wait; its own end only shows that the poller lives.
 OPEN_SECONDS = 30.0
+# MNS's answer to who takes too much (HTTP).
+THROTTLED = 429
 # MNS may cut an answer short although more is waiting.
 PLENTY = BATCH // 2
-# A poll that has waited so long at a pause is cut: the queue had nothing for it until then.
+# A poll that has waited so long at a pause or a stop is cut: the queue had nothing for it until then.
 CUT_SECONDS = 2.0
 
 
 class Receiver:
-    """What all pollers of a process share."""
+    """What all pollers of a process share. `throttled` hears that MNS refuses to hand out as much."""
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class Receiver:
         rng: random.Random,
         *,
         wait_seconds: int,
+        throttled: Callable[[], None],
         is_paused: bool = False,
     ) -> None:
         self._queue = queue
@@ -50,6 +53,7 @@ class Receiver:
         self._leases = leases
         self._backoff = Backoff(rng)
         self._wait_seconds = wait_seconds
+        self._throttled = throttled
         self._early = 0
         self._failed = 0
         self._is_stopping = False
@@ -69,10 +73,11 @@ class Receiver:
         return self._is_stopping
 
     def stop(self) -> None:
-        """Take no more: polls under way return by themselves, no new one starts."""
+        """Take no more: no new poll starts, and those under way return or are cut, as `_cut` says."""
         self._is_stopping = True
         self._nudge.set()
         self._backlog.release()
+        self._cut()
 
     @property
     def is_paused(self) -> bool:
@@ -80,18 +85,22 @@ class Receiver:
         return self._is_paused
 
     def pause(self, is_paused: bool) -> None:
-        """Take nothing for now, or take again.
-
-        A poll that waits for messages is cut after two seconds: it might take some for half a minute more. If
-        MNS answers it at that very moment, those messages come back when their visibility ends.
-        """
+        """Take nothing for now, or take again; polls under way return or are cut, as `_cut` says."""
         if is_paused == self._is_paused:
             return
         self._is_paused = is_paused
         self._nudge.set()
         if is_paused:
-            for limit, began in self._open_polls.items():
-                limit.reschedule(began + CUT_SECONDS)
+            self._cut()
+
+    def _cut(self) -> None:
+        """End each poll two seconds after it began: it might wait for messages for half a minute more.
+
+        One that had any was answered by then. If MNS answers at that very moment, or never hears that nobody
+        waits any more, those messages come back when their visibility ends, delivered once more.
+        """
+        for limit, began in self._open_polls.items():
+            limit.reschedule(began + CUT_SECONDS)
 
     async def backlog_permit(self) -> None:
         """Wait until a poll brought so much that one more beside it pays, or the receiver stops.
@@ -117,6 +126,8 @@ class Receiver:
             messages, held = await self._poll(0 if is_short else self._wait_seconds)
         except CallFailed as failed:
             self._failed += 1
+            if failed.failure.status == THROTTLED:
+                self._throttled()
             if not is_short:
                 asked = failed.failure.retry_after_seconds
                 await self._pause(self._backoff.seconds(self._failed, asked))
@@ -145,7 +156,7 @@ class Receiver:
                     )
                     return messages, self._leases.hold(messages)
         except TimeoutError:
-            # Cut by a pause: no failure of MNS, and nothing to wait for.
+            # Cut by a pause or a stop: no failure of MNS, and nothing to wait for.
             return [], []
         finally:
             self._leases.unreserve(BATCH)

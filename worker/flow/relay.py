@@ -139,7 +139,7 @@ class Relay:
         for breaker, _ in self._probes:
             breaker.stop()
         self._log.info(
-            "stopping: no new polls; open polls return by themselves, what is in hand is finished. "
+            "stopping: no new polls; open polls return within 2 seconds, what is in hand is finished. "
             "Signal again to release it and leave at once",
             action="stop",
             in_hand=len(self.flow.leases.in_hand),

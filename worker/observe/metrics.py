@@ -77,6 +77,9 @@ class Metrics:
         renewed = _counter(registry, "leases_renewed", "Lease renewals, by result.", "result")
         self._renewed_as = _born(renewed, RENEWALS)
         self.in_flight = _gauge(registry, "messages_in_flight", "Messages in hand.")
+        self.in_flight_max = _gauge(
+            registry, "messages_in_flight_max", "Messages that may be in hand now."
+        )
         self.oldest = _gauge(
             registry, "oldest_in_hand_seconds", "Age of the oldest message in hand, in seconds."
         )

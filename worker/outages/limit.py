@@ -36,6 +36,11 @@ class AdaptiveLimit:
         self._deviation_seconds = 0.0
         self._round = _Round()
 
+    @property
+    def mean_seconds(self) -> float:
+        """How long a call takes, as the running mean of those answered well; 0 before the first."""
+        return self._mean_seconds
+
     async def acquire(self) -> None:
         """Wait for a place. The wait is cancellable and loses no place."""
         if self.in_flight < int(self.limit) and not self._waiters:

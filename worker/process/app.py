@@ -200,7 +200,7 @@ def _proxy_fields(settings: Settings) -> dict[str, str]:
 
 
 def wait_seconds(settings: Settings) -> int:
-    """Return how long one poll waits: a stop lets open polls return, so at most a third of the grace time."""
+    """Return how long one poll waits: so long MNS may go on serving one that a stop has cut."""
     return max(1, min(WAIT_SECONDS_MAX, int(settings.shutdown_grace_seconds / 3)))
 
 

@@ -23,6 +23,7 @@ from worker.fleet.probe_right import ProbeRight
 from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import Undelivered
 from worker.flow.dedupe import Dedupe
+from worker.flow.delete import LINGER_SECONDS as DELETE_LINGER_SECONDS
 from worker.flow.delete import Deleter
 from worker.flow.deletion import AT_ONCE as DELETIONS_AT_ONCE
 from worker.flow.deletion import Propagation
@@ -34,6 +35,7 @@ from worker.flow.record import Records
 from worker.flow.record_log import LogRecords
 from worker.flow.relay import Capacity, Probe, Relay, Side
 from worker.flow.selection import Selection
+from worker.flow.share import Share
 from worker.flow.source import Source
 from worker.flow.source_lookup import Looks
 from worker.ledger.names import probe_name
@@ -112,7 +114,7 @@ class Plan:
     capacity: Capacity
     record_layout: str = "object"
     key_encoding: KeyEncoding = "auto"
-    max_in_flight: int = 1000
+    max_in_flight: int = 4000
     max_deliveries: int = 20
     oms_max_rps: float | None = None
     wait_seconds: int = 15
@@ -127,14 +129,16 @@ class Plan:
 class Assembled:
     """A relay ready to run, and the parts that the admin server looks at.
 
-    `beside` are the breakers of services without which messages move all the same. `arrival` is None where
-    nothing is followed to the destination. `pauses` is None where no other worker is heard of.
+    `share` is how many messages it may have in hand. `beside` are the breakers of services without which
+    messages move all the same. `arrival` is None where nothing is followed to the destination. `pauses` is
+    None where no other worker is heard of.
     """
 
     relay: Relay
     flow: Flow
     breakers: Breakers
     fleet: FleetFolder
+    share: Share
     beside: tuple[Breaker, ...] = ()
     arrival: ArrivalAccount | None = None
     pauses: PauseWatch | None = None
@@ -145,13 +149,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     clock = ports.clock
     breakers = Breakers(clock, journal)
     services = _services(ports, plan, breakers, journal)
-    leases = Leases(
-        _Leased(ports.queue, services.leases),
-        clock,
-        journal,
-        visibility_seconds=VISIBILITY_SECONDS_DEFAULT,
-        limit=plan.max_in_flight,
-    )
+    leases, share = _hands(ports, plan, services, journal)
     records = _records(ports, plan, services.records, journal)
     dead_letters = DeadLetters(records, plan.worker, clock)
     looks = Looks(ports.store, services.looks)
@@ -162,7 +160,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     fleet = FleetFolder(ports.store, ports.reads, services.fleet, plan.log_bucket, plan.task_id)
 
     async def probe_queue() -> None:
-        await probes.queue(ports.queue, leases.follow)
+        await probes.queue(ports.queue, share.see)
 
     async def probe_sink() -> None:
         await probes.sink(ports.sink, source.learn, plan.log_bucket)
@@ -177,6 +175,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         breakers,
         ports.rng,
         wait_seconds=plan.wait_seconds,
+        throttled=share.throttled,
         # Until the fleet has been asked whether it is paused.
         is_paused=ports.reads is not None,
     )
@@ -224,7 +223,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         (services.posts.breaker, probe_key),
         (services.acknowledgements.breaker, probe_queue),
     )
-    sides = _sides(ports, services, dead_letters, leases, receiver, journal)
+    sides = _sides(ports, services, dead_letters, leases, share, receiver, journal)
     pauses = None
     if ports.reads is not None:
         pauses = PauseWatch(fleet, clock, journal, receiver.pause)
@@ -232,12 +231,39 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     sides += [propagation.run] if propagation else []
     if arrival is None:
         relay = Relay(flow, probed, sides, plan.capacity, journal)
-        return Assembled(relay, flow, breakers, fleet, pauses=pauses)
+        return Assembled(relay, flow, breakers, fleet, share, pauses=pauses)
     account = ArrivalAccount(arrival.follower, arrival.backlog, arrival.view, clock)
     probed += ((arrival.breaker, arrival.view.probe),)
     sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
     relay = Relay(flow, probed, sides, plan.capacity, journal)
-    return Assembled(relay, flow, breakers, fleet, (arrival.breaker,), account, pauses)
+    return Assembled(relay, flow, breakers, fleet, share, (arrival.breaker,), account, pauses)
+
+
+def _hands(ports: Ports, plan: Plan, services: _Services, journal: Journal) -> tuple[Leases, Share]:
+    """Wire what is in hand, and its limit: it learns from the calls that a message waits for."""
+    leases = Leases(
+        _Leased(ports.queue, services.leases),
+        ports.clock,
+        journal,
+        visibility_seconds=VISIBILITY_SECONDS_DEFAULT,
+        limit=plan.max_in_flight,
+    )
+    calls = (services.posts, services.records, services.acknowledgements)
+    lingers = 2 * plan.capacity.linger_seconds + DELETE_LINGER_SECONDS
+
+    def latency() -> float:
+        return lingers + sum(each.limit.mean_seconds for each in calls)
+
+    share = Share(
+        leases,
+        (ports.observed or ports.queue).attributes,
+        lambda: not services.polls.breaker.is_open,
+        latency,
+        ports.clock,
+        ports.rng,
+        ceiling=plan.max_in_flight,
+    )
+    return leases, share
 
 
 def _propagation(
@@ -333,10 +359,11 @@ def _sides(
     services: _Services,
     dead_letters: DeadLetters,
     leases: Leases,
+    share: Share,
     receiver: Receiver,
     journal: Journal,
 ) -> list[Side]:
-    sides: list[Side] = []
+    sides: list[Side] = [share.run]
     if ports.dead_letter_queue is not None:
         common = (ports.dead_letter_queue, dead_letters, ports.clock, journal)
 
@@ -351,7 +378,7 @@ def _sides(
             ports.rng,
             journal,
             lambda: len(leases.in_hand),
-            leases.follow,
+            share.see,
             lambda: not services.polls.breaker.is_open,
         )
         sides.append(depth.run)

@@ -27,6 +27,7 @@ class Health:
         self._beside = assembled.beside
         self._arrival = assembled.arrival
         self._pauses = assembled.pauses
+        self._share = assembled.share
         self._metrics = metrics
         self._now = now
         self._working_since: float | None = None
@@ -106,8 +107,10 @@ class Health:
                 each.service: str(each.state) for each in (*self._breakers, *self._beside)
             },
             "in_flight": len(self._flow.leases.in_hand),
+            "in_flight_max": self._share.limit,
             "paused": None if pause is None else pause.as_object(),
             "notices": [
+                *self._share.notices,
                 *([] if self._pauses is None else self._pauses.notices),
                 *([] if self._arrival is None else self._arrival.notices),
             ],
@@ -125,6 +128,7 @@ class Health:
     def sample(self) -> None:
         """Take the gauges of what is in hand."""
         self._metrics.in_flight.set(len(self._flow.leases.in_hand))
+        self._metrics.in_flight_max.set(self._share.limit)
         self._metrics.oldest.set(self._oldest_seconds())
         self._metrics.waiting.set(len(self._flow.dedupe))
 
