@@ -288,8 +288,8 @@ def test_a_planted_bug_is_noticed(name: str) -> None:
     mutant, world = MUTANTS[name]
     with ExitStack() as stack:
         mutant(stack)
-        worlds = (CopyWorld(replace(NAMED[world], seed=seed)) for seed in range(1, 16))
-        is_noticed = any(each.play().violations for each in worlds)
+        worlds = (CopyWorld(replace(NAMED[world], seed=seed)).play() for seed in range(1, 16))
+        is_noticed = any(each.violations for each in worlds)
     assert is_noticed, f"nobody noticed {name} in {world}"
 
 
