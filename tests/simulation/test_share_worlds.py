@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -33,10 +32,9 @@ SCENARIO = Scenario(
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "AIM", AIM)
     monkeypatch.setattr(rules, "STARTERS", WORKERS)
-    return
 
 
 def lived() -> tuple[int, Counter[str], float]:
