@@ -255,7 +255,7 @@ NIGHTS = [
     ),
     Night(
         "messages are given back for an hour while all works but the looks at the destination",
-        [relay("a", {RELEASED: lambda m: 3.0 * min(max(m - 30, 0), 60), OBS: between(40, 41)})],
+        [relay("a", {RELEASED: lambda m: 3.0 * min(max(m - 30, 0), 60), OBS: between(40, 70)})],
         {50: set(), 75: {"GivesBack queue=orders"}, 105: set()},
     ),
     Night(

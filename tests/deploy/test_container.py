@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,10 @@ def test_no_index_is_named(name: str) -> None:
     assert "index" not in text.replace("importlib", "")
 
 
-def test_both_stages_have_one_exact_python() -> None:
+def test_all_stages_have_one_exact_python() -> None:
+    names = {step.rest.split()[-1] for step in dockerfile.of("FROM") if " AS " in step.rest}
     images = [step.rest.split()[0] for step in dockerfile.of("FROM")]
+    images = [image for image in images if image not in names]
     tags = [image.partition("@")[0] for image in images]
     assert all(re.fullmatch(r"python:3\.11\.\d+(-slim)?-bookworm", tag) for tag in tags)
     assert len({tag.replace("-slim", "") for tag in tags}) == 1
@@ -77,6 +80,27 @@ def test_the_last_stage_only_copies() -> None:
     names = {step.name for step in dockerfile.steps() if step.stage == last}
     assert "RUN" not in names
     assert "ADD" not in {step.name for step in dockerfile.steps()}
+
+
+def test_a_changed_line_of_code_changes_only_the_last_layers() -> None:
+    """Packages come from a stage that has seen no code, and before all that has."""
+    copied = [step for step in dockerfile.of("COPY") if "--from" in step.rest]
+    assert [step.rest.split()[0] for step in copied] == ["--from=packages", "--from=program"]
+    first = {step.rest for step in dockerfile.steps() if step.stage == 0 and step.name == "COPY"}
+    assert first == {"constraints-build.txt constraints-runtime.txt ./"}
+
+
+def test_the_image_says_what_it_is() -> None:
+    (step,) = dockerfile.of("LABEL")
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', step.rest))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert labels == {
+        "title": project["name"],
+        "description": project["description"],
+        "version": __version__,
+        "licenses": project["license"],
+        "authors": project["authors"][0]["name"],
+    }
 
 
 def test_the_user_is_a_number_above_those_of_systems() -> None:
@@ -105,7 +129,7 @@ def test_packages_are_installed_by_hash_or_from_what_was_built() -> None:
 
 def test_the_image_holds_no_setting_that_is_secret() -> None:
     text = dockerfile.DOCKERFILE.read_text()
-    assert not re.search(r"HW_|ALIBABA|_SK\b|SECRET|TOKEN|PASSWORD", text, re.IGNORECASE)
+    assert not re.search(r"HW_|ALIBABA_|_SK\b|SECRET|TOKEN|PASSWORD", text, re.IGNORECASE)
     assert not dockerfile.of("ARG")
 
 
@@ -181,6 +205,67 @@ def test_without_an_answer_the_container_is_unhealthy(
 def test_an_admin_server_that_is_off_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAY_ADMIN_PORT", "0")
     assert runpy.run_path(str(HEALTHCHECK))["main"]() == 0
+
+
+class Buildah:
+    """Debian's buildah with a store of its own, as root and without an engine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._own = ("--root", f"{folder}/store", "--runroot", f"{folder}/run")
+
+    def __call__(self, *arguments: object) -> str:
+        command = ["buildah", *self._own, "--storage-driver", "vfs", *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def stand_in(self, root: Path) -> None:
+        """Let a folder stand for the base images: no registry of images need be in reach."""
+        made = self("from", "scratch")
+        self("copy", "-q", made, root, "/")
+        for step in dockerfile.of("FROM"):
+            image = step.rest.split()[0]
+            if ":" in image:
+                self("commit", "-q", made, f"localhost/{image}")
+        self("rm", made)
+
+
+PACKAGES = (
+    "python3.11,python3-distutils,python3-venv,python3.11-venv,python-is-python3,ca-certificates,gcc,"
+    "python3.11-dev,libc6-dev"
+)
+
+
+@pytest.mark.timeout(1800)
+def test_buildah_makes_the_image(is_long: bool, tmp_path: Path) -> None:
+    if not is_long:
+        pytest.skip("builds the image: only with --long")
+    for program in ("buildah", "debootstrap"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (apt-get install {program})")
+    sources = Path("/etc/apt/sources.list.d/debian.sources")
+    if os.geteuid() or not sources.exists():
+        pytest.skip("needs root and Debian")
+    (mirror, *_) = re.findall(r"^URIs: (\S+)", sources.read_text(), re.MULTILINE)
+    base = tmp_path / "base"
+    subprocess.run(
+        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", base, mirror],
+        capture_output=True,
+        check=True,
+    )
+    buildah = Buildah(tmp_path)
+    buildah.stand_in(base)
+    shared = [each for each in ("/etc/ssl/certs", "/etc/pip.conf") if Path(each).exists()]
+    volumes = [word for each in shared for word in ("-v", f"{each}:{each}:ro")]
+    build = ("bud", "--isolation", "chroot", "--layers", *volumes, "-f", dockerfile.DOCKERFILE)
+    buildah(*build, "--format", "docker", "-t", "relay", ".")
+    made = json.loads(buildah("inspect", "--type", "image", "relay"))["Docker"]["config"]
+    assert made["Healthcheck"]["Test"] == ["CMD", "python", "/opt/relay/healthcheck.py"]
+    assert made["User"] == "10001:10001"
+    assert made["Labels"]["org.opencontainers.image.version"] == __version__
+    running = buildah("from", "relay")
+    said = buildah("run", "--isolation", "chroot", running, "--", "oms-relay", "--version")
+    assert said == f"oms-relay {__version__}"
 
 
 @pytest.mark.timeout(900)

@@ -20,7 +20,7 @@ from localcloud.cloud import LocalCloud
 NEEDS = {
     "the real clouds": "terraform",
     "a cluster": "kubectl|helm",
-    "a container engine": "docker",
+    "a container engine": "docker|buildah",
     "root": "sudo|sudoedit|systemctl",
     "the address of this repository": "git clone",
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
-OURS = re.compile(r"(?<![\w/.])/(build|wheels|opt/relay|src)(?![\w-])")
+OURS = re.compile(r"(?<![\w/.])/(build|wheels|opt/relay|own|program|src)(?![\w-])")
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,20 @@ def is_sent(path: str) -> bool:
 
 
 def replay(root: Path) -> None:
-    """Carry out the first stage under a folder that stands for `/`."""
+    """Carry out all stages under a folder that stands for `/`; of the last one what it copies from others."""
     source = root / "src"
     source.mkdir()
+    last = max(step.stage for step in steps())
     for step in steps():
-        if step.stage == 0 and step.name == "COPY":
+        if step.stage < last and step.name == "COPY":
             _copy(step.rest.split(), source)
-        elif step.stage == 0 and step.name == "RUN":
+        elif step.stage < last and step.name == "RUN":
             _run(step.rest, root)
+        elif step.name == "COPY" and "--from" in step.rest:
+            _, made, place = step.rest.split()
+            if made != place:
+                made, place = (str(root / each.removeprefix("/")) for each in (made, place))
+                shutil.copytree(made, place, symlinks=True, dirs_exist_ok=True)
 
 
 def _copy(words: list[str], source: Path) -> None:
