@@ -20,6 +20,11 @@ TEXTS: Mapping[str, str] = {
     "passing": (
         "no action needed if it passes: the relay asks again at most 30 s apart; a command can be run again"
     ),
+    "scheme.no_tls": (
+        "that port speaks no TLS: name the TLS port in {setting}, or begin it with http://, which is "
+        "accepted for MNS, and on loopback"
+    ),
+    "scheme.tls": "that port speaks TLS only: begin {setting} with https://",
     "network": "check the network between this machine and the endpoint, if it does not pass",
     "stranger": (
         "look for what answers in place of {vendor}: a proxy, a firewall, a log-in page, or a wrong endpoint"
@@ -54,7 +59,7 @@ TEXTS: Mapping[str, str] = {
     "oss.endpoint": (
         "the bucket {bucket} is in another region: set OSS_ENDPOINT and OSS_REGION to the bucket's own"
     ),
-    "oss.region": "OSS_REGION={region} is not the region of {bucket}: correct OSS_REGION",
+    "oss.region": "OSS_REGION={region} is not the region of {bucket}: correct OSS_REGION, or leave it out",
     "oss.settings": "check LOG_BUCKET, OSS_ENDPOINT and OSS_REGION",
     "oms.locked": (
         "Huawei has locked this key, as it does for 5 minutes after more than 5 refused calls in a row: stop "
@@ -120,6 +125,11 @@ CAUSE_FIRST = frozenset(
         *("obs.key", "obs.pair", "obs.locked"),
     }
 )
+
+# How a call that met another protocol says so; the name of the setting comes next.
+NO_TLS = "does not speak TLS: check scheme and port of "
+TLS_ONLY = "speaks TLS only: check scheme and port of "
+_SCHEMES = {NO_TLS: "scheme.no_tls", TLS_ONLY: "scheme.tls"}
 
 # How the relay's own findings begin: they come with a 200 or no call at all, and no code of a vendor's.
 TASK_STOPPED = "the sync task is "
@@ -290,6 +300,10 @@ def _of_passing(failure: Failure) -> Advice:
     for beginning, name in _OF_BUCKETS.items():
         if failure.message.startswith(beginning):
             return Advice(name)
+    for words, name in _SCHEMES.items():
+        _, is_found, setting = failure.message.partition(words)
+        if is_found:
+            return Advice(name, {"setting": setting})
     if failure.message.startswith(FROM_ELSEWHERE):
         return Advice("stranger", {"vendor": failure.service.upper()})
     return Advice("passing" if failure.status else "network")

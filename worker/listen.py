@@ -24,6 +24,7 @@ CONNECTIONS_MAX = 100
 HEAD_SECONDS_MAX = 5.0
 # From one complete head to the next, or to the end: longer than any page of ours takes.
 IDLE_SECONDS_MAX = 60.0
+WHY_CHARS_MAX = 300
 _END_OF_HEAD = b"\r\n\r\n"
 _WHY = {
     errno.EACCES: "ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE): give it",
@@ -178,8 +179,8 @@ def _why_not(what: str, place: str, error: OSError, otherwise: str) -> str:
 
 
 def _complain(text: str) -> None:
-    structlog.get_logger("relay").warning(
-        "a request could not be served; the relay goes on",
-        action="admin",
-        why=logs.visible(text)[:300],
+    structlog.get_logger("listen").warning(
+        "a request could not be served: it was no HTTP, or met a fault of ours; everything else goes on",
+        action="listen",
+        why=logs.visible(text)[:WHY_CHARS_MAX],
     )

@@ -44,9 +44,13 @@ async def local_cloud(folder: Path) -> AsyncIterator[dict[str, str]]:
 
 
 def fetched(url: str) -> tuple[int, str, bytes]:
-    """Status, media type and content of an address; status 0 while nobody answers well."""
+    """Status, media type and content of an address; status 0 while nobody answers well.
+
+    Cookies are kept from one redirection to the next, as a browser does that follows a link to sign in.
+    """
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with browser.open(url, timeout=10) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read()
     except OSError:
         return 0, "", b""

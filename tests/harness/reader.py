@@ -31,6 +31,7 @@ WATCH = re.compile(r"status\b.* --watch")
 ASKS = re.compile(r"dead (redrive|archive|unarchive)\b(?!.*(--dry-run|--yes))")
 INTO = re.compile(r"[^<] > ([\w.]+)")
 GRACE_SECONDS = "5"
+CONSOLE_TOKEN = "c" * 16
 # Stands for the one tool that is not on every machine: an upload to object storage.
 OSSUTIL = """#!/bin/sh -e
 test "$1" = cp
@@ -81,6 +82,7 @@ class Reader:
             "PATH": os.pathsep.join(programs),
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
+            "XDG_RUNTIME_DIR": str(self.folder),
             "LOCALCLOUD_ADMIN": self.cloud.admin.url,
             "RELAY_ADMIN_PORT": str(self.admin_port),
             "RELAY_SHUTDOWN_GRACE_SECONDS": GRACE_SECONDS,
@@ -96,7 +98,9 @@ class Reader:
             self.admin_port = free_port() if self.serving else self.admin_port
             return await self._serve(text, [f"http://127.0.0.1:{self.admin_port}/readyz"])
         if CONSOLE.search(text):
-            return await self._serve(text, [f"http://127.0.0.1:{text.split()[-1]}/"])
+            root = f"http://127.0.0.1:{text.split()[-1]}/"
+            await self._serve(text, [root])
+            return await _page(await asyncio.to_thread(self._link, root), self.serving[-1])
         if found := SUPERVISOR.search(text):
             ports = _neighbours(int(found[1]))
             urls = [f"http://127.0.0.1:{port}/readyz" for port in ports]
@@ -108,6 +112,12 @@ class Reader:
             # A document for operators takes it for granted that a relay runs.
             await self.type("oms-relay run")
         return await self._carried_out(text)
+
+    def _link(self, root: str) -> str:
+        """The link that the console has given, or the one that its own token makes."""
+        given = {file.read_text().strip() for file in self.folder.glob("oms-relay-console-*.url")}
+        made = f"{root}open?token={CONSOLE_TOKEN}"
+        return next((each for each in given if each.startswith(root)), made)
 
     async def leave(self) -> None:
         """End what goes on, as a user would."""
@@ -216,7 +226,7 @@ async def reading(cloud: LocalCloud, folder: Path) -> AsyncIterator[Reader]:
     settings = cloud.settings()
     key = {"ak": settings["HW_AK"], "sk": settings["HW_SK"]}
     secrets = {f"{of}_{name}": value for of in ("hw", "obs") for name, value in key.items()}
-    secrets["console"] = "c" * 16
+    secrets["console"] = CONSOLE_TOKEN
     for name, value in secrets.items():
         (folder / "secrets" / name).write_text(f"{value}\n")
     reader = Reader(cloud, folder)

@@ -129,7 +129,9 @@ async def test_plain_http_where_tls_is_expected_is_a_failure(cloud: LocalCloud) 
     checks = await checked(cloud, url, Network(SystemClock()))
     assert checks["mns.network"].verdict is CheckStatus.FAILURE
     assert "the port does not speak TLS" in checks["mns.network"].detail
-    assert checks["mns.network"].fix == "check scheme and port of MNS_ENDPOINT"
+    assert (
+        "name the TLS port in MNS_ENDPOINT, or begin it with http://" in checks["mns.network"].fix
+    )
 
 
 async def test_tls_where_plain_http_is_expected_is_a_failure(
@@ -140,7 +142,7 @@ async def test_tls_where_plain_http_is_expected_is_a_failure(
         checks = await checked(cloud, plain, Network(SystemClock()))
     assert checks["mns.network"].verdict is CheckStatus.FAILURE
     assert "speaks TLS only, and MNS_ENDPOINT says http" in checks["mns.network"].detail
-    assert checks["mns.network"].fix == "check scheme and port of MNS_ENDPOINT"
+    assert checks["mns.network"].fix.endswith("begin MNS_ENDPOINT with https://")
 
 
 HOST = "mns.relay.test"

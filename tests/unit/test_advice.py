@@ -7,6 +7,7 @@ import pytest
 
 from doubles.build import failure
 from worker.advice import (
+    CAUSE_FIRST,
     OTHER_BUCKET,
     TEXTS,
     UNKNOWN_BUCKET,
@@ -15,7 +16,9 @@ from worker.advice import (
     advise,
     cause_from,
     cause_of,
+    told,
 )
+from worker.console.words import load
 from worker.errors import FROM_ELSEWHERE, Blame, Failure, Outcome
 
 LOG = "log/oms_source_record/t/success_object/a"
@@ -141,6 +144,33 @@ def test_a_missing_thing_is_named_with_its_place() -> None:
     more = {"code": "QueueNotExist", "resource": "q", "place": "http://1.mns.example"}
     queue = failure(Blame.SERVICE, service="mns", status=404, **more)
     assert "create the queue q at http://1.mns.example" in str(advise(queue))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            "does not speak TLS",
+            "that port speaks no TLS: name the TLS port in SYNC_URL, or begin it",
+        ),
+        ("speaks TLS only", "that port speaks TLS only: begin SYNC_URL with https://"),
+    ],
+)
+def test_a_port_of_another_protocol_is_told_with_the_setting_to_change(
+    words: str, text: str
+) -> None:
+    message = f"oms.example:443 {words}: check scheme and port of SYNC_URL"
+    found = failure(Blame.PASSING, status=0, message=message)
+    assert str(advise(found)).startswith(text)
+
+
+@pytest.mark.parametrize("name", sorted(CAUSE_FIRST))
+def test_where_the_advice_knows_the_cause_the_cause_comes_first(name: str) -> None:
+    cause, step = told("oms Call answered 401", Advice(name), TEXTS[name])
+    assert cause.endswith(" (oms Call answered 401)")
+    assert f"{cause.removesuffix(' (oms Call answered 401)')}: {step}" == TEXTS[name]
+    chinese = load()["zh"].texts[f"advice.{name}"]
+    assert told("x", Advice(name), chinese)[0].endswith(" (x)")
 
 
 def test_a_cause_survives_its_json() -> None:

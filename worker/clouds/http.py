@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from worker.advice import NO_TLS, TLS_ONLY
 from worker.config.addresses import bucket_origin
 from worker.config.proxies import DIRECT, Proxies, Proxy
 from worker.errors import FROM_ELSEWHERE, Blame, CallFailed, Failure, Outcome
@@ -167,7 +168,7 @@ def _require_passage(request: Request, proxy: Proxy | None, answer: Answer) -> N
         why = ": ".join(barred(proxy, answer.status, ""))
         raise _failed(request, Outcome.RETRY_LATER, why)
     if answer.status == HTTPStatus.BAD_REQUEST and _TLS_ASKED_FOR in answer.body:
-        raise _failed(request, Outcome.RETRY_LATER, _wrong_scheme(request, "speaks TLS only"))
+        raise _failed(request, Outcome.RETRY_LATER, _wrong_scheme(request, TLS_ONLY))
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
@@ -236,9 +237,9 @@ def _no_answer(request: Request, proxy: Proxy | None, error: Exception) -> CallF
     elif proxy and isinstance(error, _PROXY_AWAY):
         what = f"the proxy {proxy} cannot be reached: {what}; check {proxy.name}"
     elif isinstance(error, aiohttp.ClientConnectorError) and is_no_tls(error.os_error):
-        what = _wrong_scheme(request, "does not speak TLS")
+        what = _wrong_scheme(request, NO_TLS)
     elif isinstance(error, aiohttp.ClientResponseError) and _TLS_ALERT in error.message:
-        is_unsent, what = True, _wrong_scheme(request, "speaks TLS only")
+        is_unsent, what = True, _wrong_scheme(request, TLS_ONLY)
     elif request.url.scheme == "http" and isinstance(error, aiohttp.ServerDisconnectedError):
         what += f"; if it never answers, check scheme and port of {_setting(request)}"
     return _failed(request, Outcome.RETRY_LATER if is_unsent else Outcome.UNKNOWN, what)
@@ -246,7 +247,7 @@ def _no_answer(request: Request, proxy: Proxy | None, error: Exception) -> CallF
 
 def _wrong_scheme(request: Request, what: str) -> str:
     where = f"{request.url.host}:{request.url.port}"
-    return f"{where} {what}: check scheme and port of {_setting(request)}"
+    return f"{where} {what}{_setting(request)}"
 
 
 def _setting(request: Request) -> str:

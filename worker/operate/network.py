@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from worker.advice import Advice
 from worker.clock import Clock
 from worker.clouds.http import barred, is_no_tls, one_line
 from worker.config.addresses import DEFAULT_PORTS, in_url
@@ -70,7 +71,8 @@ class _Target:
 
     @property
     def scheme_fix(self) -> str:
-        return f"check scheme and port of {self.setting}"
+        name = "scheme.no_tls" if self.is_tls else "scheme.tls"
+        return str(Advice(name, {"setting": self.setting}))
 
 
 @dataclass(frozen=True, slots=True)
