@@ -25,6 +25,8 @@ from worker.settings import Settings, load_settings
 
 T = TypeVar("T")
 
+# `timeout` and terminals send a signal to the process and to its group: two at once are one.
+SAME_SECONDS = 1.0
 EXIT_FAILED = 1
 EXIT_TO_MEND = 2
 EXIT_NOTHING_FOUND = 3
@@ -92,15 +94,20 @@ async def _connected(
 ) -> T:
     async with connect(settings, reload=load_settings) as clients:
         task = asyncio.ensure_future(main(clients))
+        loop = asyncio.get_running_loop()
+        heard_at = 0.0
 
         def hear() -> None:
+            nonlocal heard_at
+            if ends_gently and clients.stop.is_set() and loop.time() - heard_at < SAME_SECONDS:
+                return
             if ends_gently and not clients.stop.is_set():
+                heard_at = loop.time()
                 clients.stop.set()
                 typer.echo(saying, nl=bool(saying), err=True)
             else:
                 task.cancel()
 
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, hear)
         try:

@@ -6,17 +6,74 @@ archived, the same name stands under `archived/`. `worker.flow.bury` writes them
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from array import array
+from bisect import bisect_left
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import NamedTuple
 
+from worker.clouds.http import ANSWER_BYTES_MAX
+from worker.errors import CallFailed, RelayError
 from worker.ledger.letter import Letter, Place, Ref
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import LogBucket, side_by_side
-from worker.ports import Listed
+from worker.ports import Page
 
 GROUPS_MAX = 1000
 MATCHES_MAX = 10
+ID_CHARS_MIN = 6
+TWINS_WORTH_LISTING = 20
+# No letter has this name: OSS's answer for it tells whether letters can be read at all.
+NO_LETTER = "none.json"
+
+
+class BadId(RelayError):  # noqa: N818  the name says what it is
+    """A text that is too short to name a letter."""
+
+
+def require_ids(ids: Iterable[str]) -> None:
+    """Raise `BadId` unless each is long enough to mean one letter, or few: an empty id would mean all."""
+    for text in ids:
+        message_id = text.removesuffix(".json").split("/")[-1]
+        if len(message_id) < ID_CHARS_MIN:
+            raise BadId(
+                f"{text!r} is no message id: at least its first {ID_CHARS_MIN} characters are needed. "
+                "Nothing was done. `oms-relay dead list` shows the ids."
+            )
+
+
+class Chosen:
+    """Letters that were counted, to move those and no others: a digest of eight bytes for each."""
+
+    def __init__(self) -> None:
+        self._digests = array("Q")
+        self._is_sorted = True
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def add(self, ref: Ref) -> None:
+        """Count a letter."""
+        self._digests.append(_digest(ref))
+        self._is_sorted = False
+
+    def __contains__(self, ref: Ref) -> bool:
+        if not self._is_sorted:
+            self._digests = array("Q", sorted(self._digests))
+            self._is_sorted = True
+        digest = _digest(ref)
+        at = bisect_left(self._digests, digest)
+        return at < len(self._digests) and self._digests[at] == digest
+
+
+class RefPage(NamedTuple):
+    """Where some letters stand, by a page of a listing; `at` is OSS's time of it, 0 if it did not say."""
+
+    refs: list[Ref]
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +81,8 @@ class LetterFilter:
     """Which letters: those that meet every condition given. Times are seconds since the epoch.
 
     `key_prefix` holds if one of the letter's keys begins with it; `since` and `until` are about the time of
-    death; `ids` are message ids, their beginnings, or `cause/day/id`.
+    death; `ids` are message ids, their beginnings, or `cause/day/id`. `chosen` are the letters that somebody
+    has seen counted. A letter that cannot be read is wanted by any filter: nobody knows better.
     """
 
     cause: str = ""
@@ -33,6 +91,11 @@ class LetterFilter:
     since: float | None = None
     until: float | None = None
     ids: tuple[str, ...] = ()
+    chosen: Chosen | None = None
+
+    def may_be(self, ref: Ref) -> bool:
+        """Whether a letter that stands there can be wanted."""
+        return self.may_hold(ref.day) and (self.chosen is None or ref in self.chosen)
 
     def may_hold(self, day: str) -> bool:
         """Whether letters of that day can be wanted."""
@@ -43,6 +106,8 @@ class LetterFilter:
         """Whether the letter is wanted."""
         if self.cause and letter.ref.cause != self.cause:
             return False
+        if letter.is_unreadable:
+            return True
         if self.group and letter.group != self.group.lower():
             return False
         if self.key_prefix and not any(key.startswith(self.key_prefix) for key in letter.keys):
@@ -108,6 +173,8 @@ class Letters:
 
     def __init__(self, clients: Clients) -> None:
         self.bucket = LogBucket(clients)
+        self._met_ids: set[str] = set()
+        self._too_large: dict[str, int] = {}
 
     async def read(
         self, wanted: LetterFilter = EVERY, place: Place = Place.DEAD, after: Ref | None = None
@@ -116,15 +183,54 @@ class Letters:
 
         With `after`, only those that come after that one: a reader may go away and come back.
         """
-        async for refs in self._refs(wanted, place, after):
-            async for letter in side_by_side(refs, self.get):
-                if letter is not None and wanted.holds(letter):
-                    yield letter
+        async for page in self.pages(wanted, place, after):
+            async with aclosing(side_by_side(page.refs, self.get)) as letters:
+                async for letter in letters:
+                    if letter is not None and wanted.holds(letter):
+                        yield letter
 
     async def get(self, ref: Ref) -> Letter | None:
-        """Read one letter; None if it has been moved meanwhile. One that is damaged says so itself."""
-        stored = await self.bucket.get(ref.name)
+        """Read one letter; None if it has been moved meanwhile. One that is damaged or unreadable says so.
+
+        Raises `CallFailed` only where OSS answers for no other name either.
+        """
+        if size := self._too_large.get(ref.name):
+            return Letter.unreadable(ref, f"the object has {size} bytes")
+        try:
+            stored = await self.bucket.get(ref.name)
+        except CallFailed as failed:
+            # Frozen, denied by itself, too large: another name tells whether it is this letter or all.
+            if await self.bucket.get(f"{ref.place}/{NO_LETTER}") is not None:
+                raise
+            return Letter.unreadable(ref, str(failed))
         return None if stored is None else Letter.parse(ref, stored.body, stored.last_modified)
+
+    async def twins(self, refs: Sequence[Ref], other: Place) -> set[str] | None:
+        """Return the names in the other place that some of these letters of one page have as well.
+
+        None where finding out takes more calls than looking at each: there are few, or many lie between.
+        """
+        if len(refs) < TWINS_WORTH_LISTING:
+            return None
+        wanted = {ref.at(other).name for ref in refs}
+        first, last = refs[0].at(other).name, refs[-1].at(other).name
+        found: set[str] = set()
+        pages_left = 1 + len(refs) // TWINS_WORTH_LISTING
+        folder = f"{other}/{refs[0].cause}/"
+        # A listing goes on after a name: this one comes just before the first.
+        async for page in self.bucket.pages(folder, start_after=first[:-1]):
+            names = [each.key for each in page.objects]
+            found.update(wanted.intersection(names))
+            if not names or names[-1] >= last:
+                return found
+            pages_left -= 1
+            if not pages_left:
+                return None
+        return found
+
+    def unknown_ids(self, wanted: LetterFilter) -> tuple[str, ...]:
+        """Return the ids that no letter was found for, once all pages were read."""
+        return tuple(text for text in wanted.ids if text not in self._met_ids)
 
     async def find(self, message_id: str) -> list[Letter]:
         """Return the letters, also archived ones, whose message id begins so; at most ten.
@@ -159,31 +265,45 @@ class Letters:
             counts[cause] = min(count, count_max)
         return counts
 
-    async def _refs(
-        self, wanted: LetterFilter, place: Place, after: Ref | None
-    ) -> AsyncIterator[list[Ref]]:
-        """Yield the places of letters that may be wanted, a page at a time."""
+    async def pages(
+        self, wanted: LetterFilter, place: Place, after: Ref | None = None
+    ) -> AsyncGenerator[RefPage]:
+        """Yield the places of letters that may be wanted, a page at a time, each once."""
         causes = [wanted.cause] if wanted.cause else await self.bucket.folders(f"{place}/")
         for cause in causes:
             if after is not None and cause.encode() < after.cause.encode():
                 continue
             if wanted.ids:
-                async for refs in self._refs_by_id(wanted, place, cause):
-                    yield refs
+                async for found in self._refs_by_id(wanted, place, cause):
+                    yield found
                 continue
             folder = f"{place}/{cause}/"
             start = f"{folder}{_day(wanted.since)}" if wanted.since is not None else ""
             if after is not None and cause == after.cause:
                 start = max(start, after.at(place).name, key=str.encode)
             async for page in self.bucket.pages(folder, start_after=start):
-                refs = list(_refs(page.objects))
-                yield [ref for ref in refs if wanted.may_hold(ref.day)]
+                refs = self._listed(page)
+                yield RefPage([ref for ref in refs if wanted.may_be(ref)], page.at)
                 if refs and wanted.until is not None and refs[-1].day > _day(wanted.until):
                     break
 
+    def _listed(self, page: Page) -> list[Ref]:
+        """Return where the letters of a page stand; too large ones are remembered as that."""
+        refs = []
+        for each in page.objects:
+            ref = Ref.parse(each.key)
+            if ref is None:
+                continue
+            refs.append(ref)
+            if each.size > ANSWER_BYTES_MAX:
+                self._too_large[ref.name] = each.size
+        return refs
+
     async def _refs_by_id(
         self, wanted: LetterFilter, place: Place, cause: str
-    ) -> AsyncIterator[list[Ref]]:
+    ) -> AsyncIterator[RefPage]:
+        seen: set[int] = set()
+        asked = _Ids(wanted.ids)
         days = [
             day for day in await self.bucket.folders(f"{place}/{cause}/") if wanted.may_hold(day)
         ]
@@ -193,14 +313,37 @@ class Letters:
                 if path and path[-2:] != [cause, day][-len(path) :]:
                     continue
                 async for page in self.bucket.pages(f"{place}/{cause}/{day}/{message_id}"):
-                    yield list(_refs(page.objects))
+                    refs = self._listed(page)
+                    for ref in refs:
+                        self._met_ids.update(asked.naming(ref))
+                    # An id and how it begins name the same letter: it is one.
+                    fresh = [r for r in refs if wanted.may_be(r) and _digest(r) not in seen]
+                    if len(wanted.ids) > 1:
+                        seen.update(_digest(ref) for ref in fresh)
+                    yield RefPage(fresh, page.at)
 
 
-def _refs(objects: tuple[Listed, ...]) -> Iterator[Ref]:
-    for each in objects:
-        ref = Ref.parse(each.key)
-        if ref is not None:
-            yield ref
+class _Ids:
+    """Texts that name letters: `id`, `day/id` or `cause/day/id`, each id perhaps only how it begins."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts: dict[tuple[str, ...], str] = {}
+        for text in texts:
+            *path, message_id = text.removesuffix(".json").split("/")
+            self._texts[*path[-2:], message_id] = text
+        self._lengths = {len(parts[-1]) for parts in self._texts}
+
+    def naming(self, ref: Ref) -> Iterator[str]:
+        """Yield the texts that name this letter."""
+        for length in self._lengths:
+            begin = ref.message_id[:length]
+            for parts in ((begin,), (ref.day, begin), (ref.cause, ref.day, begin)):
+                if parts in self._texts:
+                    yield self._texts[parts]
+
+
+def _digest(ref: Ref) -> int:
+    return int.from_bytes(blake2b(ref.name.encode(), digest_size=8).digest())
 
 
 def _group(name: str, error: str, letter: Letter) -> Group:
