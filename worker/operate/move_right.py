@@ -136,39 +136,44 @@ class MoveRight:
     async def _extend(self) -> None:
         """Take the slot after the last one, unless somebody has it. It is asked for once."""
         slot = self._held[-1].slot + 1
-        if len(self._held) < HELD_MAX and slot not in self._asked:
-            self._asked.add(slot)
-            turn = _Turn(slot, 1)
-            if await self._claims(turn):
-                self._held.append(turn)
+        if len(self._held) >= HELD_MAX or slot in self._asked:
+            return
+        self._asked.add(slot)
+        _, _, taken = await self._look()
+        turn, _ = await self._free(slot, taken)
+        if turn is not None and await self._claims(turn):
+            self._held.append(turn)
 
     async def _take(self) -> None:
         """Wait for a turn and take it."""
         is_told = False
         while True:
             slot, seconds_left, taken = await self._look()
-            last = max((each.number for each in taken if each.slot == slot), default=0)
-            holder = await self._holder(_Turn(slot, last)) if last else None
             if self._held and self._held[0].slot <= slot:
                 return
-            is_next_free = not any(each.slot == slot + 1 for each in taken)
-            is_worth_it = seconds_left > BEGIN_SECONDS + 1.0 or bool(self._held) or is_next_free
-            if holder is None and is_worth_it and seconds_left > 0:
-                turn = _Turn(slot, last + 1)
+            turn, holder = await self._free(slot, taken)
+            following, _ = (None, "") if self._held else await self._free(slot + 1, taken)
+            is_long = seconds_left > BEGIN_SECONDS + 1.0 or bool(self._held) or bool(following)
+            if turn is not None and seconds_left > 0 and is_long:
                 if await self._claims(turn):
                     # The next slot may be ours already.
-                    self._held = [turn, *(each for each in self._held if each.slot == slot + 1)]
+                    self._held = [turn, *self._held]
                     if self.seconds_left < EXTEND_SECONDS:
                         await self._extend()
                     return
                 continue
-            if not self._held and is_next_free:
-                turn = _Turn(slot + 1, 1)
-                self._held = [turn] if await self._claims(turn) else []
-            if holder is not None and not is_told:
+            if following is not None and await self._claims(following):
+                self._held = [following]
+            if holder and not is_told:
                 is_told = True
                 self._say(f"{holder} moves letters now: waiting for a turn, half a minute at most.")
             await self._pause()
+
+    async def _free(self, slot: int, taken: Iterable[_Turn]) -> tuple[_Turn | None, str]:
+        """Return the turn of a slot that may be claimed; None if somebody has the slot, and who."""
+        last = max((each.number for each in taken if each.slot == slot), default=0)
+        holder = await self._holder(_Turn(slot, last)) if last else ""
+        return (None, holder) if holder else (_Turn(slot, last + 1), "")
 
     async def _pause(self) -> None:
         if self._clients.stop.is_set():
@@ -204,15 +209,15 @@ class MoveRight:
             except CallFailed:
                 return
 
-    async def _holder(self, turn: _Turn) -> str | None:
-        """Say who holds a turn; None if it is free again, or our own from an answer that was lost."""
+    async def _holder(self, turn: _Turn) -> str:
+        """Say who holds a turn; empty if it was given back."""
         stored = await self._bucket.get(turn.name)
         if stored is None:
-            return None
+            return ""
         try:
             told = json.loads(stored.body)
             if told["is_done"]:
-                return None
+                return ""
             return f"{told['what']} by {told['by']}" if told["by"] else "Another run"
         except (ValueError, LookupError, TypeError):
             # Damaged: nobody can say that it is free.
