@@ -72,6 +72,10 @@ bench-scale: $(STAMP) ## two relays on two cores against one on one (ARGS="--rou
 bench-latency: $(STAMP) ## what remote latency costs: throughput near and far (ARGS="--rounds 5")
 	$(BIN)/python -m bench.latency $(ARGS)
 
+.PHONY: bench-dead
+bench-dead: $(STAMP) ## dead letters by the thousand: time and memory of groups, redrive, archive (ARGS="--letters 1000000")
+	$(BIN)/python -m bench.dead $(ARGS)
+
 .PHONY: bench-footprint
 bench-footprint: $(STAMP) ## start, idle cost and memory over a million events (ARGS="--events 100000")
 	$(BIN)/python -m bench.footprint $(ARGS)

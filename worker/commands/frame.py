@@ -43,7 +43,8 @@ def run(
     """
     settings = read_settings()
     try:
-        return asyncio.run(_connected(settings, main, ends_gently=ends_gently, saying=saying))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_connected(settings, main, ends_gently=ends_gently, saying=saying))
     except Fatal as error:
         stop_because(str(error), EXIT_TO_MEND)
     except CallFailed as failed:
@@ -52,6 +53,15 @@ def run(
         stop_because(str(error), EXIT_TO_MEND)
     except (asyncio.CancelledError, KeyboardInterrupt):
         raise typer.Exit(EXIT_STOPPED) from None
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return uvloop where it is installed; it takes about a third less CPU per call."""
+    try:
+        import uvloop  # noqa: PLC0415  absent on platforms it does not support
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 def read_settings() -> Settings:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.events.decode import decode
 from worker.events.envelope import raw_events
@@ -20,6 +20,9 @@ from worker.events.event import Message, Undecodable
 GROUP_HEX_DIGITS = 6
 KEYS_SHOWN_MAX = 1000
 
+INDEX = "letter_index"
+
+_ENTRY = re.compile(rf"{INDEX}/([^/]+/\d{{4}}-\d\d-\d\d/[^/]+)\.([0-9a-f]{{6}})\.(\d{{1,16}})")
 _PLACE = re.compile(r"(dead_letter|archived)/([^/]+)/(\d{4}-\d\d-\d\d)/([^/]+)\.json")
 # What differs from one failure of a kind to the next: request ids, quoted text, hex ids and numbers.
 _VARIES = (
@@ -76,9 +79,36 @@ class Ref:
         """The object's name relative to the task's folder."""
         return f"{self.place}/{self.cause}/{self.day}/{self.message_id}.json"
 
+    def index_name(self, error: str, died_at: float) -> str:
+        """Return the name of the letter's entry in the index, relative to the task's folder.
+
+        An empty object: its name holds the group and the time of death (epoch seconds), so that listings tell
+        the groups. It is the same wherever the letter stands, and stays when that moves.
+        """
+        group, at = fingerprint(self.cause, error), int(died_at * 1000)
+        return f"{INDEX}/{self.cause}/{self.day}/{self.message_id}.{group}.{at}"
+
     def at(self, place: Place) -> Ref:
         """Return where the same letter stands in the other place."""
         return Ref(place, self.cause, self.day, self.message_id)
+
+
+class Entry(NamedTuple):
+    """What the index tells of a letter: the group, and the time of death in epoch seconds."""
+
+    group: str
+    died_at_seconds: float
+
+    @property
+    def died_at(self) -> str:
+        """The time of death as it stands in letters (ISO 8601)."""
+        return _iso(self.died_at_seconds)
+
+
+def parse_index(name: str) -> tuple[str, Entry] | None:
+    """Read a name of the index: `<cause>/<day>/<message id>` and what it tells; None if it is none."""
+    match = _ENTRY.fullmatch(name)
+    return (match[1], Entry(match[2], int(match[3]) / 1000)) if match else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from worker.clouds.http import ANSWER_BYTES_MAX
 from worker.errors import CallFailed, RelayError
-from worker.ledger.letter import Letter, Place, Ref
+from worker.ledger.letter import INDEX, Entry, Letter, Place, Ref, parse_index
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import LogBucket, side_by_side
 from worker.ports import Page
@@ -25,7 +25,8 @@ from worker.ports import Page
 GROUPS_MAX = 1000
 MATCHES_MAX = 10
 ID_CHARS_MIN = 6
-TWINS_WORTH_LISTING = 20
+# Looking at so many letters one by one costs as much as a page of a listing.
+WORTH_LISTING = 20
 # No letter has this name: OSS's answer for it tells whether letters can be read at all.
 NO_LETTER = "none.json"
 
@@ -112,7 +113,15 @@ class LetterFilter:
             return False
         if self.key_prefix and not any(key.startswith(self.key_prefix) for key in letter.keys):
             return False
-        died = letter.died_at_seconds
+        return self._holds_time(letter.died_at_seconds)
+
+    def holds_entry(self, entry: Entry) -> bool:
+        """Whether a letter is wanted, as far as the index tells: `key_prefix` is not looked at."""
+        if self.group and entry.group != self.group.lower():
+            return False
+        return self._holds_time(entry.died_at_seconds)
+
+    def _holds_time(self, died: float) -> bool:
         return (self.since is None or died >= self.since) and (
             self.until is None or died <= self.until
         )
@@ -134,34 +143,52 @@ class Group:
     sample_id: str
     sample_key: str
 
-    def joined(self, letter: Letter) -> Group:
-        """Return the group with one letter more."""
+    def joined(self, died_at: str) -> Group:
+        """Return the group with one letter more, that died at this time (ISO 8601)."""
         return replace(
             self,
             count=self.count + 1,
-            first_seen=min(self.first_seen, letter.died_at),
-            last_seen=max(self.last_seen, letter.died_at),
+            first_seen=min(self.first_seen, died_at),
+            last_seen=max(self.last_seen, died_at),
         )
 
 
 class Grouping:
     """Groups that grow letter by letter, for whoever wants to see them before all are read.
 
-    Beyond 1,000 groups, further kinds of error are counted together for each cause.
+    Beyond 1,000 groups, further kinds of error are counted together for each cause. `unreadable` has the
+    first letters that could not be read, of `unreadable_count`.
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.unreadable_count = 0
+        self.unreadable: list[Letter] = []
         self._groups: dict[str, Group] = {}
 
     def add(self, letter: Letter) -> None:
         """Count one letter."""
+        if letter.body is None:
+            self.unreadable_count += 1
+            if len(self.unreadable) < MATCHES_MAX:
+                self.unreadable.append(letter)
         name, error = letter.group, letter.error
         if name not in self._groups and len(self._groups) >= GROUPS_MAX:
             name, error = letter.ref.cause, "(other errors)"
         known = self._groups.get(name)
-        self._groups[name] = known.joined(letter) if known else _group(name, error, letter)
+        self._groups[name] = known.joined(letter.died_at) if known else _group(name, error, letter)
         self.count += 1
+
+    def counts(self, ref: Ref, entry: Entry) -> bool:
+        """Count a letter by its entry in the index; False if its group is new: then it has to be read."""
+        name = entry.group
+        if name not in self._groups and len(self._groups) >= GROUPS_MAX:
+            name = ref.cause
+        known = self._groups.get(name)
+        if known is None:
+            return False
+        self._groups[name] = known.joined(entry.died_at)
+        self.count += 1
+        return True
 
     def groups(self) -> list[Group]:
         """Return the groups so far, the largest first."""
@@ -210,23 +237,13 @@ class Letters:
 
         None where finding out takes more calls than looking at each: there are few, or many lie between.
         """
-        if len(refs) < TWINS_WORTH_LISTING:
+        if len(refs) < WORTH_LISTING:
             return None
-        wanted = {ref.at(other).name for ref in refs}
         first, last = refs[0].at(other).name, refs[-1].at(other).name
-        found: set[str] = set()
-        pages_left = 1 + len(refs) // TWINS_WORTH_LISTING
-        folder = f"{other}/{refs[0].cause}/"
         # A listing goes on after a name: this one comes just before the first.
-        async for page in self.bucket.pages(folder, start_after=first[:-1]):
-            names = [each.key for each in page.objects]
-            found.update(wanted.intersection(names))
-            if not names or names[-1] >= last:
-                return found
-            pages_left -= 1
-            if not pages_left:
-                return None
-        return found
+        pages_max = 1 + len(refs) // WORTH_LISTING
+        names = await self._between(f"{other}/{refs[0].cause}/", first[:-1], last, pages_max)
+        return None if names is None else {ref.at(other).name for ref in refs}.intersection(names)
 
     def unknown_ids(self, wanted: LetterFilter) -> tuple[str, ...]:
         """Return the ids that no letter was found for, once all pages were read."""
@@ -247,11 +264,73 @@ class Letters:
         return found
 
     async def groups(self, wanted: LetterFilter = EVERY, place: Place = Place.DEAD) -> list[Group]:
-        """Group the letters by cause and error, the largest group first. Reads every letter once."""
+        """Group the letters by cause and error, the largest group first."""
         grouping = Grouping()
-        async for letter in self.read(wanted, place):
-            grouping.add(letter)
+        await self.group(grouping, wanted, place)
         return grouping.groups()
+
+    async def group(
+        self, grouping: Grouping, wanted: LetterFilter = EVERY, place: Place = Place.DEAD
+    ) -> None:
+        """Add the letters to a grouping, by their entries in the index.
+
+        Read are one of each group, and those without an entry: a relay before this one buried them. With a
+        `key_prefix` every letter is read.
+        """
+        async for page in self.pages(wanted, place):
+            index = {} if wanted.key_prefix else await self.index(page.refs)
+            unknown = []
+            for ref in page.refs:
+                entry = index.get(ref)
+                if entry is None:
+                    unknown.append(ref)
+                elif wanted.holds_entry(entry) and not grouping.counts(ref, entry):
+                    letter = await self.get(ref)
+                    if letter is not None:
+                        grouping.add(letter)
+            async with aclosing(side_by_side(unknown, self.get)) as letters:
+                async for letter in letters:
+                    if letter is not None and wanted.holds(letter):
+                        grouping.add(letter)
+
+    async def index(self, refs: Sequence[Ref]) -> dict[Ref, Entry]:
+        """Return what the index tells of the letters of one page, where looking at each costs more."""
+        if not refs:
+            return {}
+        by_name = {f"{ref.cause}/{ref.day}/{ref.message_id}": ref for ref in refs}
+        first, last = refs[0], refs[-1]
+        found: dict[Ref, Entry] = {}
+        names = await self._between(
+            f"{INDEX}/{first.cause}/",
+            f"{INDEX}/{first.cause}/{first.day}/{first.message_id}",
+            f"{INDEX}/{last.cause}/{last.day}/{last.message_id}/",
+            2 + len(refs) // WORTH_LISTING,
+        )
+        for name in names or ():
+            parsed = parse_index(name)
+            ref = by_name.get(parsed[0]) if parsed else None
+            # Of a message that died more than once the last time counts.
+            if parsed is None or ref is None:
+                continue
+            known = found.get(ref)
+            if known is None or known.died_at_seconds < parsed[1].died_at_seconds:
+                found[ref] = parsed[1]
+        return found
+
+    async def _between(
+        self, folder: str, first: str, last: str, pages_max: int
+    ) -> list[str] | None:
+        """Return the names of a folder after `first` and before `last`; None if there are very many."""
+        names: list[str] = []
+        async for page in self.bucket.pages(folder, start_after=first):
+            found = [each.key for each in page.objects]
+            names += found
+            if not found or found[-1] >= last:
+                return names
+            pages_max -= 1
+            if not pages_max:
+                return None
+        return names
 
     async def counts(self, place: Place = Place.DEAD, count_max: int = 100_000) -> dict[str, int]:
         """Count the letters of each cause from listings alone, each up to `count_max`."""
@@ -283,7 +362,11 @@ class Letters:
                 start = max(start, after.at(place).name, key=str.encode)
             async for page in self.bucket.pages(folder, start_after=start):
                 refs = self._listed(page)
-                yield RefPage([ref for ref in refs if wanted.may_be(ref)], page.at)
+                may_be = [ref for ref in refs if wanted.may_be(ref)]
+                if wanted.group:
+                    index = await self.index(may_be)
+                    may_be = [r for r in may_be if r not in index or wanted.holds_entry(index[r])]
+                yield RefPage(may_be, page.at)
                 if refs and wanted.until is not None and refs[-1].day > _day(wanted.until):
                     break
 

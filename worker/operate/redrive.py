@@ -509,7 +509,8 @@ class _Sender:
         """Return the id of the message once MNS has stored it. Raises `CallFailed`, `_TooLateError`."""
         entry = _Entry(body, intent, may_go, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
-        if len(self._tasks) < SENDS_AT_ONCE:
+        # One that is under way takes along what waits by then; more leave at once only for full batches.
+        if not self._tasks or (len(self._waiting) >= BATCH and len(self._tasks) < SENDS_AT_ONCE):
             task = asyncio.create_task(self._send_waiting(), name="send bodies")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
