@@ -80,6 +80,10 @@ bench-latency: $(STAMP) ## what remote latency costs: throughput near and far (A
 bench-arrival: $(STAMP) ## what it costs an event to follow keys to the destination (ARGS="--rounds 40")
 	$(BIN)/python -m bench.arrival $(ARGS)
 
+.PHONY: bench-dead
+bench-dead: $(STAMP) ## dead letters by the thousand: time and memory of groups, redrive, archive (ARGS="--letters 1000000")
+	$(BIN)/python -m bench.dead $(ARGS)
+
 .PHONY: bench-footprint
 bench-footprint: $(STAMP) ## start, idle cost and memory over a million events (ARGS="--events 100000")
 	$(BIN)/python -m bench.footprint $(ARGS)

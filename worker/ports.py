@@ -18,6 +18,8 @@ BATCH = 16
 SYNCHRONIZING = "SYNCHRONIZING"
 # OSS error code: the object exists, and `x-oss-forbid-overwrite` was asked for (PutObject).
 NAME_TAKEN = "FileAlreadyExists"
+# OSS error code: the signature is more than 15 minutes off by OSS's clock (EC 0002-00000504).
+TOO_LATE = "RequestTimeTooSkewed"
 # CreateSyncEvents, OMS API reference: "maximum 10 objects", beside a generated limit of 100.
 KEYS_DOCUMENTED = 10
 

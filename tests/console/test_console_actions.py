@@ -88,7 +88,11 @@ async def test_letters_are_archived_with_a_reason_and_brought_back(cloud: LocalC
         assert "1 letter" in (await console.get("/letters?place=archived")).text
         page = await console.run("unarchive")
         await console.ended(page.path)
-    after = {name: body for name, body in objects(cloud).items() if not name.startswith("audit")}
+    after = {
+        name: body
+        for name, body in objects(cloud).items()
+        if not name.startswith(("audit", "moving"))
+    }
     assert {name: json.loads(body) for name, body in after.items()} == {
         name: json.loads(body) for name, body in before.items()
     }
@@ -113,13 +117,13 @@ async def test_every_act_is_written_down_when_it_begins_and_when_it_ends(
 
 async def test_a_dry_run_leaves_no_object(cloud: LocalCloud) -> None:
     async with site(cloud) as console:
-        await console.post("/operations", {"action": "archive"})
+        await console.post("/operations", {"action": "archive", "letters": "filter"})
     assert letters(cloud, "audit") == []
 
 
 async def test_what_cannot_be_written_down_is_not_done(cloud: LocalCloud) -> None:
     async with site(cloud) as console:
-        tried = await console.post("/operations", {"action": "redrive"})
+        tried = await console.post("/operations", {"action": "redrive", "letters": "filter"})
         cloud.faults.add(Fault("oss", "PutObject", Action.STATUS, 403))
         page = await console.post(f"{tried.path}/act", {"scope": "all"})
         assert page.status == 502
@@ -146,7 +150,7 @@ async def test_an_operation_is_stopped_at_once_however_slow_it_is(cloud: LocalCl
 async def test_one_operation_runs_at_a_time(cloud: LocalCloud) -> None:
     async with site(cloud, clock=SystemClock()) as console:
         page = await slow(console)
-        second = await console.post("/operations", {"action": "archive"})
+        second = await console.post("/operations", {"action": "archive", "letters": "filter"})
         assert second.status == 409
         assert "Another operation is running" in second.text
         await console.post(f"{page.path}/stop")
@@ -209,7 +213,7 @@ async def test_numbers_that_cannot_be_meant_are_refused(
     cloud: LocalCloud, form: dict[str, str]
 ) -> None:
     async with site(cloud) as console:
-        tried = await console.post("/operations", {"action": "redrive"})
+        tried = await console.post("/operations", {"action": "redrive", "letters": "filter"})
         assert (await console.post(f"{tried.path}/act", form)).status == 400
     assert bodies(cloud) == []
 
@@ -238,6 +242,73 @@ async def test_the_last_ten_operations_are_remembered(cloud: LocalCloud) -> None
         assert page.html.count('class="row"') == 10
         assert (await console.get("/operations/1")).status == 404
         assert (await console.get("/operations/12")).status == 200
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"letters": "chosen"}, {"letters": "chosen", "cause": "rejected"}]
+)
+@pytest.mark.parametrize("action", ["redrive", "archive", "unarchive"])
+async def test_an_empty_choice_is_no_choice(
+    cloud: LocalCloud, action: str, form: dict[str, str]
+) -> None:
+    async with site(cloud) as console:
+        page = await console.post("/operations", {"action": action} | form)
+        assert page.status == 400
+        assert "No letter was chosen" in page.text
+        assert not console.here.operations.recent
+
+
+async def test_an_empty_id_chooses_nothing(cloud: LocalCloud) -> None:
+    async with site(cloud) as console:
+        page = await console.post("/operations", {"action": "redrive", "id": ""})
+        assert page.status == 400
+
+
+async def test_chosen_letters_have_to_meet_the_filter_too(cloud: LocalCloud) -> None:
+    form = [("action", "redrive"), ("letters", "chosen"), ("key", "photos/1")]
+    form += [("id", f"rejected/{DAY}/{message_id(number)}") for number in (1, 4)]
+    async with site(cloud) as console:
+        tried = await console.post("/operations", form)
+        assert "1 letter would be moved" in tried.text
+
+
+async def test_the_act_moves_what_the_dry_run_counted(cloud: LocalCloud) -> None:
+    async with site(cloud) as console:
+        tried = await console.post("/operations", {"action": "redrive", "cause": "rejected"})
+        for number in range(100, 125):
+            put_letter(cloud, number)
+        page = await console.post(f"{tried.path}/act", {"scope": "all"})
+        view = await console.ended(page.path)
+        assert view["account"] == "No letter is left."
+    assert sorted(bodies(cloud)) == [f"body {number}" for number in range(6)]
+    assert len(letters(cloud, "dead_letter/rejected")) == 25
+
+
+async def test_a_dry_run_shows_a_sample_and_the_command(cloud: LocalCloud) -> None:
+    async with site(cloud) as console:
+        page = await console.post(
+            "/operations",
+            {"action": "archive", "cause": "rejected", "key": "photos/", "reason": "a b"},
+        )
+    assert "6 rejected" in page.text
+    assert f"{DAY} 10:00:00" in page.text
+    assert "photos/0.jpg" in page.text
+    told = "oms-relay dead archive --reason 'a b' --key photos/ --cause rejected"
+    assert told in page.text
+
+
+async def test_what_was_redriven_is_brought_back_only_if_asked_for(cloud: LocalCloud) -> None:
+    async with site(cloud) as console:
+        page = await console.run("redrive", cause="rejected")
+        await console.ended(page.path)
+        page = await console.run("archive", cause="undecodable")
+        await console.ended(page.path)
+        tried = await console.post("/operations", {"action": "unarchive", "letters": "filter"})
+        assert "1 letter would be moved" in tried.text
+        form = {"action": "unarchive", "letters": "filter", "redriven": "1"}
+        tried = await console.post("/operations", form)
+        assert "7 letters would be moved" in tried.text
+        assert "oms-relay dead unarchive --redriven" in tried.text
 
 
 async def slow(console: Site) -> Any:

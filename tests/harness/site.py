@@ -74,7 +74,7 @@ class Site:
 
     async def run(self, action: str, **form: str) -> Answer:
         """Do a dry run and then the act itself on everything it found."""
-        tried = await self.post("/operations", {"action": action, **form})
+        tried = await self.post("/operations", {"action": action, "letters": "filter", **form})
         assert tried.status == 200, tried.text
         return await self.post(f"{tried.path}/act", {"scope": "all"} | form)
 

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from harness.ops import DIED_AT, connected, message_id, put_letter, put_object
+from harness.ops import DIED_AT, calls, connected, message_id, put_letter, put_object
 from localcloud.cloud import LocalCloud
-from worker.ledger.letter import Letter, Place, fingerprint, kind
+from worker.ledger.letter import Letter, Place, Ref, fingerprint, kind
 from worker.operate.letters import GROUPS_MAX, LetterFilter, Letters
+from worker.operate.redrive import Moves
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,43 @@ async def test_letters_are_grouped_by_cause_and_kind_of_error_the_largest_first(
     assert (first.first_seen[17:23], first.last_seen[17:23]) == ("00.000", "02.000")
     assert (first.sample_id, first.sample_key) == (message_id(0), "photos/0.jpg")
     assert "OMS.0064" in first.error
+
+
+def bury(cloud: LocalCloud, number: int, error: str, *, cause: str = "rejected") -> None:
+    """Put a letter and its entry in the index, as the relay does."""
+    name = put_letter(cloud, number, cause=cause, error=error)
+    ref = Ref.parse(name)
+    assert ref is not None
+    died_at = datetime.fromisoformat(DIED_AT).timestamp()
+    put_object(cloud, ref.index_name(error, died_at), b"")
+
+
+async def test_groups_come_from_names_alone(cloud: LocalCloud) -> None:
+    for number in range(200):
+        bury(cloud, number, f"oms X answered 400 OMS.{number % 3}: no", cause="rejected")
+    for number in range(300, 305):
+        put_letter(cloud, number, cause="undecodable", error="old letters have no entry")
+    async with connected(cloud) as clients:
+        groups = await Letters(clients).groups()
+        reads = calls(cloud, "oss", "GetObject")
+        chosen = [each async for each in Letters(clients).read(LetterFilter(group=groups[0].group))]
+        more = calls(cloud, "oss", "GetObject") - reads
+    assert [each.count for each in groups] == [67, 67, 66, 5]
+    assert {each.first_seen for each in groups} == {DIED_AT}
+    # One of each group, and those without an entry.
+    assert reads == 3 + 5
+    assert len(chosen) == 67
+    assert more == 67 + 5
+
+
+async def test_an_index_of_letters_that_have_moved_counts_none(cloud: LocalCloud) -> None:
+    for number in range(50):
+        bury(cloud, number, "no")
+    async with connected(cloud) as clients:
+        moves = [m async for m in Moves(clients).archive(LetterFilter(ids=(message_id(7),)))]
+        [group] = await Letters(clients).groups()
+        [archived] = await Letters(clients).groups(place=Place.ARCHIVED)
+    assert (len(moves), group.count, archived.count) == (1, 49, 1)
 
 
 async def test_every_filter_leaves_out_what_is_not_wanted(cloud: LocalCloud) -> None:
@@ -175,5 +213,5 @@ async def test_any_body_survives_a_move_and_back(cloud: LocalCloud) -> None:
     moved = Letter.parse(letter.ref.at(Place.ARCHIVED), letter.moved(5.0, "NEW", "why"), 0.0)
     assert (moved.body, moved.redriven_as, moved.reason) == (odd, "NEW", "why")
     assert moved.moved_at == "1970-01-01T00:00:05.000+00:00"
-    assert json.loads(moved.restored()) == json.loads(letter.stored)
+    assert json.loads(moved.restored(6.0)) == json.loads(letter.stored)
     assert moved.died_at == DIED_AT

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from harness import account
-from harness.ops import bodies, calls, connected, message_id, objects, put_letter, put_object
+from harness.ops import DAY, bodies, calls, connected, message_id, objects, put_letter, put_object
 from harness.relay import HurriedClock, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
@@ -18,7 +18,8 @@ from worker.clouds.credentials import REFRESH_SECONDS
 from worker.errors import Blame, CallFailed
 from worker.ledger.letter import Place
 from worker.operate.connect import Clients
-from worker.operate.letters import EVERY, LetterFilter, Letters
+from worker.operate.letters import EVERY, BadId, Chosen, LetterFilter, Letters
+from worker.operate.move_right import SLOT_SECONDS
 from worker.operate.records import RecordsOf
 from worker.operate.redrive import NO_LIMITS, Limits, Move, Moves, Outcome
 
@@ -67,6 +68,12 @@ async def failing_redrive(clients: Clients) -> tuple[list[Move], CallFailed]:
 
 def names(cloud: LocalCloud, folder: str) -> list[str]:
     return [name for name in objects(cloud) if name.startswith(f"{folder}/")]
+
+
+def letters(cloud: LocalCloud) -> dict[str, bytes]:
+    """All letters, dead and archived."""
+    folders = ("dead_letter/", "archived/")
+    return {name: body for name, body in objects(cloud).items() if name.startswith(folders)}
 
 
 def refuse(cloud: LocalCloud, operation: str) -> None:
@@ -130,7 +137,7 @@ async def test_a_canary_takes_only_so_many(cloud: LocalCloud, count: int) -> Non
         put_letter(cloud, number)
     async with connected(cloud) as clients:
         moves = await redrive(clients, limits=Limits(count=count))
-    assert [move.letter.body for move in moves] == [f"body {n}" for n in range(count)]
+    assert {move.letter.body for move in moves} == {f"body {n}" for n in range(count)}
     assert sorted(bodies(cloud)) == sorted(f"body {n}" for n in range(count))
     assert len(names(cloud, "dead_letter")) == 50 - count
 
@@ -159,7 +166,7 @@ async def test_only_what_is_wanted_is_sent(cloud: LocalCloud) -> None:
 async def test_a_fault_before_the_send_moves_nothing(cloud: LocalCloud) -> None:
     put_letter(cloud, 1)
     put_letter(cloud, 2)
-    before = objects(cloud)
+    before = letters(cloud)
     cloud.alibaba.add(Identity(ALIBABA.access_key, ALIBABA.secret, allowed=("oss:*", "mns:Get*")))
     async with connected(cloud) as clients:
         moves, failed = await failing_redrive(clients)
@@ -167,7 +174,7 @@ async def test_a_fault_before_the_send_moves_nothing(cloud: LocalCloud) -> None:
     assert [move.outcome for move in moves] == [Outcome.KEPT]
     assert calls(cloud, "mns", "SendMessage") == 1
     assert (failed.failure.code, failed.failure.blame) == ("AccessDenied", Blame.SERVICE)
-    assert objects(cloud) == before
+    assert letters(cloud) == before
 
 
 async def test_a_body_that_the_queue_refuses_stays_and_sinks_no_other(cloud: LocalCloud) -> None:
@@ -188,31 +195,52 @@ async def test_a_body_that_the_queue_refuses_stays_and_sinks_no_other(cloud: Loc
     assert len(names(cloud, "dead_letter")) == 4
 
 
-@pytest.mark.parametrize("operation", ["PutObject", "DeleteObject"])
-async def test_a_fault_after_the_send_leaves_the_letter_and_a_rerun_is_harmless(
-    cloud: LocalCloud, operation: str
+async def test_a_fault_after_the_mark_leaves_the_letter_and_it_is_not_sent_again(
+    cloud: LocalCloud,
 ) -> None:
     put_letter(cloud, 1)
     put_letter(cloud, 2)
-    refuse(cloud, operation)
+    refuse(cloud, "DeleteObject")
     async with connected(cloud) as clients:
         [move], failed = await failing_redrive(clients)
         assert (move.outcome, move.message_id != "") == (Outcome.SENT, True)
-        assert failed.failure.operation == operation
+        assert failed.failure.operation == "DeleteObject"
         assert len(names(cloud, "dead_letter")) == 2
         cloud.faults.clear()
         again = await redrive(clients)
     assert names(cloud, "dead_letter") == []
     assert len(names(cloud, "archived")) == 2
-    if operation == "DeleteObject":
-        # The archived copy says that the first was sent: it is not sent again.
-        assert [each.outcome for each in again] == [Outcome.ALREADY, Outcome.DONE]
-        assert again[0].message_id == move.message_id
-        assert bodies(cloud) == ["body 1", "body 2"]
-    else:
-        # Nothing could be written down: one body more, and the same keys are posted again.
-        assert [each.outcome for each in again] == [Outcome.DONE, Outcome.DONE]
-        assert Counter(bodies(cloud)) == {"body 1": 2, "body 2": 1}
+    assert [each.outcome for each in again] == [Outcome.ALREADY, Outcome.DONE]
+    assert again[0].message_id == move.message_id
+    assert bodies(cloud) == ["body 1", "body 2"]
+
+
+async def test_where_nothing_can_be_written_nothing_is_sent(cloud: LocalCloud) -> None:
+    put_letter(cloud, 1)
+    refuse(cloud, "PutObject")
+    async with connected(cloud) as clients:
+        moves, failed = await failing_redrive(clients)
+    assert (moves, bodies(cloud)) == ([], [])
+    assert failed.failure.operation == "PutObject"
+
+
+async def test_a_letter_that_was_sent_twice_is_posted_once(cloud: LocalCloud) -> None:
+    """The mark could not be written: the second message carries the same intent as the first."""
+    cloud.oms.reject = ("bad",)
+    cloud.oss.put("source", "bad", b"content")
+    async with relaying(cloud) as relay, connected(cloud) as clients:
+        await relay.settle()
+        cloud.oms.reject = ()
+        before = calls(cloud, "oms", "CreateSyncEvents")
+        await send_letter_twice(clients)
+        await relay.settle()
+    assert calls(cloud, "oms", "CreateSyncEvents") == before + 1
+
+
+async def send_letter_twice(clients: Clients) -> None:
+    [letter] = [each async for each in Letters(clients).read()]
+    for _ in range(2):
+        await clients.queue.send(letter.body or "", letter.intent)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +263,8 @@ async def test_cut_replies_are_repeated_and_lose_nothing(
     async with connected(cloud) as clients:
         moves = await redrive(clients)
         assert len(moves) == 4 or (operation, action) == ("GetObject", Action.TRUNCATE)
+        # What was never answered may still take effect until the right to move ends.
+        cloud.oss.clock.offset_seconds += 2 * SLOT_SECONDS
         await redrive(clients)
     assert set(bodies(cloud)) == {f"body {n}" for n in range(4)}
     assert names(cloud, "dead_letter") == []
@@ -257,26 +287,37 @@ async def test_what_was_redriven_is_not_sent_again_by_another_run(cloud: LocalCl
 
 
 async def test_a_stop_leaves_the_rest_where_it_stands(cloud: LocalCloud) -> None:
-    for number in range(60):
+    for number in range(2_000):
         put_letter(cloud, number)
     moves = []
     async with connected(cloud) as clients:
         async for move in Moves(clients).redrive():
             moves.append(move)
             clients.stop.set()
-    counts = Counter(move.outcome for move in moves)
-    done = counts[Outcome.DONE]
-    assert done == len(bodies(cloud)) == len(names(cloud, "archived")) == 1
-    assert len(names(cloud, "dead_letter")) == 59
+    # What was in hand when the stop came is finished, and told.
+    done = Counter(move.outcome for move in moves)[Outcome.DONE]
+    assert 1 <= done == len(bodies(cloud)) == len(names(cloud, "archived"))
+    assert len(names(cloud, "dead_letter")) == 2_000 - done > 0
 
 
 async def test_letters_that_die_while_it_runs_are_left_so_that_it_ends(cloud: LocalCloud) -> None:
     put_letter(cloud, 1)
-    put_letter(cloud, 2, day="2999-01-01")
+    cloud.oss.clock.offset_seconds += 60
+    put_letter(cloud, 2)
+    cloud.oss.clock.offset_seconds -= 60
     async with connected(cloud) as clients:
         moves = await redrive(clients)
-    assert [move.outcome for move in moves] == [Outcome.DONE, Outcome.LEFT]
-    assert bodies(cloud) == ["body 1"]
+    assert {move.letter.body: move.outcome for move in moves} == {
+        "body 1": Outcome.DONE,
+        "body 2": Outcome.LEFT,
+    }
+
+
+async def test_a_worker_whose_clock_is_ahead_leaves_no_letter_behind(cloud: LocalCloud) -> None:
+    put_letter(cloud, 1, day="2999-01-01")
+    async with connected(cloud) as clients:
+        [move] = await redrive(clients)
+    assert move.outcome is Outcome.DONE
 
 
 async def test_a_failed_record_is_cleared_unless_it_is_of_another_message(
@@ -317,7 +358,7 @@ async def test_archive_and_unarchive_are_a_round_trip(cloud: LocalCloud) -> None
     for number in range(40):
         put_letter(cloud, number)
     put_object(cloud, f"dead_letter/rejected/2026-09-22/{message_id(99)}.json", b"damaged")
-    before = objects(cloud)
+    before = letters(cloud)
     async with connected(cloud) as clients:
         moves = Moves(clients)
         gone = [move async for move in moves.archive(reason="test events")]
@@ -327,14 +368,13 @@ async def test_archive_and_unarchive_are_a_round_trip(cloud: LocalCloud) -> None
         back = [move async for move in moves.unarchive()]
     assert {move.outcome for move in [*gone, *back]} == {Outcome.DONE}
     assert (len(gone), len(back)) == (41, 41)
-    assert objects(cloud) == before
+    assert letters(cloud) == before
     assert bodies(cloud) == []
 
 
-@pytest.mark.parametrize("operation", ["PutObject", "DeleteObject"])
-async def test_a_fault_while_archiving_loses_nothing(cloud: LocalCloud, operation: str) -> None:
+async def test_a_fault_while_archiving_loses_nothing(cloud: LocalCloud) -> None:
     put_letter(cloud, 1)
-    refuse(cloud, operation)
+    refuse(cloud, "DeleteObject")
     async with connected(cloud) as clients:
         moves: list[Move] = []
         with pytest.raises(CallFailed):
@@ -346,11 +386,131 @@ async def test_a_fault_while_archiving_loses_nothing(cloud: LocalCloud, operatio
     assert (len(names(cloud, "dead_letter")), len(names(cloud, "archived"))) == (0, 1)
 
 
+async def test_what_was_redriven_stays_in_the_archive_unless_it_is_asked_for(
+    cloud: LocalCloud,
+) -> None:
+    for number in range(3):
+        put_letter(cloud, number)
+    async with connected(cloud) as clients:
+        await redrive(clients, limits=Limits(count=2))
+        await collect(Moves(clients).archive(), [])
+        moves = Counter([m.outcome async for m in Moves(clients).unarchive()])
+        assert moves == {Outcome.REDRIVEN: 2, Outcome.DONE: 1}
+        named = Moves(clients).unarchive(LetterFilter(ids=(message_id(0),)))
+        assert [m.outcome async for m in named] == [Outcome.DONE]
+        asked = Moves(clients).unarchive(redriven=True)
+        assert [m.outcome async for m in asked] == [Outcome.DONE]
+
+
+async def test_a_repeat_is_a_repeat(cloud: LocalCloud) -> None:
+    """Accepted, brought back, redriven again: the relay asks OMS again, though it knows the event."""
+    cloud.oms.reject = ("bad",)
+    cloud.oss.put("source", "bad", b"content")
+    async with relaying(cloud) as relay, connected(cloud) as clients:
+        await relay.settle()
+        cloud.oms.reject = ()
+        for _ in range(3):
+            before = calls(cloud, "oms", "CreateSyncEvents")
+            [move] = await redrive(clients)
+            await relay.settle()
+            assert move.outcome is Outcome.DONE
+            assert calls(cloud, "oms", "CreateSyncEvents") == before + 1
+            await collect(Moves(clients).unarchive(redriven=True), [])
+
+
+async def test_a_letter_whose_return_was_cut_short_is_sent_and_not_put_away_unsent(
+    cloud: LocalCloud,
+) -> None:
+    put_letter(cloud, 1)
+    async with connected(cloud) as clients:
+        await redrive(clients)
+        refuse(cloud, "DeleteObject")
+        with pytest.raises(CallFailed):
+            await collect(Moves(clients).unarchive(redriven=True), [])
+        cloud.faults.clear()
+        assert (len(names(cloud, "dead_letter")), len(names(cloud, "archived"))) == (1, 1)
+        [dry] = await redrive(clients, limits=Limits(is_dry_run=True))
+        [move] = await redrive(clients)
+    assert (dry.outcome, move.outcome) == (Outcome.WOULD, Outcome.DONE)
+    assert bodies(cloud) == ["body 1", "body 1"]
+    assert (len(names(cloud, "dead_letter")), len(names(cloud, "archived"))) == (0, 1)
+
+
+async def test_a_letter_that_was_sent_keeps_saying_so_when_it_is_archived(
+    cloud: LocalCloud,
+) -> None:
+    put_letter(cloud, 1)
+    async with connected(cloud) as clients:
+        [sent] = await redrive(clients)
+        put_letter(cloud, 1)
+        [move] = [m async for m in Moves(clients).archive(reason="by mistake")]
+        [letter] = await Letters(clients).find(message_id(1))
+    assert (move.outcome, letter.redriven_as) == (Outcome.ALREADY, sent.message_id)
+
+
+@pytest.mark.parametrize("ids", [("",), ("rejected/2026-09-22/",), ("0" * 5,), ("0" * 32, "")])
+async def test_an_id_that_is_too_short_is_no_id(cloud: LocalCloud, ids: tuple[str, ...]) -> None:
+    put_letter(cloud, 1)
+    async with connected(cloud) as clients:
+        for moves in (Moves(clients).redrive, Moves(clients).archive, Moves(clients).unarchive):
+            with pytest.raises(BadId):
+                await collect(moves(LetterFilter(ids=ids)), [])
+    assert (bodies(cloud), len(names(cloud, "dead_letter"))) == ([], 1)
+
+
+async def test_an_id_and_how_it_begins_act_once_and_unknown_ones_are_told(
+    cloud: LocalCloud,
+) -> None:
+    put_letter(cloud, 0xAB1)
+    ids = (
+        message_id(0xAB1),
+        message_id(0xAB1)[:31],
+        f"rejected/{DAY}/{message_id(0xAB1)}",
+        "FFFFFF",
+    )
+    async with connected(cloud) as clients:
+        moves = Moves(clients)
+        [move] = [m async for m in moves.redrive(LetterFilter(ids=ids))]
+        assert moves.unknown_ids == ("FFFFFF",)
+    assert move.outcome is Outcome.DONE
+    assert len(bodies(cloud)) == 1
+
+
+@pytest.mark.parametrize("verb", ["redrive", "archive"])
+async def test_letters_that_cannot_be_read_stop_nothing(cloud: LocalCloud, verb: str) -> None:
+    for number in range(40):
+        put_letter(cloud, number)
+    frozen = [f"dead_letter/rejected/{DAY}/{message_id(n)}.json" for n in (0, 7, 8, 39)]
+    put_object(cloud, frozen[0], b"x" * 5_000_000)
+    put_object(cloud, frozen[1], b"damaged")
+    async with connected(cloud) as clients:
+        moves = [m async for m in getattr(Moves(clients), verb)()]
+    kept = [move for move in moves if move.outcome is Outcome.KEPT]
+    assert len(kept) == (2 if verb == "redrive" else 1)
+    assert all("unreadable" in move.detail or "damaged" in move.detail for move in kept)
+    assert len(names(cloud, "archived")) == 40 - len(kept)
+
+
+async def test_only_the_letters_that_were_counted_are_moved(cloud: LocalCloud) -> None:
+    for number in range(5):
+        put_letter(cloud, number)
+    async with connected(cloud) as clients:
+        chosen = Chosen()
+        for move in await redrive(clients, limits=Limits(is_dry_run=True)):
+            chosen.add(move.letter.ref)
+        for number in range(5, 25):
+            put_letter(cloud, number)
+        moves = await redrive(clients, LetterFilter(chosen=chosen))
+    assert len(moves) == len(chosen) == 5
+    assert len(names(cloud, "dead_letter")) == 20
+
+
 async def test_a_letter_brought_back_can_be_sent_again(cloud: LocalCloud) -> None:
     put_letter(cloud, 1)
     async with connected(cloud, HurriedClock()) as clients:
         await redrive(clients)
-        assert [m.outcome async for m in Moves(clients).unarchive()] == [Outcome.DONE]
+        asked = Moves(clients).unarchive(redriven=True)
+        assert [m.outcome async for m in asked] == [Outcome.DONE]
         [move] = await redrive(clients)
     assert move.outcome is Outcome.DONE
     assert bodies(cloud) == ["body 1", "body 1"]

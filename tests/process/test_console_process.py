@@ -58,10 +58,11 @@ async def test_sigterm_stops_a_running_redrive_and_leaves_with_its_account(
         async with browser.get((await asyncio.to_thread(Path(file).read_text)).strip()) as page:
             found = CSRF.search(await page.text())
         assert found is not None
-        form = {"csrf": found[1], "action": "redrive", "scope": "all", "rate": "0.05"}
+        form = {"csrf": found[1], "action": "redrive", "letters": "filter"}
+        act = form | {"scope": "all", "rate": "0.05"}
         async with browser.post(f"{url}/operations", data=form, headers=origin) as page:
             assert page.url.path == "/operations/1"
-        async with browser.post(f"{page.url}/act", data=form, headers=origin) as page:
+        async with browser.post(f"{page.url}/act", data=act, headers=origin) as page:
             assert page.url.path == "/operations/2"
         worker.send(signal.SIGTERM)
         assert await worker.ended() == 0

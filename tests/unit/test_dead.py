@@ -12,7 +12,15 @@ from doubles.vendors import ModelStore
 from worker.errors import Blame
 from worker.flow.bury import DeadLetters
 from worker.flow.record import Records
-from worker.ledger.letter import KEYS_SHOWN_MAX, Cause, Ref
+from worker.ledger.letter import (
+    INDEX,
+    KEYS_SHOWN_MAX,
+    Cause,
+    Entry,
+    Ref,
+    fingerprint,
+    parse_index,
+)
 
 
 class Bench:
@@ -22,6 +30,12 @@ class Bench:
         journal = Heard().journal
         records = Records(self.store, service(clock, journal), "logs", "task", clock, journal)
         self.letters = DeadLetters(records, "worker-1", clock)
+
+    @property
+    def letter(self) -> bytes:
+        """The one letter, beside its entry in the index."""
+        (found,) = (body for name, body in self.store.objects.items() if "/dead_letter/" in name)
+        return found
 
 
 @pytest.fixture
@@ -51,7 +65,7 @@ async def test_a_dead_letter_tells_the_whole_story(bench: Bench) -> None:
 async def test_the_body_is_kept_byte_for_byte(body: str) -> None:
     bench = Bench()
     await bench.letters.write(message("M1", body), Cause.UNDECODABLE, "why")
-    (stored,) = bench.store.objects.values()
+    stored = bench.letter
     assert json.loads(stored)["body"] == body
     assert stored.isascii()
 
@@ -62,10 +76,25 @@ async def test_a_dead_letter_that_is_not_confirmed_says_so(bench: Bench) -> None
     assert await bench.letters.write(message(), Cause.UNDECODABLE, "why") == refusal
 
 
+async def test_the_index_tells_the_group_and_the_time_of_death(bench: Bench) -> None:
+    await bench.letters.write(message("M1"), Cause.REJECTED, "oms X answered 400 OMS.0064: 'a'")
+    name = next(name for name in bench.store.objects if f"/{INDEX}/" in name)
+    found = parse_index(name.removeprefix("oms_source_record/task/"))
+    group = fingerprint("rejected", "oms X answered 400 OMS.0064: 'b'")
+    assert found == ("rejected/2026-09-21/M1", Entry(group, EPOCH))
+    assert bench.store.objects[name] == b""
+
+
+async def test_a_letter_stands_although_its_entry_does_not(bench: Bench) -> None:
+    bench.store.fail("put", None, failure(Blame.PASSING, status=503))
+    assert await bench.letters.write(message(), Cause.UNDECODABLE, "why") is None
+    assert len(bench.store.objects) == 1
+
+
 async def test_keys_beyond_a_thousand_are_not_shown(bench: Bench) -> None:
     rejected = [(str(n), failure(Blame.ITEM)) for n in range(KEYS_SHOWN_MAX + 5)]
     await bench.letters.write(message(), Cause.REJECTED, "why", rejected)
-    (stored,) = bench.store.objects.values()
+    stored = bench.letter
     assert len(json.loads(stored)["keys"]) == KEYS_SHOWN_MAX
 
 

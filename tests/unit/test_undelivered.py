@@ -50,8 +50,12 @@ def bench() -> Bench:
 async def test_each_message_is_kept_as_a_dead_letter_and_then_deleted(bench: Bench) -> None:
     bench.queue.send("one", "two")
     assert await bench.drain.drain_once() == 2
-    assert [json.loads(body)["body"] for body in bench.store.objects.values()] == ["one", "two"]
-    assert all("/dead_letter/receive-limit/" in name for name in bench.store.objects)
+    letters = [
+        json.loads(body)["body"]
+        for name, body in bench.store.objects.items()
+        if "/dead_letter/receive-limit/" in name
+    ]
+    assert letters == ["one", "two"]
     assert bench.queue.stored == {}
     assert bench.heard.count("messages_ended_total", end="dead_letter") == 2
 

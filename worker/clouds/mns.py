@@ -30,7 +30,9 @@ VISIBILITY_SECONDS_MAX = 43_200
 # A handle that is dead: its time passed, the message was received again, or it is already deleted.
 _GONE = frozenset({"MessageNotExist", "ReceiptHandleError"})
 # Only these name a message or a handle; what is refused elsewhere is refused for every message.
-_OF_ONE_ITEM = frozenset({"BatchDeleteMessage", "ChangeMessageVisibility", "SendMessage"})
+_OF_ONE_ITEM = frozenset(
+    {"BatchDeleteMessage", "BatchSendMessage", "ChangeMessageVisibility", "SendMessage"}
+)
 # MNS puts its version and a request id on all that it sends; a portal or a proxy does not.
 _MARK = "x-mns-"
 _CREDENTIAL_CODES = frozenset(
@@ -103,13 +105,14 @@ class MnsClient:
         self._require_success("ChangeMessageVisibility", answer)
         return self._read("ChangeMessageVisibility", answer, mns_wire.receipt_handle)
 
-    async def send(self, body: str) -> str:
+    async def send(self, body: str, intent: str = "") -> str:
         """Send one message whose body is this very text; return its id once MNS has stored it.
 
+        `intent` is what the message brings back as `Message.intent`.
         Raises `CallFailed`: after `UNKNOWN` the message may be in the queue, and sending it again doubles it.
         """
         try:
-            written = mns_wire.outgoing(body)
+            written = mns_wire.outgoing(body, intent)
         except mns_wire.Damaged as error:
             raise CallFailed(
                 Failure("mns", "SendMessage", Outcome.REJECTED, Blame.ITEM, message=str(error))
@@ -119,6 +122,45 @@ class MnsClient:
         )
         self._require_success("SendMessage", answer)
         return self._read("SendMessage", answer, mns_wire.sent_id)
+
+    async def send_batch(self, entries: Sequence[tuple[str, str]]) -> list[str | Failure]:
+        """Send up to 16 messages of 64 KiB together, each a body and its intent, or none.
+
+        Return the id of each, or why MNS did not take it. Raises `CallFailed` where nothing is told of single
+        messages: with `ITEM` one of them is bad, and none was sent.
+        """
+        operation = "BatchSendMessage"
+        try:
+            written = mns_wire.outgoing_batch(entries)
+        except mns_wire.Damaged as error:
+            raise CallFailed(
+                Failure("mns", operation, Outcome.REJECTED, Blame.ITEM, message=str(error))
+            ) from error
+        answer = await self._send(self._acks, operation, "POST", f"{self._path}/messages", written)
+        # A batch that was taken in part is answered with an error that names each message.
+        if b"<Messages" not in answer.body or not _is_from_mns(answer):
+            self._require_success(operation, answer)
+        sent = self._read(operation, answer, mns_wire.sent_batch)
+        if len(sent) != len(entries):
+            why = f"the answer tells of {len(sent)} messages, not of {len(entries)}"
+            raise CallFailed(
+                Failure("mns", operation, Outcome.UNKNOWN, Blame.PASSING, answer.status, "", why)
+            )
+        return [each.message_id or self._unsent(answer.status, each) for each in sent]
+
+    def _unsent(self, status: int, entry: mns_wire.Sent) -> Failure:
+        is_passing = entry.code in ("InternalError", "QpsLimitExceeded", "")
+        return Failure(
+            "mns",
+            "BatchSendMessage",
+            Outcome.RETRY_LATER if is_passing else Outcome.REJECTED,
+            Blame.PASSING if is_passing else Blame.ITEM,
+            status,
+            entry.code,
+            entry.message,
+            resource=self._queue,
+            place=self._endpoint,
+        )
 
     async def peek(self) -> list[Message]:
         """Look at up to 16 visible messages; nothing changes for them. Raises `CallFailed`."""

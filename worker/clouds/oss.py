@@ -16,6 +16,7 @@ import aiohttp
 from worker.clock import Clock
 from worker.clouds.credentials import AlibabaCredentials
 from worker.clouds.http import (
+    SKEW_SECONDS_MAX,
     Answer,
     Request,
     answered_at,
@@ -32,13 +33,13 @@ from worker.clouds.oss_error import read_error
 from worker.clouds.oss_signature import canonical_query, sign
 from worker.config.addresses import bucket_origin
 from worker.errors import Blame, CallFailed, Failure, Outcome
-from worker.ports import NAME_TAKEN, ObjectFacts, Page, Stored
+from worker.ports import NAME_TAKEN, TOO_LATE, ObjectFacts, Page, Stored
 
 _CREDENTIAL_CODES = frozenset(
     {
         "InvalidAccessKeyId",
         "InvalidSecurityToken",
-        "RequestTimeTooSkewed",
+        TOO_LATE,
         "SecurityTokenExpired",
         "SignatureDoesNotMatch",
     }
@@ -68,18 +69,26 @@ class OssClient:
         self._endpoint = endpoint
 
     async def put(
-        self, bucket: str, key: str, body: bytes, content_type: str, *, may_replace: bool = True
+        self,
+        bucket: str,
+        key: str,
+        body: bytes,
+        content_type: str,
+        *,
+        may_replace: bool = True,
+        until: float | None = None,
     ) -> None:
         """Write an object and return when OSS has confirmed it. Raises `CallFailed`.
 
-        Without `may_replace`, a name that is taken is refused with the code `FileAlreadyExists`.
+        Without `may_replace`, a name that is taken is refused with the code `FileAlreadyExists`. What comes
+        after `until` (epoch seconds by OSS's own clock) is refused with the code `RequestTimeTooSkewed`.
         """
         headers = {"content-type": content_type}
         if not may_replace:
             headers["x-oss-forbid-overwrite"] = "true"
         if body:
             headers["content-md5"] = base64.b64encode(hashlib.md5(body).digest()).decode()
-        answer = await self._call("PutObject", "PUT", bucket, key, headers, body)
+        answer = await self._call("PutObject", "PUT", bucket, key, headers, body, until=until)
         self._require_success("PutObject", answer, f"{bucket}/{key}")
 
     async def get(self, bucket: str, key: str) -> Stored | None:
@@ -95,9 +104,12 @@ class OssClient:
         self._require_success("GetObject", answer, f"{bucket}/{key}")
         return Stored(answer.body, modified_seconds(answer.headers), answered_at(answer.headers))
 
-    async def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that is not there counts as deleted. Raises `CallFailed`."""
-        answer = await self._call("DeleteObject", "DELETE", bucket, key, {}, b"")
+    async def delete(self, bucket: str, key: str, *, until: float | None = None) -> None:
+        """Delete an object; one that is not there counts as deleted. Raises `CallFailed`.
+
+        `until` is that of `put`.
+        """
+        answer = await self._call("DeleteObject", "DELETE", bucket, key, {}, b"", until=until)
         self._require_success("DeleteObject", answer, f"{bucket}/{key}")
 
     async def list(
@@ -195,9 +207,13 @@ class OssClient:
         headers: dict[str, str],
         body: bytes,
         query: Mapping[str, str] = _NO_QUERY,
+        until: float | None = None,
     ) -> Answer:
         scope = (self._credentials(), self._region)
-        signed = sign(method, f"/{bucket}/{key}", query, headers, scope, self._clock.wall())
+        # OSS refuses a signature that is older than 15 minutes: one that is as old as that at `until` makes
+        # OSS itself the judge of what comes too late, whatever held the call up (EC 0002-00000504).
+        at = self._clock.wall() if until is None else until - SKEW_SECONDS_MAX
+        signed = sign(method, f"/{bucket}/{key}", query, headers, scope, at)
         url = object_url(self._endpoint, bucket, key, canonical_query(query))
         return await send(self._session, Request("oss", operation, method, url, signed, body))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import typer
 from rich.text import Text
 
 from worker.commands import frame, terminal
@@ -19,7 +21,9 @@ from worker.commands.options import (
 from worker.commands.terminal import Rows, console, shown, time_shown
 from worker.ledger.letter import Cause, Letter, Place
 from worker.operate.connect import Clients
-from worker.operate.letters import Group, LetterFilter, Letters
+from worker.operate.letters import Group, Grouping, LetterFilter, Letters
+
+UNREADABLE_SHOWN = 10
 
 
 @choosing_letters(by_id=False)
@@ -37,12 +41,15 @@ def groups(
         oms-relay dead groups --since 24h --key photos/
 
     """
-    found = frame.run(lambda clients: Letters(clients).groups(wanted, _place(archived)))
+    grouping = Grouping()
+    frame.run(lambda clients: Letters(clients).group(grouping, wanted, _place(archived)))
+    found = grouping.groups()
     if as_json:
         for each in found:
             terminal.line(asdict(each))
-        return
-    _print_groups(found, archived=archived)
+    else:
+        _print_groups(found, archived=archived)
+    _tell_unreadable(grouping.unreadable, grouping.unreadable_count)
 
 
 @choosing_letters(by_id=False)
@@ -61,10 +68,17 @@ def list_letters(
         oms-relay dead list --limit 0 --json | jq -r .id
 
     """
+    unreadable: list[Letter] = []
+
+    async def read(clients: Clients) -> AsyncIterator[Letter]:
+        async for letter in Letters(clients).read(wanted, _place(archived)):
+            if letter.body is None:
+                unreadable.append(letter)
+            yield letter
 
     async def list_them(clients: Clients) -> None:
         await print_listing(
-            Letters(clients).read(wanted, _place(archived)),
+            read(clients),
             {"ID": 12, "GROUP": 6, "CAUSE": 14, "DIED (UTC)": 19, "KEYS": 0},
             _row,
             as_object,
@@ -74,6 +88,20 @@ def list_letters(
         )
 
     frame.run(list_them)
+    _tell_unreadable(unreadable[:UNREADABLE_SHOWN], len(unreadable))
+
+
+def _tell_unreadable(letters: Sequence[Letter], count: int) -> None:
+    """Say which letters could not be read, and why; raises `typer.Exit` if there are any."""
+    if not count:
+        return
+    for letter in letters:
+        typer.echo(f"oms-relay: {letter.ref.name}: {shown(letter.error)}", err=True)
+    frame.stop_because(
+        f"{_counted(count, 'letter')} of these cannot be read; all others are told. What is damaged can be "
+        "archived; the rights and the state of the objects say why the others cannot.",
+        frame.EXIT_FAILED,
+    )
 
 
 def _print_groups(found: list[Group], *, archived: bool) -> None:

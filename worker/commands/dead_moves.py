@@ -15,7 +15,6 @@ from worker.commands.options import (
     YesOption,
     choosing_letters,
 )
-from worker.ledger.letter import Place
 from worker.operate.letters import LetterFilter
 from worker.operate.redrive import Limits
 
@@ -43,7 +42,7 @@ def redrive(
         oms-relay dead redrive --since 24h --rate 50/s --yes
 
     """
-    job = Job("redrive", "redriven", Place.DEAD, lambda moves, *rest: moves.redrive(*rest))
+    job = Job("redrive", "redriven", lambda moves, *rest: moves.redrive(*rest))
     job.run(wanted, Limits(canary, rate, dry_run), is_sure=yes, as_json=as_json)
 
 
@@ -67,7 +66,10 @@ def archive(
 
     """
     job = Job(
-        "archive", "archived", Place.DEAD, lambda moves, *rest: moves.archive(*rest, reason=reason)
+        "archive",
+        "archived",
+        lambda moves, *rest: moves.archive(*rest, reason=reason),
+        reason=reason,
     )
     job.run(wanted, Limits(canary, rate, dry_run), is_sure=yes, as_json=as_json)
 
@@ -76,13 +78,18 @@ def archive(
 def unarchive(
     wanted: LetterFilter,
     *,
+    redriven: Annotated[
+        bool, typer.Option("--redriven", help="Also those that were redriven, to send them again.")
+    ] = False,
     canary: CanaryOption = None,
     rate: RateOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring letters back from the archive; a redriven one can then be sent again.
+    """Bring letters back from the archive; a redriven one only with --redriven, or if named by its id.
+
+    A redriven one can then be sent again, and the relay posts its keys again.
 
     Examples:
         oms-relay dead unarchive 1F6E2A
@@ -91,6 +98,9 @@ def unarchive(
 
     """
     job = Job(
-        "unarchive", "brought back", Place.ARCHIVED, lambda moves, *rest: moves.unarchive(*rest)
+        "unarchive",
+        "brought back",
+        lambda moves, *rest: moves.unarchive(*rest, redriven=redriven),
+        redriven=redriven,
     )
     job.run(wanted, Limits(canary, rate, dry_run), is_sure=yes, as_json=as_json)

@@ -32,6 +32,8 @@ ENV_FILE: ContextVar[Path] = ContextVar("ENV_FILE", default=Path(".env"))
 
 RATE_MIN, RATE_MAX = 1 / 3600, 10_000.0
 
+# `timeout` and terminals send a signal to the process and to its group: two at once are one.
+SAME_SECONDS = 1.0
 EXIT_FAILED = 1
 EXIT_TO_MEND = 2
 EXIT_NOTHING_FOUND = 3
@@ -49,7 +51,8 @@ def run(
     """
     settings = read_settings()
     try:
-        return asyncio.run(_connected(settings, main, ends_gently=ends_gently, saying=saying))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_connected(settings, main, ends_gently=ends_gently, saying=saying))
     except Fatal as error:
         stop_because(str(error), EXIT_TO_MEND)
     except CallFailed as failed:
@@ -63,6 +66,15 @@ def run(
 def reading() -> Callable[[], Settings]:
     """Return what reads the settings, now and again."""
     return partial(load_settings, dotenv=ENV_FILE.get())
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return uvloop where it is installed; it takes about a third less CPU per call."""
+    try:
+        import uvloop  # noqa: PLC0415  absent on platforms it does not support
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 def read_settings() -> Settings:
@@ -106,15 +118,20 @@ async def _connected(
 ) -> T:
     async with connect(settings, reload=reading()) as clients:
         task = asyncio.ensure_future(main(clients))
+        loop = asyncio.get_running_loop()
+        heard_at = 0.0
 
         def hear() -> None:
+            nonlocal heard_at
+            if ends_gently and clients.stop.is_set() and loop.time() - heard_at < SAME_SECONDS:
+                return
             if ends_gently and not clients.stop.is_set():
+                heard_at = loop.time()
                 clients.stop.set()
                 typer.echo(saying, nl=bool(saying), err=True)
             else:
                 task.cancel()
 
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, hear)
         try:

@@ -11,7 +11,7 @@ import typer
 
 from worker.commands import frame
 from worker.ledger.letter import Cause
-from worker.operate.letters import LetterFilter
+from worker.operate.letters import BadId, LetterFilter, require_ids
 
 CauseOption = Annotated[Cause | None, typer.Option("--cause", help="Only letters of this cause.")]
 GroupOption = Annotated[
@@ -42,7 +42,9 @@ ArchivedOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object on each line.")]
 IdsArgument = Annotated[
     list[str] | None,
-    typer.Argument(help="Message ids, or how they begin; none for all that match."),
+    typer.Argument(
+        help="Message ids, or at least their first 6 characters; none for all that match."
+    ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what would be.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -69,6 +71,10 @@ def letter_filter(
 ) -> LetterFilter:
     """Return what the options ask for. Raises `typer.BadParameter` for text that no key can hold."""
     check_text(key)
+    try:
+        require_ids(ids or ())
+    except BadId as error:
+        raise typer.BadParameter(str(error)) from None
     return LetterFilter(str(cause or ""), group, key, since, until, tuple(ids or ()))
 
 

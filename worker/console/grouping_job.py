@@ -97,8 +97,7 @@ class GroupingJobs:
 
     async def _read(self, job: GroupingJob, about: Filter, wanted: LetterFilter) -> None:
         try:
-            async for letter in self._letters.read(wanted, about.place):
-                job.grouping.add(letter)
+            await self._letters.group(job.grouping, wanted, about.place)
         except CallFailed as failed:
             job.failed = failed
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from worker.console.page_frame import VISIT, Refused, see_other
 from worker.console.words import Words
 from worker.ledger.letter import Place, Ref
 from worker.operate.redrive import Limits, Outcome
+from worker.operate.sample import command_of
 
 CANARY = 5
 REASON_CHARS_MAX = 500
@@ -54,13 +56,19 @@ async def dry_run(request: web.Request) -> web.Response:
     action = _action(given.get("action", ""))
     about = Filter.read(given | {"place": str(action.place)})
     ids = tuple(str(each) for each in (await request.post()).getall("id", []))
+    # Nothing chosen is nothing: only who asks for a filter, even an empty one, gets all that meet it.
+    letters = given.get("letters", "filter" if not about.is_empty else "chosen")
+    if letters not in ("filter", "chosen"):
+        raise Refused(400, "request")
+    if letters == "chosen" and not ids:
+        raise Refused(400, "none_chosen")
     try:
         wanted = about.wanted(here.now, _ids(ids, action.place))
     except BadFilter as error:
         raise Refused(400, "filter", field=f"filter.{error.field}") from error
     reason = given.get("reason", "").strip()[:REASON_CHARS_MAX]
-    limits = Limits(is_dry_run=True)
-    order = Order(action, wanted, about, limits, reason, by=request[VISIT].by)
+    limits, is_all = Limits(is_dry_run=True), "redriven" in given
+    order = Order(action, wanted, about, limits, reason, by=request[VISIT].by, redriven=is_all)
     return await _begin(request, order, None)
 
 
@@ -76,11 +84,13 @@ async def act(request: web.Request) -> web.Response:
         raise Refused(400, "number", field="go.count")
     order = Order(
         tried.order.action,
-        tried.order.wanted,
+        # What was counted, and nothing that came since.
+        replace(tried.order.wanted, chosen=tried.sample.chosen),
         tried.order.about,
         Limits(int(count) if count else None, rate),
         given.get("reason", tried.order.reason).strip()[:REASON_CHARS_MAX],
         by=request[VISIT].by,
+        redriven=tried.order.redriven,
     )
     return await _begin(request, order, _movable(tried))
 
@@ -125,6 +135,9 @@ def view(operation: Operation, t: Words) -> dict[str, Any]:
             for name, outcome, detail in operation.troubles
         ],
         "movable": _movable(operation),
+        "waits": operation.waits,
+        "sample": _sample(operation, t),
+        "redriven": order.redriven,
         "account": _account(operation, t),
         "failure": str(operation.failed or ""),
         "step": t.next_step(operation.failed.failure) if operation.failed else "",
@@ -171,6 +184,23 @@ def _account(operation: Operation, t: Words) -> str:
     if operation.left is None:
         return t("account.unknown")
     return t.count("account.left", operation.left) if operation.left else t("account.none_left")
+
+
+def _sample(operation: Operation, t: Words) -> list[dict[str, str]]:
+    """Show what a dry run has counted: causes, ages, keys, and the command that does the same."""
+    sample, order = operation.sample, operation.order
+    if not sample.causes:
+        return []
+    causes = (f"{t.number(count)} {cause}" for cause, count in sample.causes.most_common())
+    ages = dict.fromkeys((t.time(sample.oldest), t.time(sample.newest)))
+    command = command_of(order.action, order.wanted, reason=order.reason, redriven=order.redriven)
+    rows = {
+        "causes": t("list.and").join(causes),
+        "ages": t("list.to").join(ages),
+        "keys": "\n".join(sample.keys),
+        "command": command,
+    }
+    return [{"name": t(f"sample.{name}"), "value": value} for name, value in rows.items()]
 
 
 def _about(order: Order, t: Words) -> list[dict[str, str]]:

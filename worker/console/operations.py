@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import cast
 
 import structlog
 
@@ -17,6 +19,7 @@ from worker.observe.journal import bounded
 from worker.operate.connect import Clients
 from worker.operate.letters import LetterFilter
 from worker.operate.redrive import Limits, Move, Moves, Outcome
+from worker.operate.sample import Sample
 
 RECENT_MAX = 10
 TROUBLES_MAX = 10
@@ -52,7 +55,10 @@ class Busy(RelayError):  # noqa: N818  the name says what it is
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done, to which letters, and who said so. `about` is the filter as typed."""
+    """What is to be done, to which letters, and who said so. `about` is the filter as typed.
+
+    `redriven`: letters that were redriven are brought back as well.
+    """
 
     action: Action
     wanted: LetterFilter
@@ -60,11 +66,15 @@ class Order:
     limits: Limits = field(default_factory=Limits)
     reason: str = ""
     by: str = ""
+    redriven: bool = False
 
 
 @dataclass(slots=True)
 class Operation:
-    """One operation from its start to its account. `expected` is how many letters a dry run found."""
+    """One operation from its start to its account. `expected` is how many letters a dry run found.
+
+    `sample` is what a dry run has counted; `waits` says what it waits for, if anything.
+    """
 
     number: int
     order: Order
@@ -73,6 +83,8 @@ class Operation:
     ended_at: float | None = None
     counts: Counter[Outcome] = field(default_factory=Counter)
     troubles: list[tuple[str, Outcome, str]] = field(default_factory=list)
+    sample: Sample = field(default_factory=Sample)
+    waits: str = ""
     failed: CallFailed | None = None
     audit_failed: CallFailed | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -112,7 +124,10 @@ class Operation:
 
     def count(self, move: Move) -> None:
         """Count what became of one letter."""
+        self.waits = ""
         self.counts[move.outcome] += 1
+        if move.outcome in (Outcome.WOULD, Outcome.ALREADY) and self.order.limits.is_dry_run:
+            self.sample.add(move.letter)
         if move.detail and len(self.troubles) < TROUBLES_MAX:
             ref = move.letter.ref
             name = f"{ref.cause}/{ref.day}/{ref.message_id}"
@@ -191,8 +206,10 @@ class Operations:
 
     async def _run(self, operation: Operation) -> None:
         try:
-            async for move in self._moves(operation):
-                operation.count(move)
+            moves = cast("AsyncGenerator[Move, None]", self._moves(operation))
+            async with aclosing(moves):
+                async for move in moves:
+                    operation.count(move)
         except CallFailed as failed:
             operation.failed = failed
         finally:
@@ -205,12 +222,16 @@ class Operations:
 
     def _moves(self, operation: Operation) -> AsyncIterator[Move]:
         order = operation.order
-        moves = Moves(replace(self._clients, stop=operation.stop))
+
+        def say(text: str) -> None:
+            operation.waits = text
+
+        moves = Moves(replace(self._clients, stop=operation.stop), by=order.by, say=say)
         if order.action is Action.REDRIVE:
             return moves.redrive(order.wanted, order.limits)
         if order.action is Action.ARCHIVE:
             return moves.archive(order.wanted, order.limits, order.reason)
-        return moves.unarchive(order.wanted, order.limits)
+        return moves.unarchive(order.wanted, order.limits, redriven=order.redriven)
 
     def _died(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:

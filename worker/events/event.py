@@ -35,13 +35,17 @@ _CHANGES = frozenset({Kind.CREATED, Kind.MODIFIED, Kind.REPLICATED, Kind.UNKNOWN
 
 
 class Message(NamedTuple):
-    """One MNS message as received. Times are milliseconds since the epoch, as MNS gives them."""
+    """One MNS message as received. Times are milliseconds since the epoch, as MNS gives them.
+
+    `intent` names the wish of an operator who sent it (`dead redrive`); empty for what OSS sent.
+    """
 
     message_id: str
     body: str
     receipt_handle: str
     dequeue_count: int
     enqueue_time_ms: int
+    intent: str = ""
 
 
 class ObjectEvent(NamedTuple):

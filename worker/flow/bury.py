@@ -1,7 +1,8 @@
 """Dead letters: messages that cannot be finished, kept whole in the log bucket until an operator looks.
 
 They are kept in OSS because MNS forgets every message after at most 7 days and can only peek at 16.
-A listing of `oms_source_record/<task id>/dead_letter/<cause>/<day>/<message id>.json` alone gives the groups.
+A listing of `oms_source_record/<task id>/dead_letter/<cause>/<day>/<message id>.json` alone gives the causes,
+and one of `letter_index/` beside it the groups.
 """
 
 from __future__ import annotations
@@ -45,5 +46,9 @@ class DeadLetters:
             worker=self._worker,
             died_at=now,
         )
-        name = task_folder(self._records.task_id) + ref.name
-        return await self._records.put(name, body, "application/json")
+        folder = task_folder(self._records.task_id)
+        failure = await self._records.put(folder + ref.name, body, "application/json")
+        if failure is None:
+            # A letter without its entry is read by whoever wants the groups: that costs only time.
+            await self._records.note(folder + ref.index_name(error, now))
+        return failure

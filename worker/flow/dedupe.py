@@ -43,13 +43,14 @@ class Change:
         return self.waiters[-1]
 
 
-def identity(message_id: str, index: int, event: ObjectEvent, key: str) -> bytes:
+def identity(message_id: str, index: int, event: ObjectEvent, key: str, intent: str = "") -> bytes:
     """Return what tells this very event from any other, also from one of the same key and second.
 
     OSS gives no event id; the request behind the change, with key and name, is unique.
-    Without a request id only the message itself can vouch: its id and body survive redelivery.
+    Without a request id only the message itself can vouch: its id and body survive redelivery. What an
+    operator sent again goes by that `intent`: it is posted although its event was recorded before, and once.
     """
-    source = event.request_id or (message_id, index)
+    source = (intent, index) if intent else event.request_id or (message_id, index)
     facts = (source, event.name, event.bucket, key, event.time, event.etag)
     # A digest keeps the memory flat; 128 bits, because a collision would be a lost change.
     return blake2b(repr(facts).encode(), digest_size=16).digest()
@@ -78,10 +79,11 @@ class Dedupe:
 
         Returns False if there is nothing to wait for: every one of them is recorded already.
         """
+        message = held.message
         for index, (event, key) in enumerate(events):
             held.keys += 1
             held.first_key = held.first_key or key
-            known_as = identity(held.message.message_id, index, event, key)
+            known_as = identity(message.message_id, index, event, key, message.intent)
             if known_as in self._recorded or known_as in self._recorded_before:
                 self._journal.repeated()
                 continue

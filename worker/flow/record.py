@@ -124,6 +124,14 @@ class Records:
             return failed.failure
         return None
 
+    async def note(self, name: str) -> bool:
+        """Write an empty object that may be missing: once. Return whether it stands."""
+
+        async def attempt() -> None:
+            await self._store.put(self._bucket, name, b"", "text/plain")
+
+        return await self._service.works("PutObject", attempt)
+
 
 def lag(verdict: Verdict, now: float) -> Lag | None:
     """Return how long the newest event of a change has taken until now; None if its time cannot be read."""

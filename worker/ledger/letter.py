@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.events.decode import decode
 from worker.events.envelope import raw_events
@@ -20,6 +20,9 @@ from worker.events.event import Message, Undecodable
 GROUP_HEX_DIGITS = 6
 KEYS_SHOWN_MAX = 1000
 
+INDEX = "letter_index"
+
+_ENTRY = re.compile(rf"{INDEX}/([^/]+/\d{{4}}-\d\d-\d\d/[^/]+)\.([0-9a-f]{{6}})\.(\d{{1,16}})")
 _PLACE = re.compile(r"(dead_letter|archived)/([^/]+)/(\d{4}-\d\d-\d\d)/([^/]+)\.json")
 # What differs from one failure of a kind to the next: request ids, quoted text, hex ids and numbers.
 _VARIES = (
@@ -76,19 +79,48 @@ class Ref:
         """The object's name relative to the task's folder."""
         return f"{self.place}/{self.cause}/{self.day}/{self.message_id}.json"
 
+    def index_name(self, error: str, died_at: float) -> str:
+        """Return the name of the letter's entry in the index, relative to the task's folder.
+
+        An empty object: its name holds the group and the time of death (epoch seconds), so that listings tell
+        the groups. It is the same wherever the letter stands, and stays when that moves.
+        """
+        group, at = fingerprint(self.cause, error), int(died_at * 1000)
+        return f"{INDEX}/{self.cause}/{self.day}/{self.message_id}.{group}.{at}"
+
     def at(self, place: Place) -> Ref:
         """Return where the same letter stands in the other place."""
         return Ref(place, self.cause, self.day, self.message_id)
+
+
+class Entry(NamedTuple):
+    """What the index tells of a letter: the group, and the time of death in epoch seconds."""
+
+    group: str
+    died_at_seconds: float
+
+    @property
+    def died_at(self) -> str:
+        """The time of death as it stands in letters (ISO 8601)."""
+        return _iso(self.died_at_seconds)
+
+
+def parse_index(name: str) -> tuple[str, Entry] | None:
+    """Read a name of the index: `<cause>/<day>/<message id>` and what it tells; None if it is none."""
+    match = _ENTRY.fullmatch(name)
+    return (match[1], Entry(match[2], int(match[3]) / 1000)) if match else None
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A dead letter and its whole story.
 
-    `body` is the original message text, None if the object is damaged; `error` then says how. `keys` are the
-    refused keys, or all of the body's. `redriven_as` is the id of the message that the letter was sent as,
-    `moved_at` the time it was archived, `reason` what the operator said; all three are empty before.
-    `stored` is the object as it was read, for it is moved with all it holds.
+    `body` is the original message text, None if the object is damaged or cannot be read; `error` then says
+    how. `keys` are the refused keys, or all of the body's. `redriven_as` is the id of the message that the
+    letter was sent as, `moved_at` the time it was archived, `reason` what the operator said; all three are
+    empty before. `undoes` is the id of the message that the letter had been sent as when it was brought back,
+    and `redrives` how often that has happened. `stored` is the object as it was read, for it is moved with
+    all it holds; `written_at` is when that object was written, by OSS's clock (epoch seconds).
     """
 
     ref: Ref
@@ -103,7 +135,11 @@ class Letter:
     redriven_as: str = ""
     moved_at: str = ""
     reason: str = ""
+    undoes: str = ""
+    redrives: int = 0
     stored: bytes = field(default=b"", repr=False)
+    written_at: float = 0.0
+    is_unreadable: bool = False
 
     @classmethod
     def parse(cls, ref: Ref, stored: bytes, last_modified: float) -> Letter:
@@ -113,6 +149,7 @@ class Letter:
             body = fields["body"]
             rejected = {str(each["key"]): str(each["error"]) for each in fields.get("keys", ())}
             moved = fields.get("moved") or {}
+            back = fields.get("brought_back") or {}
             letter = cls(
                 ref=ref,
                 error=str(fields.get("error", "")),
@@ -126,13 +163,24 @@ class Letter:
                 redriven_as=str(moved.get("message_id", "")),
                 moved_at=str(moved.get("at", "")),
                 reason=str(moved.get("reason", "")),
+                undoes=str(back.get("redriven_as", "")),
+                redrives=int(back.get("redrives", 0)),
                 stored=stored,
+                written_at=last_modified,
             )
             datetime.fromisoformat(letter.died_at)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             why = f"the letter is damaged ({type(error).__name__}: {error})"
-            return cls(ref, why, None, (), {}, 0, "", _iso(last_modified), "", stored=stored)
+            died_at, at = _iso(last_modified), last_modified
+            return cls(ref, why, None, (), {}, 0, "", died_at, "", stored=stored, written_at=at)
         return letter
+
+    @classmethod
+    def unreadable(cls, ref: Ref, why: str) -> Letter:
+        """Return what is known of a letter whose object cannot be read: where it stands, and why."""
+        died_at = f"{ref.day}T00:00:00+00:00"
+        why = f"unreadable: {why}"
+        return cls(ref, why, None, (), {}, 0, "", died_at, "", is_unreadable=True)
 
     @property
     def group(self) -> str:
@@ -144,19 +192,39 @@ class Letter:
         """The time of death in seconds since the epoch."""
         return datetime.fromisoformat(self.died_at).timestamp()
 
+    @property
+    def intent(self) -> str:
+        """What the next redrive of this letter is known by: the same until it is brought back once more.
+
+        So a message that was sent twice, because nobody could know better, is taken for what it is.
+        """
+        return f"{self.ref.message_id}-{self.redrives + 1}"
+
+    def was_sent_as(self, archived: Letter | None) -> str:
+        """Return the message that this letter was sent as, by its archived copy; empty if it still waits.
+
+        A copy that a crash left behind while the letter was brought back tells of the sending before that.
+        """
+        sent = archived.redriven_as if archived is not None else ""
+        return "" if sent == self.undoes else sent
+
     def moved(self, at: float, message_id: str = "", reason: str = "") -> bytes:
         """Return the object as it stands after a move: all it held, and when, as what and why it moved."""
         return self._with({"at": _iso(at), "message_id": message_id, "reason": reason})
 
-    def restored(self) -> bytes:
-        """Return the object as it was before it moved."""
-        return self._with(None)
+    def restored(self, at: float, sent: str = "") -> bytes:
+        """Return the object as it was before it moved; `sent` is the message whose sending that undoes."""
+        if not sent or sent == self.undoes:
+            return self._with(None)
+        told = {"at": _iso(at), "redriven_as": sent, "redrives": self.redrives + 1}
+        return self._with(None, brought_back=told)
 
-    def _with(self, story: Mapping[str, str] | None) -> bytes:
+    def _with(self, story: Mapping[str, str] | None, **more: Mapping[str, Any]) -> bytes:
         if self.body is None:
             return self.stored
         fields = {name: value for name, value in json.loads(self.stored).items() if name != "moved"}
-        return json.dumps(fields | ({"moved": story} if story else {}), indent=1).encode()
+        fields |= more | ({"moved": story} if story else {})
+        return json.dumps(fields, indent=1).encode()
 
     def content(self) -> Any:
         """Return the events inside the body; where they cannot be read, the body with Base64 taken off."""

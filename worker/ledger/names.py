@@ -18,6 +18,7 @@ DELETED = "deleted_object"
 # A relative name: the account of the last comparison with the destination.
 LAST_ACCOUNT = "reconcile/last.json"
 FLEET = "fleet"
+MOVING = "moving"
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -79,6 +80,11 @@ def fleet_folder(task_id: str) -> str:
 def pulse_name(worker: str) -> str:
     """Return where a worker's pulse stands, relative to the folder of the fleet."""
     return f"{worker}.json"
+
+
+def turn_name(slot: int, turn: int) -> str:
+    """Return where the right to move letters stands for one turn of a slot: a relative name."""
+    return f"{MOVING}/{slot:010d}-{turn:03d}.json"
 
 
 def right_name(slot: int, mark: str, turn: int) -> str:

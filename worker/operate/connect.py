@@ -25,7 +25,7 @@ from worker.settings import Settings
 
 T = TypeVar("T")
 
-CONNECTIONS = 64
+CONNECTIONS = 128
 
 
 @dataclass(frozen=True, slots=True)

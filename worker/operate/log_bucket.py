@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from itertools import islice
 from typing import TypeVar
@@ -35,17 +36,23 @@ class LogBucket:
 
     async def put(self, name: str, body: bytes) -> None:
         """Write a JSON object; returning means confirmed."""
-        await self._clients.patiently(
-            lambda: self._clients.store.put(
-                self._bucket, self.root + name, body, "application/json"
-            )
-        )
+        await self._clients.patiently(lambda: self.put_once(name, body))
+
+    async def put_once(
+        self, name: str, body: bytes, *, may_replace: bool = True, until: float | None = None
+    ) -> None:
+        """Write a JSON object in one attempt, with the conditions of `OssClient.put`."""
+        store, key = self._clients.store, self.root + name
+        kind = "application/json"
+        await store.put(self._bucket, key, body, kind, may_replace=may_replace, until=until)
 
     async def delete(self, name: str) -> None:
         """Delete an object; one that is not there counts as deleted."""
-        await self._clients.patiently(
-            lambda: self._clients.store.delete(self._bucket, self.root + name)
-        )
+        await self._clients.patiently(lambda: self.delete_once(name))
+
+    async def delete_once(self, name: str, *, until: float | None = None) -> None:
+        """Delete an object in one attempt, with the condition of `OssClient.delete`."""
+        await self._clients.store.delete(self._bucket, self.root + name, until=until)
 
     async def pages(
         self, prefix: str, *, delimiter: str = "", start_after: str = ""
@@ -78,21 +85,25 @@ class LogBucket:
 async def side_by_side(
     items: Iterable[T], work: Callable[[T], Awaitable[R]], at_once: int = AT_ONCE
 ) -> AsyncGenerator[R]:
-    """Do `work` for each item, a few at once, and yield the results in order; holds one handful at a time.
+    """Do `work` for each item, so many at once, and yield the results in order; holds no more than those.
 
-    A failure is raised after its whole handful has ended: nothing is cut short by its neighbour.
+    The next item begins when the oldest has ended. A failure is raised in its turn, after what was begun has
+    ended: nothing is cut short by its neighbour.
     """
     rest = iter(items)
-    while handful := list(islice(rest, at_once)):
-        tasks = [asyncio.ensure_future(work(item)) for item in handful]
-        try:
-            await asyncio.wait(tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-        for failure in [task.exception() for task in tasks]:
-            if failure is not None:
-                raise failure
+    tasks = deque(asyncio.ensure_future(work(item)) for item in islice(rest, at_once))
+    try:
+        while tasks:
+            await asyncio.wait((tasks[0],))
+            if tasks[0].exception() is not None:
+                await asyncio.wait(tasks)
+            else:
+                tasks.extend(asyncio.ensure_future(work(item)) for item in islice(rest, 1))
+            yield tasks.popleft().result()
+    finally:
         for task in tasks:
-            yield task.result()
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+            # One failure is raised; the others count as heard.
+            _ = [task.exception() for task in tasks if not task.cancelled()]

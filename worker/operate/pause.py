@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import getpass
-import json
-import secrets
 import socket
-from datetime import UTC, datetime
 
 from worker.ledger.names import FLEET
 from worker.ledger.pause import PAUSE_NAME, Pause, pause_body, pause_from
+from worker.operate.audit import AuditFolder
 from worker.operate.connect import Clients
 from worker.operate.log_bucket import LogBucket
 
-AUDIT = "audit"
 NAME = f"{FLEET}/{PAUSE_NAME}"
 
 
@@ -22,6 +19,7 @@ class Pauses:
 
     def __init__(self, clients: Clients) -> None:
         self._bucket = LogBucket(clients)
+        self._audit_folder = AuditFolder(clients)
         self._clock = clients.clock
 
     async def begin(self, by: str, reason: str, for_seconds: float | None) -> Pause:
@@ -49,16 +47,8 @@ class Pauses:
             return False
 
     async def _audit(self, action: str, by: str, reason: str, for_seconds: float | None) -> None:
-        now = datetime.fromtimestamp(self._clock.wall(), UTC)
-        fields = {
-            "action": action,
-            "by": by,
-            "reason": reason,
-            "for_seconds": for_seconds,
-            "at": now.isoformat(timespec="milliseconds"),
-        }
-        name = f"{AUDIT}/{now:%Y/%m/%d}/{now:%H%M%S}-{action}-{secrets.token_hex(4)}.json"
-        await self._bucket.put(name, json.dumps(fields, indent=1).encode())
+        fields = {"action": action, "by": by, "reason": reason, "for_seconds": for_seconds}
+        await self._audit_folder.write(action, "", fields)
 
 
 def whoever_types() -> str:

@@ -224,4 +224,14 @@ for (const all of document.querySelectorAll("[data-all]")) {
     for (const each of all.form.querySelectorAll("input[name=id]")) each.checked = all.checked;
   });
 }
+// Nothing chosen is nothing to do: the buttons wait for a choice and say how many letters that is.
+for (const form of document.querySelectorAll("[data-choosing]")) {
+  const count = () => {
+    const chosen = form.querySelectorAll("input[name=id]:checked").length;
+    form.querySelector("[data-chosen-count]").textContent = String(chosen);
+    for (const each of form.querySelectorAll("button[name=action]")) each.disabled = !chosen;
+  };
+  form.addEventListener("change", count);
+  count();
+}
 keys();
