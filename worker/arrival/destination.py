@@ -71,6 +71,11 @@ class DestinationView:
         """Whether the task itself says what it copies, and where to: nothing is deleted by less."""
         return self.destination.ground is Ground.TASK and bool(self._source.bucket)
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether it matters whose changes are followed: the task has not said what it copies."""
+        return not self._source.bucket
+
     def hear(self, bucket: str) -> None:
         """Note whose changes are followed."""
         self._source.hear(bucket)

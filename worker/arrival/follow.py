@@ -173,9 +173,13 @@ class Follower:
         """Take a key whose record is confirmed, or leave it to chance. Never waits."""
         if posted.outcome is not Outcome.ACCEPTED:
             return
+        is_chosen = self._rng.random() < self._ratio
+        # For most keys this is all.
+        if not is_chosen and not self._view.is_listening:
+            return
         newest = posted.change.newest
         self._view.hear(newest.event.bucket)
-        if self._rng.random() >= self._ratio:
+        if not is_chosen:
             return
         changed_at = _seconds(newest.event.time) or posted.posted_at
         sent_at = newest.held.message.enqueue_time_ms / 1000
