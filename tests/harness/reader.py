@@ -100,7 +100,10 @@ class Reader:
         if CONSOLE.search(text):
             root = f"http://127.0.0.1:{text.split()[-1]}/"
             await self._serve(text, [root])
-            return await _page(await asyncio.to_thread(self._link, root), self.serving[-1])
+            if "RELAY_CONSOLE_TOKEN_FILE" in text:
+                return await _page(f"{root}open?token={CONSOLE_TOKEN}", self.serving[-1])
+            await until(lambda: bool(self._links(root)), "the link of the console", LIMIT_SECONDS)
+            return await _page(self._links(root)[0], self.serving[-1])
         if found := SUPERVISOR.search(text):
             ports = _neighbours(int(found[1]))
             urls = [f"http://127.0.0.1:{port}/readyz" for port in ports]
@@ -113,11 +116,11 @@ class Reader:
             await self.type("oms-relay run")
         return await self._carried_out(text)
 
-    def _link(self, root: str) -> str:
-        """The link that the console has given, or the one that its own token makes."""
-        given = {file.read_text().strip() for file in self.folder.glob("oms-relay-console-*.url")}
-        made = f"{root}open?token={CONSOLE_TOKEN}"
-        return next((each for each in given if each.startswith(root)), made)
+    def _links(self, root: str) -> list[str]:
+        """The link that the console at this address has given, once it has."""
+        files = self.folder.glob("oms-relay-console-*.url")
+        given = [file.read_text() for file in files]
+        return [each.strip() for each in given if each.startswith(root) and each.endswith("\n")]
 
     async def leave(self) -> None:
         """End what goes on, as a user would."""

@@ -135,7 +135,9 @@ async def test_an_address_that_cannot_be_taken_is_told_with_the_next_step() -> N
                 web.Application(), "127.0.0.1", port, what="the admin server", otherwise="go"
             ):
                 pass
-    assert f"it cannot listen on 127.0.0.1:{port}" in str(caught.value)
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use). Nothing" in str(
+        caught.value
+    )
     assert "stop whatever uses the port" in str(caught.value)
     with pytest.raises(Fatal, match="this machine has no such address"):
         async with listening(web.Application(), "192.0.2.1", 8080, what="it", otherwise="go"):

@@ -120,6 +120,7 @@ class RamRole:
             found = self._source.get_credentials()
             if found.get_expiration() - self._now() > NEAR_END_SECONDS:
                 return _parts_of(found)
+            self._source = None
         # A fresh source has no old key to hand out, and no pause after failures.
         source = self._make()
         found = source.get_credentials()
