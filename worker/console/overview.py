@@ -72,6 +72,9 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
         yield WARN, "some_silent", {"url": silent[0]}
     if watch.status.errors:
         yield WARN, "parts", {}
+    elif watch.status.dead_letters is None:
+        # Still being counted: not known is not none.
+        yield UNKNOWN, "looking", {}
     dead = sum((watch.status.dead_letters or {}).values())
     if dead:
         yield WARN, "dead", {"count": t.count("letters", dead)}

@@ -130,8 +130,11 @@ class Status:
 class StatusBoard:
     """Looks again and again; rates are over the time since the look before."""
 
-    def __init__(self, clients: Clients, workers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, clients: Clients, workers: Sequence[str] = (), *, counts_letters: bool = True
+    ) -> None:
         self._clients = clients
+        self._counts_letters = counts_letters
         self._workers = tuple(workers)
         self._fleet_board = FleetBoard(clients)
         self._before: dict[str, Sample] = {}
@@ -206,7 +209,9 @@ class StatusBoard:
         )
         return status, messages
 
-    async def _dead_letters(self) -> dict[str, int]:
+    async def _dead_letters(self) -> dict[str, int] | None:
+        if not self._counts_letters:
+            return None
         return await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX)
 
     async def _last_account(self) -> LastAccount | None:
