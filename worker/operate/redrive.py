@@ -563,14 +563,10 @@ class _Sender:
                 for entry in left:
                     await self._send((entry,))
                 return
-            for entry in left:
-                if not entry.sent.done():
-                    entry.sent.set_exception(CallFailed(failed.failure))
+            _fail(left, failed)
         except Exception as error:
             # A fault of our own: whoever waits has to hear of it.
-            for entry in left:
-                if not entry.sent.done():
-                    entry.sent.set_exception(error)
+            _fail(left, error)
             raise
 
     async def _attempt(self, left: Sequence[_Entry]) -> list[Failure]:
@@ -593,6 +589,12 @@ class _Sender:
             else:
                 entry.sent.set_exception(CallFailed(result))
         return again
+
+
+def _fail(entries: Sequence[_Entry], error: Exception) -> None:
+    for entry in entries:
+        if not entry.sent.done():
+            entry.sent.set_exception(error)
 
 
 def _timed_out() -> Failure:
