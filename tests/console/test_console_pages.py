@@ -243,3 +243,40 @@ async def test_the_chosen_language_is_remembered(cloud: LocalCloud) -> None:
         for elsewhere in ("//evil.example", "/\\evil.example", "https://evil.example", "x"):
             page = await console.post("/language", {"language": "en", "back": elsewhere})
             assert page.path == "/", elsewhere
+
+
+async def test_very_many_groups_are_shown_page_by_page_in_any_order(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    for number in range(120):
+        word = f"{chr(97 + number % 26)}{chr(97 + number // 26)}"
+        day = "2026-09-23" if number == 77 else DAY
+        put_letter(cloud, number, cause="undecodable", day=day, error=f"failure of {word}")
+    put_letter(cloud, 500, error="once")
+    async with site(cloud) as console:
+        await console.get("/letters")
+        first = await console.get("/letters?sort=newest")
+        last = await console.get("/letters?sort=cause&page=3")
+        odd = await console.get("/letters?sort=colour&page=9999")
+    assert "121 groups" in first.text
+    assert "Page 1 of 3" in first.text
+    assert first.html.count('class="row"') == 50
+    assert "failure of zc" in first.html.split('class="row"')[1]
+    assert "sort=newest&amp;page=2" in first.html
+    assert last.html.count('class="row"') == 21
+    assert last.text.count("undecodable") >= 21
+    assert "Page 3 of 3" in odd.text
+
+
+async def test_counting_letters_holds_nothing_else_up(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    put_letter(cloud, 1)
+    async with site(cloud) as console:
+        watch = console.here.watch
+        await watch.look_at_services()
+        assert watch.status is not None
+        assert (watch.status.queue is not None, watch.status.dead_letters) == (True, None)
+        page = await console.get("/")
+        assert "Everything works" not in page.text
+        await watch.count_letters()
+        await watch.look_at_services()
+        assert watch.status.dead_letters == {"rejected": 1}

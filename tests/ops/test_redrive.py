@@ -232,15 +232,11 @@ async def test_a_letter_that_was_sent_twice_is_posted_once(cloud: LocalCloud) ->
         await relay.settle()
         cloud.oms.reject = ()
         before = calls(cloud, "oms", "CreateSyncEvents")
-        await send_letter_twice(clients)
-        await relay.settle()
+        [letter] = [each async for each in Letters(clients).read()]
+        for _ in range(2):
+            await clients.queue.send(letter.body or "", letter.intent)
+            await relay.settle()
     assert calls(cloud, "oms", "CreateSyncEvents") == before + 1
-
-
-async def send_letter_twice(clients: Clients) -> None:
-    [letter] = [each async for each in Letters(clients).read()]
-    for _ in range(2):
-        await clients.queue.send(letter.body or "", letter.intent)
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,8 @@ class Operator:
         )
         fields: dict[str, Any] = {
             "settings": settings,
-            "queue": Queue(self),
-            "store": Store(self),
+            "queue": MnsSide(self),
+            "store": OssSide(self),
             "clock": wrong,
             "retry": Retry(wrong, Backoff(self.rng)),
         }
@@ -322,7 +322,7 @@ def _answered(answer: asyncio.Future[T], serve: Callable[[], T]) -> Callable[[],
         return partial(answer.set_exception, failed)
 
 
-class Store:
+class OssSide:
     """OSS as an operator sees it."""
 
     def __init__(self, operator: Operator) -> None:
@@ -405,7 +405,7 @@ class Store:
             )
 
 
-class Queue:
+class MnsSide:
     """MNS as an operator sees it."""
 
     def __init__(self, operator: Operator) -> None:

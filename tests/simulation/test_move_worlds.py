@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from simulation.moves import MoveWorld, Store, Tale
+from simulation.moves import MoveWorld, OssSide, Tale
 from worker.operate.move_right import MoveRight
 
 pytestmark = pytest.mark.no_cover
@@ -57,6 +57,6 @@ def test_without_a_right_letters_are_lost(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_without_the_judgement_of_oss_letters_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that come late, from operators that were frozen, have to be refused by OSS itself."""
-    monkeypatch.setattr(Store, "_require_in_time", lambda *_: None)
+    monkeypatch.setattr(OssSide, "_require_in_time", lambda *_: None)
     tales = [Tale(seed, operators=3, busy=0.1, late=0.2, freezes=6) for seed in range(20)]
     assert violations(tales)

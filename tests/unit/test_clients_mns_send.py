@@ -12,7 +12,7 @@ from doubles.web import Vendor, vendor
 from worker.clouds.credentials import AlibabaCredentials
 from worker.clouds.mns import MnsClient
 from worker.clouds.mns_wire import Damaged, messages, outgoing, peeked, receipt_handles, sent_id
-from worker.errors import Blame, CallFailed, Outcome
+from worker.errors import Blame, CallFailed, Failure, Outcome
 
 PEEKED = (
     "<Messages><Message><MessageId>M1</MessageId><MessageBody>a&lt;b</MessageBody>"
@@ -115,3 +115,65 @@ def test_an_answer_without_a_message_id_is_damaged(body: bytes) -> None:
 def test_handles_of_any_kind_are_written_so_that_they_read_back(handles: list[str]) -> None:
     root = ET.fromstring(receipt_handles(handles))
     assert [each.text or "" for each in root] == handles
+
+
+async def test_a_batch_carries_bodies_and_intents_and_brings_each_id(
+    mns: tuple[Vendor, MnsClient],
+) -> None:
+    script, client = mns
+    ids = "".join(f"<Message><MessageId>M{n}</MessageId></Message>" for n in (1, 2))
+    script.answer(201, f"<Messages>{ids}</Messages>")
+    assert await client.send_batch([("a<b", "L-1"), ("c", "")]) == ["M1", "M2"]
+    (asked,) = script.asked
+    assert (asked.method, asked.target) == ("POST", "/queues/q/messages")
+    root = ET.fromstring(asked.body)
+    space = "{http://mns.aliyuncs.com/doc/v1/}"
+    assert [each.text for each in root.iter(f"{space}MessageBody")] == ["a<b", "c"]
+    assert [each.text for each in root.iter(f"{space}Value")] == ["L-1"]
+
+
+async def test_a_batch_that_was_taken_in_part_tells_which(mns: tuple[Vendor, MnsClient]) -> None:
+    script, client = mns
+    entries = (
+        "<Message><ErrorCode>InternalError</ErrorCode></Message>",
+        "<Message><MessageId>M2</MessageId></Message>",
+        "<Message><ErrorCode>InvalidArgument</ErrorCode><ErrorMessage>No.</ErrorMessage></Message>",
+    )
+    script.answer(500, f"<Messages>{''.join(entries)}</Messages>")
+    busy, sent, bad = await client.send_batch([("a", ""), ("b", ""), ("c", "")])
+    assert sent == "M2"
+    assert isinstance(busy, Failure)
+    assert isinstance(bad, Failure)
+    assert (busy.blame, bad.blame, bad.message) == (Blame.PASSING, Blame.ITEM, "No.")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "blame"),
+    [
+        (201, "<Messages><Message><MessageId>M1</MessageId></Message></Messages>", Blame.PASSING),
+        (400, "<Error><Code>MalformedXML</Code></Error>", Blame.ITEM),
+        (503, "<Error><Code>ServiceUnavailable</Code></Error>", Blame.PASSING),
+    ],
+)
+async def test_a_batch_of_which_nothing_is_told_has_failed_as_a_whole(
+    mns: tuple[Vendor, MnsClient], status: int, body: str, blame: Blame
+) -> None:
+    script, client = mns
+    script.answer(status, body)
+    with pytest.raises(CallFailed) as raised:
+        await client.send_batch([("a", ""), ("b", "")])
+    assert raised.value.failure.blame is blame
+
+
+def test_an_intent_comes_back_beside_the_body() -> None:
+    fields = "<MessageId>M1</MessageId><MessageBody>b</MessageBody><ReceiptHandle>h</ReceiptHandle>"
+    value = "<PropertyValue><Name>oms-relay-redrive</Name><Value>L-2</Value></PropertyValue>"
+    other = "<PropertyValue><Name>colour</Name><Value>red</Value></PropertyValue>"
+    times = "<EnqueueTime>1</EnqueueTime><DequeueCount>1</DequeueCount>"
+
+    def read(properties: str) -> str:
+        body = f"<Messages><Message>{fields}{times}{properties}</Message></Messages>"
+        return messages(body.encode())[0].intent
+
+    assert read(f"<UserProperties>{other}{value}</UserProperties>") == "L-2"
+    assert read(f"<UserProperties>{other}</UserProperties>") == read("") == ""

@@ -158,3 +158,11 @@ async def test_closing_ends_a_batch_that_waits_for_a_first_key(dedupe: Dedupe) -
     await settle()
     dedupe.close()
     assert await waiting == []
+
+
+def test_what_an_operator_sends_again_is_known_by_that_intent() -> None:
+    first = identity("M1", 0, event(), "a", "L-1")
+    assert first == identity("M2", 0, event(), "a", "L-1")
+    assert first != identity("M1", 0, event(), "a")
+    assert first != identity("M1", 0, event(), "a", "L-2")
+    assert first != identity("M1", 1, event(), "a", "L-1")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from aiohttp import web
@@ -16,9 +18,17 @@ from worker.console.page_frame import Refused
 from worker.console.words import Words
 from worker.ledger.letter import Cause, Letter, Place, Ref
 from worker.ledger.line import Record
+from worker.operate.letters import Group
 from worker.operate.log_bucket import side_by_side
 from worker.operate.records import BadKey, RecordsOf
 
+GROUPS_SHOWN_MAX = 50
+# How groups may be sorted: each function gives what to sort by.
+ORDERS: Mapping[str, Callable[[Group], Any]] = {
+    "count": lambda group: (-group.count, group.group),
+    "newest": lambda group: (-_seconds(group.last_seen), group.group),
+    "cause": lambda group: (group.cause, -group.count, group.group),
+}
 KEYS_SHOWN_MAX = 200
 KEYS_LOOKED_UP_MAX = 5
 DECODED_CHARS_MAX = 200_000
@@ -30,11 +40,21 @@ async def show_groups(request: web.Request) -> web.Response:
     job = await _grouping(here, about, is_new="new" in request.query)
     if job.failed is not None:
         raise job.failed
+    order = request.query.get("sort", "count")
+    order = order if order in ORDERS else "count"
+    groups = sorted(job.groups(), key=ORDERS[order])
+    pages = max(1, -(-len(groups) // GROUPS_SHOWN_MAX))
+    number = min(max(1, _page_number(request.query.get("page", ""))), pages)
     values: dict[str, Any] = {
         "about": about,
         "job": job,
-        "groups": job.groups(),
+        "groups": groups[(number - 1) * GROUPS_SHOWN_MAX : number * GROUPS_SHOWN_MAX],
+        "groups_count": len(groups),
         "progress": _progress(job, words(request)),
+        "orders": list(ORDERS),
+        "order": order,
+        "page_number": number,
+        "pages": pages,
     }
     return here.frame.page(request, "groups.html", **_common(here, about), **values)
 
@@ -105,11 +125,22 @@ async def _grouping(here: Context, about: Filter, *, is_new: bool = False) -> Gr
         raise Refused(400, "filter", field=f"filter.{error.field}") from error
 
 
+def _page_number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1
+
+
 def _wanted(here: Context, about: Filter) -> Any:
     try:
         return about.wanted(here.now)
     except BadFilter as error:
         raise Refused(400, "filter", field=f"filter.{error.field}") from error
+
+
+def _seconds(iso: str) -> float:
+    try:
+        return datetime.fromisoformat(iso).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _progress(job: GroupingJob, t: Words) -> str:

@@ -78,6 +78,9 @@ def _verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
             "parts",
             {"parts": ", ".join(t(f"part.{each}") for each in watch.status.errors)},
         )
+    elif watch.status.dead_letters is None:
+        # Still being counted: not known is not none.
+        yield UNKNOWN, "looking", {}
     dead = sum((watch.status.dead_letters or {}).values())
     if dead:
         yield WARN, "dead", {"count": t.count("letters", dead)}

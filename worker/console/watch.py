@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import aiohttp
@@ -13,11 +13,13 @@ import aiohttp
 from worker.clock import is_set_within
 from worker.clouds.http import open_session
 from worker.console.charts import Point
+from worker.errors import CallFailed, Failure
 from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.connect import Clients, brief
 from worker.operate.fleet import Fleet, statuses
+from worker.operate.letters import Letters
 from worker.operate.levels import Levels, levels_of
-from worker.operate.status import Status, StatusBoard, TaskStatus
+from worker.operate.status import DEAD_COUNT_MAX, Status, StatusBoard, TaskStatus
 from worker.operate.workers import Sample, WorkerStatus, look, rates
 
 WATCHED_SECONDS = 20.0
@@ -25,6 +27,8 @@ WORKERS_EVERY_SECONDS = (2.0, 15.0)
 SERVICES_EVERY_SECONDS = (5.0, 60.0)
 # Counting dead letters lists them: with very many of them, looking must not become the console's whole work.
 LOOKING_SHARE = 0.1
+# So long the first look waits for the letters to be counted; a later one has the count before.
+COUNTING_SECONDS = 1.5
 POINTS_MAX = 600
 
 
@@ -64,7 +68,12 @@ class Watch:
         self.has_looked = asyncio.Event()
         self._clients = clients
         self._clock = clients.clock
-        self._board = StatusBoard(brief(clients, 1))
+        # Letters are counted apart: however many there are, nothing else waits for them.
+        self._board = StatusBoard(brief(clients, 1), counts_letters=False)
+        self._letters = Letters(brief(clients, 1))
+        self._counted: dict[str, int] | None = None
+        self._uncounted: Failure | None = None
+        self._has_counted = asyncio.Event()
         self._urls = tuple(workers)
         self._is_destination_set = clients.settings.obs_endpoint is not None
         self._before: dict[str, Sample] = {}
@@ -106,6 +115,7 @@ class Watch:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_workers(), name="watch workers")
             group.create_task(self._watch_services(), name="watch services")
+            group.create_task(self._watch_letters(), name="count letters")
 
     async def _watch_workers(self) -> None:
         proxies = self._clients.settings.proxies
@@ -115,8 +125,14 @@ class Watch:
                 await self._pause(WORKERS_EVERY_SECONDS)
 
     async def look_at_services(self) -> None:
-        """Look at queue, task, dead letters and pulses now."""
-        self.status = await self._board.look()
+        """Look at queue, task and pulses now; the letters are those that were counted last."""
+        status = await self._board.look()
+        # Few letters are counted by then: the first page shows them.
+        await is_set_within(self._has_counted, COUNTING_SECONDS)
+        errors = dict(status.errors)
+        if self._uncounted is not None:
+            errors["dead_letters"] = self._uncounted
+        self.status = replace(status, dead_letters=self._counted, errors=errors)
         self.depths.append(_depth(self.status))
         self.has_looked.set()
 
@@ -124,6 +140,22 @@ class Watch:
         while True:
             started = self._clock.monotonic()
             await self.look_at_services()
+            took = self._clock.monotonic() - started
+            await self._pause(SERVICES_EVERY_SECONDS, took / LOOKING_SHARE)
+
+    async def count_letters(self) -> None:
+        """Count the dead letters now."""
+        try:
+            self._counted = await self._letters.counts(count_max=DEAD_COUNT_MAX)
+            self._uncounted = None
+        except CallFailed as failed:
+            self._counted, self._uncounted = None, failed.failure
+        self._has_counted.set()
+
+    async def _watch_letters(self) -> None:
+        while True:
+            started = self._clock.monotonic()
+            await self.count_letters()
             took = self._clock.monotonic() - started
             await self._pause(SERVICES_EVERY_SECONDS, took / LOOKING_SHARE)
 

@@ -504,23 +504,29 @@ class _Sender:
         self._clients = clients
         self._waiting: deque[_Entry] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Tasks that will look once more for what waits: one that is about to end is none of them.
+        self._busy = 0
 
     async def send(self, body: str, intent: str, may_go: Callable[[], bool]) -> str:
         """Return the id of the message once MNS has stored it. Raises `CallFailed`, `_TooLateError`."""
         entry = _Entry(body, intent, may_go, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         # One that is under way takes along what waits by then; more leave at once only for full batches.
-        if not self._tasks or (len(self._waiting) >= BATCH and len(self._tasks) < SENDS_AT_ONCE):
+        if not self._busy or (len(self._waiting) >= BATCH and self._busy < SENDS_AT_ONCE):
+            self._busy += 1
             task = asyncio.create_task(self._send_waiting(), name="send bodies")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return await entry.sent
 
     async def _send_waiting(self) -> None:
-        # Others that are ready to send at this very moment go along.
-        await asyncio.sleep(0)
-        while self._waiting:
-            await self._send(self._batch())
+        try:
+            # Others that are ready to send at this very moment go along.
+            await asyncio.sleep(0)
+            while self._waiting:
+                await self._send(self._batch())
+        finally:
+            self._busy -= 1
 
     def _batch(self) -> list[_Entry]:
         batch: list[_Entry] = []
@@ -557,9 +563,11 @@ class _Sender:
                 for entry in left:
                     await self._send((entry,))
                 return
-            for entry in left:
-                if not entry.sent.done():
-                    entry.sent.set_exception(CallFailed(failed.failure))
+            _fail(left, failed)
+        except Exception as error:
+            # A fault of our own: whoever waits has to hear of it.
+            _fail(left, error)
+            raise
 
     async def _attempt(self, left: Sequence[_Entry]) -> list[Failure]:
         """Send once; return why some should be sent again."""
@@ -581,6 +589,12 @@ class _Sender:
             else:
                 entry.sent.set_exception(CallFailed(result))
         return again
+
+
+def _fail(entries: Sequence[_Entry], error: Exception) -> None:
+    for entry in entries:
+        if not entry.sent.done():
+            entry.sent.set_exception(error)
 
 
 def _timed_out() -> Failure:

@@ -196,8 +196,11 @@ def _too_late(name: str) -> Failure:
 class StatusBoard:
     """Looks again and again; rates are over the time since the look before."""
 
-    def __init__(self, clients: Clients, workers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, clients: Clients, workers: Sequence[str] = (), *, counts_letters: bool = True
+    ) -> None:
         self._clients = clients
+        self._counts_letters = counts_letters
         self._workers = tuple(workers)
         self._fleet_board = FleetBoard(clients)
         self._before: dict[str, Sample] = {}
@@ -267,8 +270,10 @@ class StatusBoard:
         )
         return status, messages
 
-    async def _dead_letters(self) -> DeadLetters:
+    async def _dead_letters(self) -> DeadLetters | None:
         """Count as far as the time reaches; a count of none is one only where all was looked at."""
+        if not self._counts_letters:
+            return None
         counts: dict[str, int] = {}
         try:
             async with asyncio.timeout(PART_SECONDS * COUNTING_SHARE):
