@@ -101,6 +101,19 @@ def test_many_lanes_find_what_one_finds_and_tell_it_in_order(
     assert sorted(as_found) == sorted(also)
 
 
+def test_two_processes_find_what_one_finds(
+    many_pages: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = compared(many_pages, "--report", str(tmp_path / "one.jsonl"))
+    two = tmp_path / "two.jsonl"
+    for name, value in many_pages.cloud.settings(with_destination=True).items():
+        monkeypatch.setenv(name, value)
+    done = compared(many_pages, "--lanes", "2", "--processes", "2", "--report", str(two))
+    assert done.exit_code == 1
+    assert account(done.stdout) == account(expected.stdout)
+    assert rows(two) == rows(tmp_path / "one.jsonl")
+
+
 @pytest.mark.parametrize("is_kept_first", [True, False])
 def test_killed_again_and_again_it_comes_to_the_same_account(
     many_pages: CommandLine,

@@ -59,6 +59,7 @@ from worker.operate.destination_reconcile import (
     Standing,
     Stretch,
 )
+from worker.operate.helpers import Errand, helpers
 from worker.operate.lanes import LANES_MAX, Width
 from worker.operate.last_account import keep_account
 from worker.operate.parse_time import parse_time
@@ -100,6 +101,7 @@ class Wishes:
     is_sure: bool
     as_json: bool
     lanes: int | None = None
+    processes: int = 1
     is_unordered: bool = False
     state: Path | None = None
     is_resuming: bool = False
@@ -262,6 +264,7 @@ class _Run:
         if wishes.is_deleting:
             require_safe(question, around.task)
         self._begin(clients, question, around)
+        manner = self._manner()
         comparison = DestinationReconciliation(
             clients,
             _destination(clients),
@@ -269,14 +272,23 @@ class _Run:
             now=lambda: clients.clock.wall() - ahead_seconds,
             task=around.task,
             rng=random.Random(),  # noqa: S311  a sample, no secret
-            manner=self._manner(),
+            manner=manner,
         )
         self._effort = comparison.effort
         is_idle = wishes.is_dry_run or not wishes.is_sending
         announcer = Announcer(clients, wishes.bucket, wishes.rate, is_dry_run=is_idle)
-        with _rare_collections():
-            async with aclosing(comparison.stretches(self._left.ranges)) as found:
-                await self._read(clients, found, announcer)
+        errand = Errand(
+            question,
+            around.task,
+            tells_proved=manner.tells_proved,
+            ends_at_gaps=manner.ends_at_gaps,
+            ahead_seconds=ahead_seconds,
+        )
+        others = helpers(wishes.processes - 1, errand, manner.width, comparison.effort)
+        async with others as comparison.helpers:
+            with _rare_collections():
+                async with aclosing(comparison.stretches(self._left.ranges)) as found:
+                    await self._read(clients, found, announcer)
         await self._close()
         await self._keep(clients, question)
 
@@ -284,7 +296,9 @@ class _Run:
         wishes = self._wishes
         proved = self._is_shown | self._is_reported if self._report else self._is_shown
         return Manner(
-            Width(wishes.lanes or LANES_MAX, begins_full=wishes.lanes is not None),
+            Width(
+                wishes.processes * (wishes.lanes or LANES_MAX), begins_full=wishes.lanes is not None
+            ),
             tells_proved=Standing.PROVED in proved,
             ends_at_gaps=wishes.is_sending and not wishes.is_dry_run,
             in_order=not (wishes.is_unordered or wishes.state or wishes.is_resuming),
