@@ -33,8 +33,13 @@ from worker.operate.ranges import Range, Work
 from worker.ports import TaskState
 from worker.settings import load_settings
 
+ENDED = (
+    "a process that compared for this one has ended. What was told stands. Go on with --resume or --state, "
+    "and with fewer --processes if this machine has too little memory"
+)
 _LENGTH = struct.Struct("!I")
 _END_SECONDS = 1.0
+COMMAND = ("-m", "worker.operate.helpers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class Helper:
         self._writer, self._reader = _pipes(process)
         self._width = width
         self._effort = effort
+        self._has_ended = False
         self._seen = (0, 0)
         self._numbers = 0
         self._parts: dict[int, asyncio.Queue[_Part | _Failed]] = {}
@@ -103,6 +109,8 @@ class Helper:
 
     async def over(self, work: Work) -> AsyncGenerator[Stretch]:
         """Have a range compared, part by part. Raises what the other process did."""
+        if self._has_ended:
+            raise RelayError(ENDED)
         self._numbers += 1
         number = self._numbers
         parts = self._parts[number] = asyncio.Queue()
@@ -166,12 +174,9 @@ class Helper:
                         waiting.set_result(behind)
                 case _Throttled():
                     self._width.throttled()
-        why = (
-            "a process that compared for this one has ended. What was told stands. Go on with --resume or "
-            "--state, and with fewer --processes if this machine has too little memory"
-        )
+        self._has_ended = True
         for parts in self._parts.values():
-            parts.put_nowait(_Failed(0, None, why))
+            parts.put_nowait(_Failed(0, None, ENDED))
         for waiting in self._cuts.values():
             if not waiting.done():
                 waiting.set_result(None)
@@ -194,7 +199,7 @@ async def helpers(
     try:
         for number in range(count):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "worker.operate.helpers", stdin=PIPE, stdout=PIPE
+                sys.executable, *COMMAND, stdin=PIPE, stdout=PIPE
             )
             processes.append(process)
             helper = Helper(process, width, effort)
