@@ -26,6 +26,7 @@ from bench.harness import CORES, child
 FIRST_SIZES = (1_000_000, 10_000_000)
 WITH_OPTION = 100_000_000
 START_PAIRS = 1_000
+TWO = ("--processes", "2", "--unordered")
 RCLONE_PAIRS_MAX = 200_000
 CREDENTIALS = {
     "ALIBABA_CLOUD_ACCESS_KEY_ID": "bench",
@@ -130,13 +131,17 @@ def main(
     for count in sizes:
         with listings(count, is_alone=True) as url:
             shown.add_row(*row("reconcile", count, start, reconcile(url, core)))
+    with listings(START_PAIRS, is_alone=False) as url:
+        start = reconcile(url, CORES, *TWO)
+    with listings(sizes[0], is_alone=False) as url:
+        shown.add_row(*row("--processes 2", sizes[0], start, reconcile(url, CORES, *TWO)))
     console = Console(width=100)
     if shutil.which("rclone"):
         count = min(sizes[0], RCLONE_PAIRS_MAX)
         with listings(START_PAIRS, is_alone=True) as url:
             start = rclone(url, core)
         with listings(count, is_alone=True) as url:
-            shown.add_row(*row("rclone check --size-only", count, start, rclone(url, core)))
+            shown.add_row(*row("rclone check", count, start, rclone(url, core)))
     else:
         console.print("rclone is not installed, and left out: apt-get install rclone")
     console.print(shown)
