@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,8 +69,8 @@ from worker.operate.preconditions import (
     require_copied_there,
 )
 from worker.operate.ranges import Left
+from worker.operate.two_listings import rare_collections
 
-COLLECT_AFTER_OBJECTS = 100_000
 SHOWN = frozenset({Standing.MISSING, Standing.DIFFERENT, Standing.UNREADABLE})
 NO_ENDPOINT = (
     "OBS_ENDPOINT is not set, so the destination cannot be looked at. Set it to the OBS endpoint of the "
@@ -184,19 +183,6 @@ def compare_with_destination(wishes: Wishes) -> None:
         frame.stop_because(str(error), frame.EXIT_TO_MEND)
 
 
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let the garbage collector look rarely: it finds nothing in listings, and took a fifth of the time."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
-
-
 async def _each(found: Iterable[Judged]) -> AsyncGenerator[Judged]:
     for each in found:
         yield each
@@ -286,7 +272,7 @@ class _Run:
         )
         others = helpers(wishes.processes - 1, errand, manner.width, comparison.effort)
         async with others as comparison.helpers:
-            with _rare_collections():
+            with rare_collections():
                 async with aclosing(comparison.stretches(self._left.ranges)) as found:
                     await self._read(clients, found, announcer)
         await self._close()
@@ -320,6 +306,9 @@ class _Run:
         mark = await self._keeper.take(wishes.asked) if is_wanted else None
         if mark is None:
             self._require_fresh()
+            if wishes.state:
+                # Before anything is told: a report without its state would be nobody's.
+                await self._bookmark(self._keeper)
             return
         self._span, self._began_at = mark.span, mark.began_at
         self._left = Left(mark.left)

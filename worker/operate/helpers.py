@@ -30,6 +30,7 @@ from worker.operate.destination_reconcile import (
 )
 from worker.operate.lanes import Width
 from worker.operate.ranges import Range, Work
+from worker.operate.two_listings import rare_collections
 from worker.ports import TaskState
 from worker.settings import load_settings
 
@@ -314,7 +315,8 @@ async def _help() -> None:
     if not isinstance(errand, Errand):
         return
     async with connect(load_settings(), reload=load_settings) as clients:
-        await _Service(_comparison(clients, errand, writer), writer).serve(reader)
+        with rare_collections():
+            await _Service(_comparison(clients, errand, writer), writer).serve(reader)
 
 
 def _comparison(
