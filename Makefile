@@ -88,6 +88,10 @@ bench-dead: $(STAMP) ## dead letters by the thousand: time and memory of groups,
 bench-footprint: $(STAMP) ## start, idle cost and memory over a million events (ARGS="--events 100000")
 	$(BIN)/python -m bench.footprint $(ARGS)
 
+.PHONY: bench-reconcile
+bench-reconcile: $(STAMP) ## CPU and memory of `reconcile` a pair of objects, beside rclone (ARGS="--pairs 100000")
+	$(BIN)/python -m bench.reconcile $(ARGS)
+
 .PHONY: soak
 soak: $(STAMP) ## worlds by the thousand (WORLDS=10000, MINUTES=n, FIRST=seed), then real processes killed for minutes
 	PYTHONPATH=tests $(BIN)/python -m simulation --first $(or $(FIRST),0) \

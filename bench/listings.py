@@ -10,10 +10,10 @@ import argparse
 import asyncio
 import hashlib
 import re
+from email.utils import formatdate
 from urllib.parse import parse_qsl, quote, urlsplit
 
 PAGE = 1000
-DATE = "Thu, 01 Feb 2024 10:00:00 GMT"
 ETAGS = [hashlib.md5(b"%d" % number).hexdigest() for number in range(PAGE)]
 HEX = "0123456789abcdef"
 
@@ -84,6 +84,13 @@ class Served:
 
     def _page(self, bucket: str, asked: dict[str, str]) -> str:
         space = self._space
+        if asked.get("delimiter") and asked.get("prefix", "") == "":
+            # rclone walks folders: there is one.
+            return (
+                f'<?xml version="1.0"?>\n<ListBucketResult><Name>{bucket}</Name><Prefix></Prefix>'
+                "<IsTruncated>false</IsTruncated><CommonPrefixes><Prefix>photos/</Prefix></CommonPrefixes>"
+                "</ListBucketResult>"
+            )
         side = "oss" if bucket == "source" else "obs"
         begin = (
             asked.get("continuation-token") or asked.get("start-after") or asked.get("marker", "")
@@ -135,8 +142,8 @@ class Connection(asyncio.Protocol):
             method, target, _ = text.split(" ", 2)
             status, body = self._served.answer(method, target)
             headers = (
-                f"HTTP/1.1 {status} OK\r\nServer: listings\r\nDate: {DATE}\r\nx-oss-request-id: 1\r\n"
-                "x-obs-request-id: 1\r\nContent-Type: application/xml\r\n"
+                f"HTTP/1.1 {status} OK\r\nServer: listings\r\nDate: {formatdate(usegmt=True)}\r\n"
+                "x-oss-request-id: 1\r\nx-obs-request-id: 1\r\nContent-Type: application/xml\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n"
             )
             self._transport.write(headers.encode() + (b"" if method == "HEAD" else body))

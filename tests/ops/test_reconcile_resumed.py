@@ -21,6 +21,7 @@ from worker.clouds.obs import ObsClient
 from worker.clouds.oss import OssClient
 from worker.commands import reconcile_destination
 from worker.events.decode import decode
+from worker.operate import helpers
 from worker.operate.bookmark import FileShelf
 from worker.operate.destination_reconcile import Manner
 from worker.ports import Page
@@ -99,6 +100,31 @@ def test_many_lanes_find_what_one_finds_and_tell_it_in_order(
     )
     assert as_found != also
     assert sorted(as_found) == sorted(also)
+
+
+def test_two_processes_find_what_one_finds(
+    many_pages: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = compared(many_pages, "--report", str(tmp_path / "one.jsonl"))
+    two = tmp_path / "two.jsonl"
+    for name, value in many_pages.cloud.settings(with_destination=True).items():
+        monkeypatch.setenv(name, value)
+    done = compared(many_pages, "--lanes", "2", "--processes", "2", "--report", str(two))
+    assert done.exit_code == 1
+    assert account(done.stdout) == account(expected.stdout)
+    assert rows(two) == rows(tmp_path / "one.jsonl")
+
+
+@pytest.mark.parametrize("bytes_read", [0, 500])
+def test_a_process_that_dies_ends_it_openly(
+    many_pages: CommandLine, monkeypatch: pytest.MonkeyPatch, bytes_read: int
+) -> None:
+    dying = f"import sys; sys.stdin.buffer.read({bytes_read})"
+    monkeypatch.setattr(helpers, "COMMAND", ("-S", "-c", dying))
+    failed = compared(many_pages, "--lanes", "2", "--processes", "2")
+    assert failed.exit_code == 1
+    assert "a process that compared for this one has ended" in failed.stderr
+    assert "It ended before the last name" in failed.stdout
 
 
 @pytest.mark.parametrize("is_kept_first", [True, False])

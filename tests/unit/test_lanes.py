@@ -22,7 +22,7 @@ def lanes_over(names: Names, width: Width, split_after_pages: int = 4) -> Lanes[
     async def split(left: Range) -> str | None:
         return await middle(left, names.first_after)
 
-    return Lanes(names.over, split, width, split_after_pages=split_after_pages)
+    return Lanes([names.over], split, width, split_after_pages=split_after_pages)
 
 
 async def told(
@@ -136,7 +136,7 @@ async def test_what_a_lane_raises_is_raised_and_ends_the_others() -> None:
     async def split(left: Range) -> str | None:
         return await middle(left, names.first_after)
 
-    lanes = Lanes(failing, split, Width(4, begins_full=True), split_after_pages=4)
+    lanes = Lanes([failing], split, Width(4, begins_full=True), split_after_pages=4)
     with pytest.raises(ValueError, match="broken"):
         [each async for each in lanes.run([Range()], asyncio.Event())]
     assert names.open == 0

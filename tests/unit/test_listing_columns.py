@@ -153,6 +153,13 @@ def test_what_stands_around_the_entries_cannot_change_what_they_are(
     assert answer(oss_page, body) == by_the_parser(monkeypatch, oss_page, body)
 
 
+def test_a_name_within_a_group_is_no_name_of_the_entry() -> None:
+    nested = OBS_ENTRY.replace("<Key>{key}</Key>", "").replace("<ID>b01</ID>", "<Key>{key}</Key>")
+    body = f"{HEAD}{entries(nested, ['a', 'b'])}{TAIL}".encode()
+    with pytest.raises(Damaged, match="Key"):
+        oss_page(body)
+
+
 @pytest.mark.parametrize("declared", ["utf-16", "latin-1", "shift_jis", "nonsense"])
 def test_another_encoding_is_for_the_parser(monkeypatch: pytest.MonkeyPatch, declared: str) -> None:
     body = f"{HEAD}{entries(OSS_ENTRY, ['a'])}{TAIL}".replace("UTF-8", declared).encode()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
 from typing import TypeAlias
@@ -130,7 +131,10 @@ _AFTER = re.compile(
     rb"\s*(?:" + _LEAF.replace(b"{0}", b"name") + rb"|<CommonPrefixes>\s*(?:"
     rb"" + _LEAF.replace(b"{0}", b"inner") + rb")*</CommonPrefixes>\s*)*</ListBucketResult>\s*"
 )
-_OPEN, _CLOSE = b"<Contents>", b"</Contents>"
+_OPEN, _CLOSE, _END = b"<Contents>", b"</Contents>", "</Contents>"
+_FIELDS = frozenset({"Key", "Size", "LastModified", "ETag", "Type", "StorageClass"})
+# In an entry, and not in a group within it.
+_FIELD_DEPTH = 2
 # Neither control characters, nor what is told apart by an encoding, nor references.
 _PLAIN = bytes(set(range(0x20, 0x7F)) - {0x26}) + b"\t\n"
 
@@ -150,37 +154,46 @@ def _parts(
 
 
 def _columns(region: bytes, decode: Decode) -> tuple[Listed, ...] | None:
-    """Read entries that are all of one form, column by column; None where the parser has to judge.
+    """Read entries that are all of the first one's form; None where the parser has to judge.
 
-    Every token between two `<` is looked at: it is the tag that the first entry has in its place.
+    What no entry takes up holds no tag: all that begins with a `<` is counted.
     """
     plain = region.replace(b"&quot;", b'"')
     if plain.translate(None, _PLAIN) or b"]]>" in plain:
         return None
-    tokens = plain.decode("ascii").split("<")
-    del tokens[0]
-    tags = _tags_of_first(tokens)
-    if tags is None or len(tokens) % len(tags):
+    text = plain.decode("ascii")
+    tags = _tags_of_first(text[: text.index(_END) + len(_END)].split("<")[1:])
+    names, form = _form(tuple(tags)) if tags else ((), None)
+    if tags is None or form is None or len(names) < 2:
         return None
-    columns = [tokens[place :: len(tags)] for place in range(len(tags))]
-    for tag, column in zip(tags, columns, strict=True):
-        if tag[0] == "/" or tag == "Contents>":
-            is_alike = all(each == tag or each.strip() == tag for each in set(column))
-        else:
-            is_alike = all(map(str.startswith, column, repeat(tag)))
-        if not is_alike:
-            return None
-    found = dict(zip(tags, columns, strict=True))
+    rows = form.findall(text)
+    if len(rows) * len(tags) != text.count("<"):
+        return None
     try:
-        return _listed_all(found, len(columns[0]), decode)
+        return _listed_all(dict(zip(names, zip(*rows, strict=True), strict=True)), decode)
     except (KeyError, ValueError):
         return None
+
+
+@lru_cache(maxsize=64)
+def _form(tags: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str]]:
+    """Return what finds an entry of these tags, and the names of the texts that it gives."""
+    names, form, depth = [], "", 0
+    for tag, behind in zip(tags, (*tags[1:], ""), strict=True):
+        is_end = tag[0] == "/"
+        depth += -1 if is_end else 1
+        is_leaf = behind == f"/{tag}"
+        is_wanted = is_leaf and depth == _FIELD_DEPTH and tag[:-1] in _FIELDS
+        names += [tag[:-1]] if is_wanted else []
+        text = r"([^<]*+)" if is_wanted else r"[^<]*+" if is_leaf else r"\s*+"
+        form += f"<{tag}{text}"
+    return tuple(names), re.compile(form)
 
 
 def _tags_of_first(tokens: Sequence[str]) -> list[str] | None:
     """Return the tags of the first entry, each with its `>`; None if it is no flat list of texts.
 
-    A group of texts within it (Owner) is passed over, unless one of them has a name that is asked for.
+    There may be groups of texts within it (Owner).
     """
     tags: list[str] = []
     opened: list[str] = []
@@ -203,30 +216,24 @@ def _tags_of_first(tokens: Sequence[str]) -> list[str] | None:
     return None
 
 
-def _listed_all(found: Mapping[str, list[str]], count: int, decode: Decode) -> tuple[Listed, ...]:
+def _listed_all(found: Mapping[str, tuple[str, ...]], decode: Decode) -> tuple[Listed, ...]:
     """Return the objects of the columns. Raises KeyError and ValueError for what is no usable object."""
-
-    def texts(name: str) -> list[str]:
-        cut = len(name) + 1
-        return [each[cut:] for each in found[f"{name}>"]]
-
-    def texts_or_none(name: str) -> list[str]:
-        return texts(name) if f"{name}>" in found else [""] * count
-
+    keys = found["Key"]
+    none = ("",) * len(keys)
     rows = zip(
-        _decoded(texts("Key"), decode),
-        map(int, texts("Size")),
-        map(datetime.timestamp, map(datetime.fromisoformat, texts("LastModified"))),
-        map(str.strip, texts_or_none("ETag"), repeat('"')),
-        texts_or_none("Type"),
-        texts_or_none("StorageClass"),
+        _decoded(keys, decode),
+        map(int, found["Size"]),
+        map(datetime.timestamp, map(datetime.fromisoformat, found["LastModified"])),
+        map(str.strip, found.get("ETag", none), repeat('"')),
+        found.get("Type", none),
+        found.get("StorageClass", none),
         strict=True,
     )
     # As `Listed(*row)`, without a call of Python for each.
     return tuple(map(tuple.__new__, repeat(Listed), rows))
 
 
-def _decoded(keys: list[str], decode: Decode) -> list[str]:
+def _decoded(keys: Sequence[str], decode: Decode) -> list[str]:
     """Decode names. Nearly all that is encoded is the slash, which is told apart without the decoder."""
     joined = "\n".join(keys)
     if "+" in joined or joined.count("\n") != len(keys) - 1:

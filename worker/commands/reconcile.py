@@ -27,6 +27,7 @@ from worker.operate.destination_reconcile import Standing
 from worker.operate.lanes import LANES_MAX
 from worker.operate.reconcile import State
 
+PROCESSES_MAX = 64
 SAMPLE_MAX = 100_000
 DELETE_MAX = 1_000_000
 SINCE, UNTIL, KEPT = "24h", "5m", "90d"
@@ -111,6 +112,12 @@ def reconcile(
             help="So many ranges of names side by side. Else as many as the services bear.",
         ),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, max=PROCESSES_MAX, metavar="N", help="So many processes, for so many cores."
+        ),
+    ] = 1,
     unordered: Annotated[
         bool, typer.Option("--unordered", help="Tell what is found as it is found.")
     ] = False,
@@ -178,6 +185,7 @@ def reconcile(
             "--expect": expect,
             "--delete-extra": delete_extra,
             "--lanes": lanes,
+            "--processes": processes - 1,
             "--unordered": unordered,
         }
         for name in (name for name, value in others.items() if value):
@@ -218,6 +226,7 @@ def reconcile(
         is_sure=yes,
         as_json=as_json,
         lanes=lanes,
+        processes=processes,
         is_unordered=unordered,
         state=state,
         is_resuming=resume,

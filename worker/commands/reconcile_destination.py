@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,7 @@ from worker.operate.destination_reconcile import (
     Standing,
     Stretch,
 )
+from worker.operate.helpers import Errand, helpers
 from worker.operate.lanes import LANES_MAX, Width
 from worker.operate.last_account import keep_account
 from worker.operate.parse_time import parse_time
@@ -69,8 +69,8 @@ from worker.operate.preconditions import (
     require_copied_there,
 )
 from worker.operate.ranges import Left
+from worker.operate.two_listings import rare_collections
 
-COLLECT_AFTER_OBJECTS = 100_000
 SHOWN = frozenset({Standing.MISSING, Standing.DIFFERENT, Standing.UNREADABLE})
 NO_ENDPOINT = (
     "OBS_ENDPOINT is not set, so the destination cannot be looked at. Set it to the OBS endpoint of the "
@@ -100,6 +100,7 @@ class Wishes:
     is_sure: bool
     as_json: bool
     lanes: int | None = None
+    processes: int = 1
     is_unordered: bool = False
     state: Path | None = None
     is_resuming: bool = False
@@ -182,19 +183,6 @@ def compare_with_destination(wishes: Wishes) -> None:
         frame.stop_because(str(error), frame.EXIT_TO_MEND)
 
 
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let the garbage collector look rarely: it finds nothing in listings, and took a fifth of the time."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
-
-
 async def _each(found: Iterable[Judged]) -> AsyncGenerator[Judged]:
     for each in found:
         yield each
@@ -262,6 +250,7 @@ class _Run:
         if wishes.is_deleting:
             require_safe(question, around.task)
         self._begin(clients, question, around)
+        manner = self._manner()
         comparison = DestinationReconciliation(
             clients,
             _destination(clients),
@@ -269,14 +258,23 @@ class _Run:
             now=lambda: clients.clock.wall() - ahead_seconds,
             task=around.task,
             rng=random.Random(),  # noqa: S311  a sample, no secret
-            manner=self._manner(),
+            manner=manner,
         )
         self._effort = comparison.effort
         is_idle = wishes.is_dry_run or not wishes.is_sending
         announcer = Announcer(clients, wishes.bucket, wishes.rate, is_dry_run=is_idle)
-        with _rare_collections():
-            async with aclosing(comparison.stretches(self._left.ranges)) as found:
-                await self._read(clients, found, announcer)
+        errand = Errand(
+            question,
+            around.task,
+            tells_proved=manner.tells_proved,
+            ends_at_gaps=manner.ends_at_gaps,
+            ahead_seconds=ahead_seconds,
+        )
+        others = helpers(wishes.processes - 1, errand, manner.width, comparison.effort)
+        async with others as comparison.helpers:
+            with rare_collections():
+                async with aclosing(comparison.stretches(self._left.ranges)) as found:
+                    await self._read(clients, found, announcer)
         await self._close()
         await self._keep(clients, question)
 
@@ -284,7 +282,9 @@ class _Run:
         wishes = self._wishes
         proved = self._is_shown | self._is_reported if self._report else self._is_shown
         return Manner(
-            Width(wishes.lanes or LANES_MAX, begins_full=wishes.lanes is not None),
+            Width(
+                wishes.processes * (wishes.lanes or LANES_MAX), begins_full=wishes.lanes is not None
+            ),
             tells_proved=Standing.PROVED in proved,
             ends_at_gaps=wishes.is_sending and not wishes.is_dry_run,
             in_order=not (wishes.is_unordered or wishes.state or wishes.is_resuming),
@@ -306,6 +306,9 @@ class _Run:
         mark = await self._keeper.take(wishes.asked) if is_wanted else None
         if mark is None:
             self._require_fresh()
+            if wishes.state:
+                # Before anything is told: a report without its state would be nobody's.
+                await self._bookmark(self._keeper)
             return
         self._span, self._began_at = mark.span, mark.began_at
         self._left = Left(mark.left)

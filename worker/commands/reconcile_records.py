@@ -398,7 +398,6 @@ def _as_object(announced: Announced[Finding]) -> dict[str, str]:
     return {
         "key": finding.key,
         "state": finding.state,
-        "why": finding.why,
         "changed_at": _time(finding.changed_at),
         "recorded_at": _time(finding.recorded_at),
         "message_id": announced.message_id,

@@ -23,6 +23,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from operator import itemgetter
+from typing import Protocol
 
 from worker.arrival.again import why_futile
 from worker.arrival.compare import (
@@ -238,8 +239,19 @@ class Manner:
     split_after_pages: int = SPLIT_AFTER_PAGES
 
 
+class Over(Protocol):
+    """Whoever compares a range: this process, or another one."""
+
+    def over(self, work: Work) -> AsyncGenerator[Stretch]:
+        """Tell of a range, in order and part by part."""
+        ...
+
+
 class DestinationReconciliation:
-    """Compares both buckets once. `now` is the source's time; `task` is None where it is not known."""
+    """Compares both buckets once. `now` is the source's time; `task` is None where it is not known.
+
+    `helpers` take their share of the lanes.
+    """
 
     def __init__(
         self,
@@ -268,6 +280,7 @@ class DestinationReconciliation:
         self._places = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._pages_retry = clients.retry.at_most(PAGE_ATTEMPTS_MAX)
         self.effort = Effort()
+        self.helpers: Sequence[Over] = ()
 
     async def findings(self) -> AsyncGenerator[Judged]:
         """Yield every name in order, each once, and a sample last; a stop ends it soon.
@@ -289,7 +302,7 @@ class DestinationReconciliation:
         """
         ranges = tuple(ranges)
         lanes: Lanes[Stretch] = Lanes(
-            self.over,
+            [self.over, *(each.over for each in self.helpers)],
             self._middle,
             self._manner.width,
             split_after_pages=self._manner.split_after_pages,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
@@ -60,7 +60,7 @@ class Width:
 
 
 class Lanes(Generic[S]):
-    """Works ranges by `over`, which tells of one in order and part by part.
+    """Works ranges by `overs`, which tell of one in order and part by part; lanes take them in turn.
 
     `middle` finds a name in the middle of a range. An idle lane takes a range that nobody has begun, else it
     cuts off half of the one with most left.
@@ -68,13 +68,13 @@ class Lanes(Generic[S]):
 
     def __init__(
         self,
-        over: Callable[[Work], AsyncGenerator[S]],
+        overs: Sequence[Callable[[Work], AsyncGenerator[S]]],
         middle: Callable[[Range], Awaitable[str | None]],
         width: Width,
         *,
         split_after_pages: int = SPLIT_AFTER_PAGES,
     ) -> None:
-        self._over = over
+        self._overs = overs
         self._middle = middle
         self._width = width
         self._split_after_pages = split_after_pages
@@ -93,7 +93,9 @@ class Lanes(Generic[S]):
         """
         self._todo.extend(sorted(ranges))
         tasks = [
-            asyncio.create_task(self._lane(), name=f"lane {number}")
+            asyncio.create_task(
+                self._lane(self._overs[number % len(self._overs)]), name=f"lane {number}"
+            )
             for number in range(self._width.most)
         ]
         stopped = asyncio.create_task(stop.wait(), name="wait for the stop")
@@ -117,17 +119,17 @@ class Lanes(Generic[S]):
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
 
-    async def _lane(self) -> None:
+    async def _lane(self, over: Callable[[Work], AsyncGenerator[S]]) -> None:
         while (work := await self._work()) is not None:
             try:
-                await self._tell(work)
+                await self._tell(over(work), work)
             finally:
                 self._works.remove(work)
                 self._busy -= 1
                 self._notify()
 
-    async def _tell(self, work: Work) -> None:
-        async with aclosing(self._over(work)) as parts:
+    async def _tell(self, told: AsyncGenerator[S], work: Work) -> None:
+        async with aclosing(told) as parts:
             async for part in parts:
                 is_taken = asyncio.Event()
                 self._found.append((part, is_taken))
@@ -163,12 +165,12 @@ class Lanes(Generic[S]):
         work.is_being_split, work.pages_at_split = True, work.pages
         try:
             name = await self._middle(work.rest)
+            return await work.cut_off(name) if name else None
         except CallFailed:
             # The lanes that list meet the same failure, and say so.
             return None
         finally:
             work.is_being_split = False
-        return work.cut(name) if name else None
 
     def _may_split(self, work: Work) -> bool:
         has_shown = work.pages - work.pages_at_split >= self._split_after_pages

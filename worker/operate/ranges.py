@@ -61,6 +61,10 @@ class Left:
         self._ranges[place : place + 1] = before + behind
 
 
+# Asks whoever works a range to end at a name; returns what that leaves, or None if it is too far.
+Cutter = Callable[[str], Awaitable[Range | None]]
+
+
 class Work:
     """A range while a lane works it: done up to `at`. Others may cut off the end of what is not claimed."""
 
@@ -70,6 +74,7 @@ class Work:
         self.pages = 0
         self.pages_at_split = 0
         self.is_being_split = False
+        self.cutter: Cutter | None = None
         self._is_over = False
 
     @property
@@ -102,6 +107,17 @@ class Work:
         if self._is_over or name <= self._claimed or (self.upto and name >= self.upto):
             return None
         behind, self.upto = Range(name, self.upto), name
+        return behind
+
+    async def cut_off(self, name: str) -> Range | None:
+        """Cut off what is behind a name, as `cut` does, wherever it is worked: `cutter` is asked if set."""
+        if self.cutter is None:
+            return self.cut(name)
+        behind = await self.cutter(name)
+        # Given back meanwhile: then all of it was.
+        if behind is None or self._is_over:
+            return None
+        self.upto = name
         return behind
 
     def pages_left(self) -> float:

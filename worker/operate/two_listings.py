@@ -7,9 +7,10 @@ side are all that is held, whatever the size of the buckets.
 from __future__ import annotations
 
 import asyncio
+import gc
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from itertools import repeat
 from operator import itemgetter, lt
 from typing import NamedTuple
@@ -17,11 +18,25 @@ from typing import NamedTuple
 from worker.errors import RelayError
 from worker.ports import Listed, Page
 
+COLLECT_AFTER_OBJECTS = 100_000
 _key = itemgetter(0)
 
 
 class Unordered(RelayError):  # noqa: N818  the name says what it is
     """A bucket does not list its names in order, so that nothing can be told from what is not there."""
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Let the garbage collector look rarely: it finds nothing in listings, and took a fifth of the time."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 class Pair(NamedTuple):
