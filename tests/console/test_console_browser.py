@@ -67,8 +67,25 @@ def test_tab_goes_through_a_page_in_the_order_in_which_it_is_read(
     pages = ["/", "/letters", "/letters?place=archived", "/operations", "/search"]
     assert seen[:9] == ["#main", "/", *pages, "中文", "Sign out"]
     assert seen[9:15] == ["/letters?new=1", "cause", "key", "since", "until", "Filter"]
-    assert [each.startswith("/letters/list?cause=") for each in seen[15:17]] == [True, True]
-    assert seen[17:19] == ["action", "action"]
+    assert seen[15:17] == ["/letters?sort=newest", "/letters?sort=cause"]
+    assert [each.startswith("/letters/list?cause=") for each in seen[17:19]] == [True, True]
+    assert seen[19:21] == ["action", "action"]
+
+
+def test_the_buttons_wait_for_a_choice_and_say_how_many_letters_it_is(
+    stage: Stage, browser: Browser
+) -> None:
+    browser.open(f"{stage.url}/letters/list?cause=rejected")
+    states = (
+        "return [...document.querySelectorAll('[data-choosing] button[name=action]')]"
+        ".map((each) => each.disabled)"
+    )
+    count = "return document.querySelector('[data-chosen-count]').textContent"
+    assert (browser.script(states), browser.script(count)) == ([True, True], "0")
+    browser.find("#all").click()
+    assert (browser.script(states), browser.script(count)) == ([False, False], str(LETTERS))
+    browser.find("#all").click()
+    assert (browser.script(states), browser.script(count)) == ([True, True], "0")
 
 
 def test_a_letter_is_found_and_redriven_by_keyboard_alone(stage: Stage, browser: Browser) -> None:

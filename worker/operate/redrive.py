@@ -325,13 +325,16 @@ class _Run:
             self._began_at = self._began_at or page.at
             era = self._right.era
             twins = await self._letters.twins(page.refs, other)
-            known = twins if twins is not None else set()
             async with aclosing(side_by_side(page.refs, read)) as letters:
                 async for read_in, letter in letters:
                     if letter is None or not wanted.holds(letter):
                         continue
+                    if read_in > era:
+                        # The right came, or came back, in the middle of a page.
+                        era = self._right.era
+                        twins = await self._letters.twins(page.refs, other)
                     is_known = twins is not None and read_in == era
-                    has_twin = letter.ref.at(other).name in known if is_known else None
+                    has_twin = letter.ref.at(other).name in (twins or ()) if is_known else None
                     yield _Found(letter, read_in, has_twin)
         self.unknown_ids = self._letters.unknown_ids(wanted)
 
