@@ -61,7 +61,7 @@ def test_tab_goes_through_a_page_in_the_order_in_which_it_is_read(
 ) -> None:
     browser.open(f"{stage.url}/letters")
     seen = []
-    for _ in range(20):
+    for _ in range(21):
         browser.press(Keys.TAB)
         seen.append(browser.focused())
     pages = ["/", "/letters", "/letters?place=archived", "/operations", "/search"]
