@@ -237,7 +237,7 @@ def _logger(capture: LogCapture) -> structlog.stdlib.BoundLogger:
 def _plan(settings: Settings) -> Plan:
     return Plan(
         worker=f"test-worker-{next(_numbers)}",
-        task_id=settings.sync_task.task_id,
+        home=settings.home,
         log_bucket=settings.log_bucket,
         capacity=Capacity(settings.pollers, settings.batch_keys, 0.002, grace_seconds=10.0),
         key_encoding=settings.key_encoding,

@@ -15,9 +15,13 @@ def test_every_metric_is_described() -> None:
 
 def test_labels_are_listed_although_nothing_was_counted_yet() -> None:
     table = metrics_table()
-    assert "| `oms_relay_keys_posted_total` | counter | `outcome` |" in table
-    assert "| `oms_relay_call_seconds` | histogram | `service`, `operation`, `result` |" in table
-    assert "| `oms_relay_keys_waiting` | gauge | - |" in table
+    assert "| `oms_relay_keys_posted_total` | counter | `outcome`, (`route`) |" in table
+    assert (
+        "| `oms_relay_call_seconds` | histogram | `service`, `operation`, `result`, (`route`) |"
+        in table
+    )
+    assert "| `oms_relay_keys_waiting` | gauge | (`route`) |" in table
+    assert "| `oms_relay_messages_in_flight` | gauge | - |" in table
 
 
 def test_the_documented_table_is_current() -> None:

@@ -66,7 +66,7 @@ def read_dotenv(path: Path) -> DotEnv:
     Raises ValueError if it cannot be read at all. No problem repeats a line: it may hold a secret.
     """
     try:
-        text = _read(path)
+        text = read_text(path)
     except FileNotFoundError:
         return DotEnv({})
     bindings = list(parse_stream(StringIO(text)))
@@ -131,7 +131,7 @@ def _find(name: str, layers: Sequence[Layer]) -> Found | None:
         if value.strip():
             return Found(value, place=layer.label)
         if file:
-            return replace(_find_in_file(Path(file)), place=layer.label)
+            return replace(find_in_file(Path(file)), place=layer.label)
     return None
 
 
@@ -150,9 +150,10 @@ def unknown(
         yield name, f"is no setting; accepted: {nearest} comes nearest"
 
 
-def _find_in_file(path: Path) -> Found:
+def find_in_file(path: Path) -> Found:
+    """Return what a file holds, without the newline at its end, or the problem with it."""
     try:
-        value = _read(path).rstrip("\r\n")
+        value = read_text(path).rstrip("\r\n")
     except FileNotFoundError:
         return Found(problem=f"can't be read, {path} is missing; accepted: a readable file")
     except ValueError as error:
@@ -162,7 +163,8 @@ def _find_in_file(path: Path) -> Found:
     return Found(value, path)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the first 65,536 characters of a file. Raises FileNotFoundError, or ValueError that says why."""
     try:
         with path.open(encoding="utf-8") as file:
             return file.read(_FILE_CHARS_MAX)

@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nsmallest
+from math import inf
 from operator import attrgetter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from worker.clock import Clock
+from worker.clock import Clock, is_set_within
 from worker.errors import CallFailed, Failure
 from worker.events.event import Message, ObjectEvent
+from worker.flow.put_off import PutOff, put_off_seconds
 from worker.observe.journal import Journal, Story
 from worker.observe.trace import Trace, Verb
 from worker.ports import QueueAttributes
@@ -37,9 +39,36 @@ class Visibility(Protocol):
         ...
 
 
+class Undone(NamedTuple):
+    """Why a change of a message is not recorded, and whose change it is."""
+
+    failure: Failure
+    route: str = ""
+
+
+class Refused(NamedTuple):
+    """A key that OMS refuses for good, why, and which route's it is."""
+
+    key: str
+    failure: Failure
+    route: str = ""
+
+
+class Removal(NamedTuple):
+    """A deletion in the source: whose it is, the event, and a key that it may mean."""
+
+    route: str
+    event: ObjectEvent
+    key: str
+
+
 @dataclass(slots=True, eq=False)
 class Held:
-    """One message in hand. `pending` counts its changes that are not settled yet; few have a `trace`."""
+    """One message in hand. `pending` counts its changes that are not settled yet; few have a `trace`.
+
+    `waits_for` is a route that is down and has a change in it. `unrouted` are the buckets of its changes that
+    no route takes.
+    """
 
     message: Message
     receipt_handle: str
@@ -49,13 +78,21 @@ class Held:
     keys: int = 0
     first_key: str = ""
     pending: int = 0
-    undone: Failure | None = None
-    rejected: tuple[tuple[str, Failure], ...] = ()
-    foreign_buckets: tuple[str, ...] = ()
-    deletions: tuple[tuple[ObjectEvent, str], ...] = ()
+    undone: Undone | None = None
+    waits_for: str = ""
+    rejected: tuple[Refused, ...] = ()
+    unrouted: tuple[str, ...] = ()
+    deletions: tuple[Removal, ...] = ()
     is_leaving: bool = False
     renewal: asyncio.Task[None] | None = None
     trace: Trace | None = None
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether it is not simply to be deleted once nothing of it is pending."""
+        return bool(
+            self.undone or self.waits_for or self.rejected or self.unrouted or self.deletions
+        )
 
     def story(self) -> Story:
         """Return what is told of it at its end."""
@@ -84,6 +121,8 @@ class Leases:
     ) -> None:
         self.visibility_seconds = visibility_seconds
         self.in_hand: dict[str, Held] = {}
+        # Half of what may be in hand is kept for the routes that work.
+        self.hidden = PutOff(clock, limit // 2)
         self._queue = queue
         self._clock = clock
         self._journal = journal
@@ -98,9 +137,13 @@ class Leases:
         self.visibility_seconds = queue.visibility_seconds
 
     def has_room(self, count: int) -> bool:
-        """Whether that many more messages may be taken, beside those already promised room."""
-        room = min(self._limit, self._renewable())
-        return len(self.in_hand) + self._reserved + count <= max(room, count)
+        """Whether that many more messages may be taken, beside those already promised room.
+
+        What is put off has not been acknowledged either, and takes room.
+        """
+        room = min(self._limit - len(self.hidden), self._renewable())
+        is_taken = len(self.in_hand) + self._reserved + count > max(room, count)
+        return not (is_taken or self.hidden.is_full)
 
     def _renewable(self) -> int:
         """Return how many leases can be renewed in time at the speed that renewals have shown."""
@@ -126,9 +169,13 @@ class Leases:
         self._changed.set()
 
     async def changed(self) -> None:
-        """Wait until a message has left or a promise was taken back."""
+        """Wait until a message has left, a promise was taken back, or one put off is visible again."""
         self._changed.clear()
-        await self._changed.wait()
+        seconds = self.hidden.seconds_left()
+        if seconds < inf:
+            await is_set_within(self._changed, seconds)
+        else:
+            await self._changed.wait()
 
     async def wait_empty(self) -> None:
         """Wait until nothing is in hand."""
@@ -171,6 +218,12 @@ class Leases:
 
     async def postpone(self, held: Held, seconds: int, why: str) -> None:
         """Put a message off that has to wait: nothing is wrong with it."""
+        await self.release(held, seconds, why, "postponed")
+
+    async def put_off(self, held: Held, why: str) -> None:
+        """Hide a message whose route is down, while other routes work: longer each time."""
+        seconds = put_off_seconds(held.message.dequeue_count)
+        self.hidden.add(held.waits_for, seconds)
         await self.release(held, seconds, why, "postponed")
 
     async def release(self, held: Held, seconds: int, why: str, released: str = "released") -> None:
