@@ -28,7 +28,7 @@ from worker.config import addresses
 from worker.config.addresses import SyncTask
 from worker.config.environment import DotEnv, Layer, find_all, read_dotenv, unknown
 from worker.config.proxies import DIRECT, Proxies, find_proxies
-from worker.config.routes_file import RouteEntry, RoutesFile, read_routes
+from worker.config.routes_file import UNROUTED, RouteEntry, RoutesFile, read_routes
 from worker.errors import Fatal
 
 __all__ = ["Settings", "SettingsError", "SyncTask", "load_settings", "settings_table"]
@@ -336,6 +336,8 @@ class Settings(BaseSettings):
     @cached_property
     def sync_task(self) -> SyncTask:
         """`SYNC_URL` in its parts. Raises `Fatal` where there are several routes and these are of none."""
+        if self.route == UNROUTED:
+            raise Fatal("what no route takes has no sync task. Nothing was done. Name a route.")
         if self.sync_url is None:
             raise Fatal(
                 f"a route has to be chosen: {self.routes_file} names {len(self.routes)}. Nothing was done. "
@@ -351,6 +353,14 @@ class Settings(BaseSettings):
         """
         return self.sync_task.task_id if self.routes_file is None else f"queue.{self.mns_queue}"
 
+    @cached_property
+    def folder(self) -> str:
+        """The folder of the log bucket that these settings are about: the task's, or what no route takes.
+
+        Raises `Fatal` like `sync_task`.
+        """
+        return self.home if self.route == UNROUTED else self.sync_task.task_id
+
     @property
     def each_route(self) -> tuple[Settings, ...]:
         """The settings of each route; without a file these are the only ones."""
@@ -361,6 +371,8 @@ class Settings(BaseSettings):
         for each in self.routes:
             if each.route == name:
                 return each
+        if self.routes and name == UNROUTED:
+            return self.model_copy(update={"route": UNROUTED, "routes": ()})
         if not self.routes:
             raise Fatal(
                 f"there is no route {name!r}: RELAY_ROUTES names no file, and the relay has one task. "

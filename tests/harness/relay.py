@@ -30,6 +30,7 @@ from worker.flow.relay import Capacity, Stops
 from worker.observe.journal import Journal
 from worker.observe.metrics import Metrics
 from worker.outages.breaker import Breaker
+from worker.process.app import route_plans
 from worker.process.assembly import Assembled, Plan, assemble
 from worker.process.connections import open_ports
 from worker.process.health import Health, serving
@@ -174,7 +175,7 @@ async def relaying(
     """
     found = load_settings(cloud.settings() | SHORT | (settings or {}), dotenv=None)
     capture = LogCapture()
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry(), tells_routes=bool(found.routes))
     journal = Journal(metrics, _logger(capture))
     clock, planned = HurriedClock(), replace(_plan(found), **plan)
     keys = Keys(found, clock, journal)
@@ -250,4 +251,5 @@ def _plan(settings: Settings) -> Plan:
         deletions_per_hour=settings.deletions_per_hour
         if settings.deletions == "propagate"
         else None,
+        routes=route_plans(settings),
     )

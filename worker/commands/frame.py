@@ -10,7 +10,9 @@ import asyncio
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NoReturn, TypeVar
 
 import typer
@@ -29,6 +31,19 @@ EXIT_FAILED = 1
 EXIT_TO_MEND = 2
 EXIT_NOTHING_FOUND = 3
 EXIT_STOPPED = 130
+
+
+_ROUTE: ContextVar[str] = ContextVar("route", default="")
+
+
+@contextmanager
+def on_route(name: str) -> Iterator[None]:
+    """Let what `run` runs meanwhile see the clients of this route; an empty name chooses none."""
+    token = _ROUTE.set(name)
+    try:
+        yield
+    finally:
+        _ROUTE.reset(token)
 
 
 def run(
@@ -90,7 +105,9 @@ async def _connected(
     ends_gently: bool,
     saying: str,
 ) -> T:
-    async with connect(settings, reload=load_settings) as clients:
+    async with connect(settings, reload=load_settings) as opened:
+        route = _ROUTE.get()
+        clients = opened.of_route(route) if route else opened
         task = asyncio.ensure_future(main(clients))
 
         def hear() -> None:

@@ -18,6 +18,7 @@ from worker.arrival.history import ArrivalSpan
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, shown, span
+from worker.config.routes_file import UNROUTED
 from worker.errors import Failure
 from worker.ledger.pause import Pause
 from worker.operate.arrival import PROMISED_SHARE, ArrivalStatus, Sight, percent
@@ -28,6 +29,7 @@ from worker.operate.status import (
     DEAD_COUNT_MAX,
     RETENTION_SHARE_WARNING,
     QueueStatus,
+    RouteStatus,
     Status,
     StatusBoard,
     TaskStatus,
@@ -164,6 +166,8 @@ def _lines(found: Status) -> Iterator[Line]:
         yield _dead_line(found)
     if found.task is not None:
         yield _task_line(found.task)
+    for route in found.routes:
+        yield _route_line(route)
     yield from _failed_lines(found)
     yield from _level_lines(found)
     yield from _arrival_lines(found)
@@ -212,13 +216,30 @@ def _event_lines(found: Status) -> Iterator[Line]:
 
 def _dead_line(found: Status) -> Line:
     counts = {cause: count for cause, count in (found.dead_letters or {}).items() if count}
+    if not counts and found.routes:
+        return "dead letters", "none beside those of the routes", "green"
     if not counts:
         return "dead letters", "none", "green"
     parts = [
         f"{count}{'+' if count >= DEAD_COUNT_MAX else ''} {cause}"
         for cause, count in counts.items()
     ]
-    return "dead letters", f"{', '.join(parts)}   (oms-relay dead groups)", "yellow"
+    command = "oms-relay dead groups" + (f" --route {UNROUTED}" if found.routes else "")
+    return "dead letters", f"{', '.join(parts)}   ({command})", "yellow"
+
+
+def _route_line(route: RouteStatus) -> Line:
+    """Tell of one of several routes: its task, and its dead letters."""
+    task = "its task could not be read" if route.task is None else _task_line(route.task)[1]
+    if route.dead_letters is None:
+        dead = "its dead letters could not be read"
+    else:
+        counts = {cause: count for cause, count in route.dead_letters.items() if count}
+        dead = ", ".join(f"{count} {cause}" for cause, count in counts.items())
+        dead = f"dead letters {dead} (oms-relay dead groups --route {route.route})" if dead else ""
+    is_well = route.task is not None and route.task.status == "SYNCHRONIZING"
+    style = "bold red" if not is_well else "yellow" if dead else ""
+    return f"route {route.route}", "; ".join(filter(None, (task, dead))), style
 
 
 def _task_line(task: TaskStatus) -> Line:
@@ -231,9 +252,10 @@ def _task_line(task: TaskStatus) -> Line:
 
 def _failed_lines(found: Status) -> Iterator[Line]:
     """Say how many copies OMS could not make: they were accepted and recorded all the same."""
-    if found.task is not None and found.task.failed:
+    failed_copies = sum(each.failed for each in found.tasks)
+    if failed_copies:
         mend = _MENDS[found.arrival.sight]
-        text = f"{found.task.failed} this month: OMS accepted them and could not copy them; {mend}"
+        text = f"{failed_copies} this month: OMS accepted them and could not copy them; {mend}"
         yield "failed copies", text, "bold red"
 
 
@@ -274,7 +296,7 @@ def _account_lines(found: Status) -> Iterator[Line]:
     """Say what the last comparison of both buckets found, and how old that is."""
     account = found.last_account
     if account is None:
-        if found.is_destination_set and "last_account" not in found.errors:
+        if found.is_destination_set and not found.routes and "last_account" not in found.errors:
             text = "never: `oms-relay reconcile BUCKET` compares both buckets"
             yield "compared", text, UNKNOWN_STYLE
         return
@@ -409,6 +431,8 @@ def as_object(found: Status) -> dict[str, Any]:
     """Return the status as the JSON that docs/cli.md describes."""
     raw = asdict(found)
     del raw["is_destination_set"]
+    if not found.routes:
+        del raw["routes"]
     for name in ("queue", "dead_letter_queue"):
         queue = getattr(found, name)
         if queue is not None:

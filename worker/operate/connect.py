@@ -40,6 +40,7 @@ class Clients:
     """MNS, OSS, OMS and, where `OBS_ENDPOINT` is set, OBS as one relay's settings name them.
 
     Where there are several routes, `of_route` chooses one: before, there is neither `sink` nor `destination`.
+    `whole` are the settings that it was chosen from.
     Once `stop` is set no call is repeated and no further item begun: a bulk action ends soon and cleanly.
     """
 
@@ -51,6 +52,12 @@ class Clients:
     clock: Clock
     retry: Retry
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    whole: Settings | None = None
+
+    @property
+    def all_routes(self) -> tuple[Settings, ...]:
+        """The settings of all routes, also where one was chosen; empty where no file names any."""
+        return (self.whole or self.settings).routes
 
     @property
     def sink(self) -> OmsClient:
@@ -69,13 +76,14 @@ class Clients:
 
     def of_route(self, name: str) -> Clients:
         """Return the clients as one route sees them. Raises `Fatal` if there is none of that name."""
-        return replace(self, settings=self.settings.of_route(name))
+        whole = self.whole or self.settings
+        return replace(self, settings=self.settings.of_route(name), whole=whole)
 
     @property
     def each_route(self) -> tuple[Clients, ...]:
         """The clients as each route sees them; where there is only one, or one was chosen, these."""
-        found = self.settings.routes
-        return tuple(replace(self, settings=each) for each in found) if found else (self,)
+        found = [each.route for each in self.settings.routes]
+        return tuple(self.of_route(each) for each in found) or (self,)
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, repeated while it fails in passing. Raises its last `CallFailed`."""

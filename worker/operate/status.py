@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from typing import TypeVar
 
 import aiohttp
 
+from worker.clouds.credentials import huawei_from
 from worker.clouds.http import open_session
 from worker.clouds.mns import MnsClient
+from worker.clouds.oms_signature import HuaweiCredentials
+from worker.config.routes_file import UNROUTED
 from worker.errors import Blame, CallFailed, Failure
 from worker.events.event import Message
 from worker.operate.arrival import ArrivalStatus, arrival_of
-from worker.operate.brought import Brought, brought
+from worker.operate.brought import Brought, brought, brought_to_routes
 from worker.operate.connect import Clients
 from worker.operate.doctor import counter
 from worker.operate.fleet import Fleet, FleetBoard, statuses
@@ -82,13 +88,23 @@ class TaskStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteStatus:
+    """One of several routes: its task, and its dead letters by cause; None where that could not be read."""
+
+    route: str
+    task: TaskStatus | None
+    dead_letters: Mapping[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything at one moment. A part that could not be read is None, and `errors` says why by its name.
 
     `events` is None as well where the queue or the task could not be read. `is_log_source` says whether the
     log bucket is what the task copies; None where that is not known. `is_destination_set` says whether
     `OBS_ENDPOINT` is set here. `last_account` is that of the last comparison with the destination. `fleet` is
-    None as well where workers were named: then only those are asked.
+    None as well where workers were named: then only those are asked. With several routes each of `routes` has
+    its own task, `task` is None, and `dead_letters` are those of events that no route takes.
     """
 
     at: float
@@ -103,6 +119,13 @@ class Status:
     is_destination_set: bool = False
     last_account: LastAccount | None = None
     fleet: Fleet | None = None
+    routes: tuple[RouteStatus, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[TaskStatus, ...]:
+        """What is known of the tasks."""
+        found = (self.task, *(each.task for each in self.routes))
+        return tuple(each for each in found if each is not None)
 
     @property
     def told(self) -> tuple[WorkerStatus, ...]:
@@ -118,7 +141,8 @@ class Status:
     @property
     def levels(self) -> Levels:
         """How far changes have come."""
-        done = None if self.task is None else self.task.done
+        is_known = bool(self.tasks) and len(self.tasks) >= len(self.routes)
+        done = sum(each.done for each in self.tasks) if is_known else None
         return levels_of((each.sample for each in self.told), done)
 
     @property
@@ -135,7 +159,9 @@ class StatusBoard:
         self._workers = tuple(workers)
         self._fleet_board = FleetBoard(clients)
         self._before: dict[str, Sample] = {}
-        self._refused: tuple[float, Failure] | None = None
+        # One question at a time for each key: routes that share one ask one after the other.
+        self._keys: dict[HuaweiCredentials, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._refused: dict[HuaweiCredentials, tuple[float, Failure]] = {}
 
     async def look(self) -> Status:
         """Read every part side by side. The first look watches the workers for a second, for their rates."""
@@ -149,17 +175,39 @@ class StatusBoard:
                 errors[name] = failed.failure
                 return None
 
+        async def route(each: Clients) -> RouteStatus:
+            name = each.settings.route
+            shown = await part(f"task of {name}", partial(self._task, each))
+            dead = await part(f"dead letters of {name}", partial(self._dead_letters, each))
+            return RouteStatus(name, shown, dead)
+
+        settings = clients.settings
+        alone = () if settings.routes else (clients,)
         async with asyncio.TaskGroup() as group:
             queue = group.create_task(part("queue", self._queue), name="queue")
             other = group.create_task(
                 part("dead_letter_queue", self._dead_letter_queue), name="dead-letter queue"
             )
-            dead = group.create_task(part("dead_letters", self._dead_letters), name="dead letters")
-            task = group.create_task(part("task", self._task), name="task")
-            account = group.create_task(part("last_account", self._last_account), name="account")
+            own = clients.of_route(UNROUTED) if settings.routes else clients
+            dead = group.create_task(
+                part("dead_letters", partial(self._dead_letters, own)), name="dead letters"
+            )
+            tasks = [
+                group.create_task(part("task", partial(self._task, each)), name="task")
+                for each in alone
+            ]
+            accounts = [
+                group.create_task(part("last_account", self._last_account), name="account")
+                for _ in alone
+            ]
+            routes = [
+                group.create_task(route(each), name=f"route {each.settings.route}")
+                for each in (clients.each_route if settings.routes else ())
+            ]
             workers = group.create_task(self._look_at_workers(), name="workers")
             fleet = group.create_task(part("fleet", self._fleet), name="fleet")
-        seen, found = queue.result(), task.result()
+        seen = queue.result()
+        found = tasks[0].result() if tasks else None
         source = found.source_bucket if found else ""
         return Status(
             clients.clock.wall(),
@@ -169,12 +217,18 @@ class StatusBoard:
             found,
             workers.result(),
             errors,
-            brought(seen[1], source) if seen and found else None,
-            source == clients.settings.log_bucket if source else None,
-            clients.settings.obs_endpoint is not None,
-            account.result(),
+            self._brought(seen[1], found) if seen else None,
+            source == settings.log_bucket if source else None,
+            any(each.obs_endpoint is not None for each in settings.each_route),
+            accounts[0].result() if accounts else None,
             fleet.result(),
+            tuple(each.result() for each in routes),
         )
+
+    def _brought(self, messages: list[Message], task: TaskStatus | None) -> Brought | None:
+        if self._clients.all_routes:
+            return brought_to_routes(messages, self._clients.all_routes)
+        return brought(messages, task.source_bucket) if task else None
 
     async def _fleet(self) -> Fleet | None:
         return None if self._workers else await self._fleet_board.look()
@@ -206,23 +260,26 @@ class StatusBoard:
         )
         return status, messages
 
-    async def _dead_letters(self) -> dict[str, int]:
-        return await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX)
+    async def _dead_letters(self, clients: Clients) -> dict[str, int]:
+        return await Letters(clients).counts(count_max=DEAD_COUNT_MAX)
 
     async def _last_account(self) -> LastAccount | None:
         return await last_account(self._clients)
 
-    async def _task(self) -> TaskStatus:
+    async def _task(self, clients: Clients) -> TaskStatus:
         # Huawei locks a key after five refusals in a row: looking on must not be what locks it (G5).
-        clock = self._clients.clock
-        if self._refused is not None and clock.monotonic() < self._refused[0]:
-            raise CallFailed(self._refused[1])
-        try:
-            return _task_status(await self._clients.patiently(self._clients.sink.show))
-        except CallFailed as failed:
-            if failed.failure.blame is Blame.CREDENTIALS:
-                self._refused = (clock.monotonic() + PROBE_SECONDS_CREDENTIALS, failed.failure)
-            raise
+        clock, key = clients.clock, huawei_from(clients.settings)
+        async with self._keys[key]:
+            until, refusal = self._refused.get(key, (-inf, None))
+            if refusal is not None and clock.monotonic() < until:
+                raise CallFailed(refusal)
+            try:
+                return _task_status(await clients.patiently(clients.sink.show))
+            except CallFailed as failed:
+                if failed.failure.blame is Blame.CREDENTIALS:
+                    until = clock.monotonic() + PROBE_SECONDS_CREDENTIALS
+                    self._refused[key] = (until, failed.failure)
+                raise
 
     async def _look_at_workers(self) -> tuple[WorkerStatus, ...]:
         clock = self._clients.clock

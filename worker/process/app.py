@@ -198,16 +198,17 @@ def _plan(settings: Settings) -> Plan:
         deletions_per_hour=settings.deletions_per_hour
         if settings.deletions == "propagate"
         else None,
-        routes=tuple(
-            RoutePlan(
-                each.route,
-                each.sync_task.task_id,
-                each.bucket,
-                each.prefix,
-                each.obs_bucket or "",
-            )
-            for each in settings.routes
-        ),
+        routes=route_plans(settings),
+    )
+
+
+def route_plans(settings: Settings) -> tuple[RoutePlan, ...]:
+    """Return what the settings decide about each route; nothing where no file names any."""
+    return tuple(
+        RoutePlan(
+            each.route, each.sync_task.task_id, each.bucket, each.prefix, each.obs_bucket or ""
+        )
+        for each in settings.routes
     )
 
 
