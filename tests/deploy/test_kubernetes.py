@@ -43,7 +43,7 @@ def test_every_file_holds_manifests_of_the_schema(path: Path) -> None:
     for manifest in yaml.safe_load_all(path.read_text()):
         if manifest["kind"] in CUSTOM:
             assert conforms(manifest["spec"], CUSTOM[manifest["kind"]])
-        elif "static-key" not in path.parts:  # a patch is only part of a manifest
+        elif not {"static-key", "routes"} & set(path.parts):  # a patch is only part of a manifest
             kubernetes_validate.validate(manifest, VERSION, strict=True)
 
 
@@ -204,7 +204,8 @@ def test_the_role_is_asked_for_as_ack_reads_it(manifests: list[Manifest]) -> Non
     assert pod(manifests)["spec"]["serviceAccountName"] == account["metadata"]["name"]
 
 
-def test_a_cluster_without_roles_takes_a_key_from_a_secret(tmp_path: Path) -> None:
+def with_component(tmp_path: Path, name: str) -> list[Manifest]:
+    """The base with one more component."""
     # kustomize takes no absolute paths.
     root = Path(*[".."] * len(tmp_path.resolve().parts[1:]), *ROOT.resolve().parts[1:])
     kustomization = {
@@ -212,10 +213,33 @@ def test_a_cluster_without_roles_takes_a_key_from_a_secret(tmp_path: Path) -> No
         "kind": "Kustomization",
         "namespace": "oms-relay",
         "resources": [str(root / "base")],
-        "components": [str(root / "components" / "static-key")],
+        "components": [str(root / "components" / name)],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    manifests = built(tmp_path)
+    return built(tmp_path)
+
+
+def test_a_cluster_without_roles_takes_a_key_from_a_secret(tmp_path: Path) -> None:
+    manifests = with_component(tmp_path, "static-key")
     assert "annotations" not in of_kind(manifests, "ServiceAccount")["metadata"]
     assert "ALIBABA_CLOUD_ACCESS_KEY_SECRET_FILE" in settings(manifests)
     test_secrets_come_as_files_that_are_mounted(manifests)
+
+
+def test_routes_come_from_a_config_map_and_make_settings(tmp_path: Path) -> None:
+    manifests = with_component(tmp_path, "routes")
+    maps = {
+        each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"
+    }
+    (routes,) = [name for name in maps if name.startswith("oms-relay-routes-")]
+    (shared,) = [data for name, data in maps.items() if name != routes]
+    relay = container(manifests)
+    (mount,) = [each for each in relay["volumeMounts"] if each["name"] == "routes"]
+    volumes = {each["name"]: each for each in pod(manifests)["spec"]["volumes"]}
+    assert volumes["routes"]["configMap"]["name"] == routes
+    assert shared["RELAY_ROUTES"] == f"{mount['mountPath']}/routes.toml"
+    path = tmp_path / "routes.toml"
+    path.write_text(maps[routes]["routes.toml"])
+    named = shared | {"RELAY_ROUTES": str(path), "HW_AK": "ak", "HW_SK": "sk"}
+    found = load_settings(named, None)
+    assert [each.route for each in found.routes] == ["films", "photos"]

@@ -92,7 +92,7 @@ def test_letters_are_looked_at_and_sent_route_by_route(
 
 def test_records_are_those_of_the_route(relayctl: CommandLine, settings: dict[str, str]) -> None:
     name = f"{ROOT}/task-films/success_object/a"
-    relayctl.within(lambda cloud: cloud.oss.put("relay-log", name, b"") and None)
+    relayctl.within(lambda cloud: cloud.oss.put("relay-log", name, b""))
     assert relayctl("records", "find", "a", "--route", "films", **settings).exit_code == 0
     assert relayctl("records", "find", "a", "--route", "all", **settings).exit_code == 3
 
@@ -173,3 +173,38 @@ def test_a_pause_is_of_the_whole_fleet(relayctl: CommandLine, settings: dict[str
 
     assert f"{ROOT}/{HOME}/fleet/pause.json" in relayctl.within(names)
     assert "paused by" in relayctl("status", **settings).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("source", "--route", "films"), "its bucket is films"),
+        (("source", "--route", "new"), "Add --key 2026/"),
+        (("source", "--route", "new", "--key", "2025/"), "Add --key 2026/"),
+        (("source", "--route", "all"), "keys that begin with 2026/ go by route new"),
+        (("source", "--route", "all", "--key", "20"), "go by route new"),
+    ],
+)
+def test_a_comparison_is_of_what_its_route_takes_and_of_nothing_else(
+    relayctl: CommandLine, settings: dict[str, str], arguments: tuple[str, ...], why: str
+) -> None:
+    result = relayctl("reconcile", *arguments, "--with", "records", **settings)
+    assert result.exit_code == 2
+    assert why in result.output
+
+
+def test_a_part_that_is_of_one_route_is_compared(
+    relayctl: CommandLine, settings: dict[str, str]
+) -> None:
+    relayctl.within(lambda cloud: cloud.oss.put("source", "2026/a", b"x"))
+    found = relayctl(
+        *("reconcile", "source", "--route", "new", "--key", "2026/", "--with", "records"),
+        *("--until", "0s"),
+        **settings,
+    )
+    assert "2026/a" in found.output
+    other = relayctl(
+        *("reconcile", "source", "--route", "all", "--key", "2025/", "--with", "records"),
+        **settings,
+    )
+    assert other.exit_code == 0

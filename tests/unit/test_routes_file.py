@@ -203,3 +203,12 @@ def test_no_secret_of_a_route_is_shown(folder: Path) -> None:
     shown = repr(load(folder))
     assert "sk-of-music" not in shown
     assert "AKMUSIC" not in shown
+
+
+def test_the_example_of_the_documentation_is_a_file_of_routes(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "routes.md").read_text()
+    block = text.partition("```toml\n")[2].partition("```")[0]
+    found = read(tmp_path, block)
+    # What it names is not on this machine.
+    assert [each.partition("[music] ")[2].split()[0] for each in found.problems] == ["hw_sk_file"]
+    assert [each.name for each in found.entries] == ["films", "films-new", "music"]

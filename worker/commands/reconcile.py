@@ -136,6 +136,7 @@ def reconcile(
     check_text(key)
     if not is_bucket(bucket):
         raise typer.BadParameter(f"{bucket!a} is no bucket name", param_hint="BUCKET")
+    frame.require_own_part(bucket, key)
     if (against or _usual()) is Against.RECORDS:
         others = {
             "--deep": deep,
@@ -183,7 +184,7 @@ def reconcile(
 
 
 def _usual() -> Against:
-    has_destination = frame.read_settings().obs_endpoint is not None
+    has_destination = frame.chosen_settings().obs_endpoint is not None
     return Against.DESTINATION if has_destination else Against.RECORDS
 
 
