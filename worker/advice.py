@@ -80,6 +80,9 @@ TEXTS: Mapping[str, str] = {
     ),
     "oms.start_task": "start the task in the OMS console (it asks for both clouds' keys again)",
     "oms.log_is_source": "set LOG_BUCKET to another bucket than the one that the task copies",
+    "oms.other_source": (
+        "let bucket and sync_url of the route belong together: the bucket is the source of the task"
+    ),
     "oms.destination": (
         "OMS cannot reach the destination bucket: let it exist and the task's Huawei key write to it; "
         "another key is given when the task is stopped and started again in the OMS console"
@@ -137,7 +140,12 @@ UNKNOWN_BUCKET = "the destination bucket is not known"
 OTHER_BUCKET = "the sync task copies to another bucket"
 SEVERAL_SOURCES = "events of several buckets come, and which one the sync task copies is not known"
 LOG_IS_SOURCE = "the sync task copies LOG_BUCKET"
-_FINDINGS = {LOG_IS_SOURCE: "oms.log_is_source", TASK_STOPPED: "oms.start_task"}
+OTHER_SOURCE = "the sync task copies another bucket than the route names"
+_FINDINGS = {
+    LOG_IS_SOURCE: "oms.log_is_source",
+    TASK_STOPPED: "oms.start_task",
+    OTHER_SOURCE: "oms.other_source",
+}
 
 _OF_BUCKETS = {
     UNKNOWN_BUCKET: "obs.bucket",
