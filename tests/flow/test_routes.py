@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.relay import relaying
 from harness.routes import HOME, ROUTES, copies, prepare_routes, send, written
 from localcloud.cloud import LocalCloud
+from localcloud.identity import HUAWEI, Identity
 
 
 def letters(cloud: LocalCloud) -> dict[str, str]:
@@ -124,3 +125,44 @@ async def test_refused_keys_are_letters_of_their_own_route(
         await relay.settle()
     assert letters(cloud) == {"task-films": "rejected"}
     assert "task-films/failed_object/bad" in written(cloud)
+
+
+async def test_routes_that_share_a_key_meet_its_refusal_once(
+    cloud: LocalCloud, tmp_path: Path
+) -> None:
+    settings = prepare_routes(cloud, tmp_path) | {"HW_SK": "a-wrong-secret"}
+    send(cloud, "source/a", "films/a")
+    async with relaying(cloud, settings=settings) as relay:
+        breakers = [route.breaker for route in relay.assembled.flow.routes]
+        await relay.until(
+            lambda: all(each.failure and each.failure.status == 401 for each in breakers),
+            "refusals",
+        )
+        for _ in range(20):
+            await relay.tick()
+        # One call for all of them, and nothing is received while none works.
+        assert relay.count("oms", "ShowSyncTask") == 1
+        assert relay.count("mns", "BatchReceiveMessage") == 0
+        assert relay.count("oms", "CreateSyncEvents") == 0
+        status, body = await relay.ready()
+        assert (status, body["notices"]) == (503, [])
+        assert [each.partition(": ")[0] for each in body["reasons"]] == [
+            f"route {name}" for name in ROUTES
+        ]
+        assert all("APIGW.0301" in each for each in body["reasons"])
+
+
+async def test_a_key_that_is_revoked_is_tried_by_one_route_only(
+    cloud: LocalCloud, tmp_path: Path
+) -> None:
+    settings = prepare_routes(cloud, tmp_path)
+    async with relaying(cloud, settings=settings) as relay:
+        send(cloud, "source/a", "films/a", "source/2026/a")
+        await relay.settle()
+        cloud.huawei.add(Identity(HUAWEI.access_key, "another-secret"))
+        send(cloud, "films/b")
+        await relay.until(lambda: relay.breaker("oms").is_open, "the refusal")
+        breakers = [route.breaker for route in relay.assembled.flow.routes]
+        await relay.until(lambda: all(each.is_open for each in breakers), "the others hear of it")
+        refused = [each.failure for each in breakers]
+        assert all(each is not None and each.status == 401 for each in refused)

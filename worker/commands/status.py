@@ -554,6 +554,8 @@ def as_object(found: Status) -> dict[str, Any]:
         del raw[name]
     if not found.routes:
         del raw["routes"]
+    if found.events is not None:
+        del raw["events"]["are_routes"]
     for name in ("queue", "dead_letter_queue"):
         queue = getattr(found, name)
         if queue is not None:

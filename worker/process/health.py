@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -80,7 +81,7 @@ class Health:
             found += [f"{of}{notice}" for notice in account.notices]
         down = [each for each in self._flow.routes if each.is_down]
         if len(down) < len(self._flow.routes):
-            found += [f"route {each.name} is down: {_cause(each.breaker)}" for each in down]
+            found += [f"route {each.name} is down: {_reason(each.breaker)}" for each in down]
         return found
 
     def _full(self) -> Cause:
@@ -176,9 +177,19 @@ class Health:
         return self._now() - min(taken) if taken else 0.0
 
 
-def _cause(breaker: Breaker) -> Cause:
-    unknown = Cause(f"{breaker.name}: not probed yet")
+def _reason(breaker: Breaker) -> Cause:
+    unknown = Cause("not probed yet")
     return cause_of(breaker.failure) if breaker.failure else unknown
+
+
+def _cause(breaker: Breaker) -> Cause:
+    if breaker.failure is None:
+        return Cause(f"{breaker.name}: not probed yet")
+    found = cause_of(breaker.failure)
+    if breaker.name == breaker.service:
+        return found
+    route = breaker.name.partition("/")[2]
+    return replace(found, what=f"route {route}: {found.what}")
 
 
 @asynccontextmanager
