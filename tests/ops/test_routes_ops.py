@@ -152,7 +152,11 @@ def test_the_doctor_finds_a_task_that_copies_another_bucket(
 
 def test_status_tells_of_each_route(relayctl: CommandLine, settings: dict[str, str]) -> None:
     relayctl.within(lambda cloud: cloud.oms.tasks["task-films"].stop())
-    (found,) = relayctl.lines("status", **settings)
+    result = relayctl("status", "--json", **settings)
+    found = json.loads(result.stdout)
+    # A route that is stopped needs somebody, as the only one does.
+    assert result.exit_code == 1
+    assert "route films" in found["needs_you"]
     assert {each["route"]: each["task"]["status"] for each in found["routes"]} == {
         "all": "SYNCHRONIZING",
         "new": "SYNCHRONIZING",

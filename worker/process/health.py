@@ -189,7 +189,7 @@ def _cause(breaker: Breaker) -> Cause:
     if breaker.name == breaker.service:
         return found
     route = breaker.name.partition("/")[2]
-    return replace(found, what=f"route {route}: {found.what}")
+    return replace(found, route=route)
 
 
 @asynccontextmanager
