@@ -330,3 +330,13 @@ def test_routes_come_from_a_config_map_and_make_settings(tmp_path: Path) -> None
     named = shared | {"RELAY_ROUTES": str(path), "HW_AK": "ak", "HW_SK": "sk"}
     found = load_settings(named, None)
     assert [each.route for each in found.routes] == ["films", "photos"]
+
+
+def test_the_operators_have_the_file_of_routes_too(tmp_path: Path) -> None:
+    found = mine(tmp_path, "operators", "routes")
+    for kind in ("Deployment", "CronJob"):
+        part = [each for each in found if of_operators(each) and each["kind"] == kind]
+        (volume,) = [each for each in pod(part)["spec"]["volumes"] if each["name"] == "routes"]
+        assert volume["configMap"]["name"].startswith("oms-relay-routes-")
+        (mount,) = [each for each in container(part)["volumeMounts"] if each["name"] == "routes"]
+        assert (mount["mountPath"], mount["readOnly"]) == ("/etc/oms-relay", True)
