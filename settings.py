@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +35,7 @@ from worker.config.environment import (
     unknown,
 )
 from worker.config.proxies import DIRECT, Proxies, find_proxies
+from worker.config.routes_file import UNROUTED, RouteEntry, RoutesFile, read_routes
 from worker.errors import Fatal
 
 __all__ = ["Settings", "SettingsError", "SyncTask", "load_settings", "settings_table"]
@@ -105,8 +107,11 @@ def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-def _setting(name: str, accepted: str, default: Any = ..., **limits: Any) -> Any:
-    return Field(default, alias=name, json_schema_extra={"accepted": accepted}, **limits)
+def _setting(
+    name: str, accepted: str, default: Any = ..., *, shown_default: str = "", **limits: Any
+) -> Any:
+    extra: dict[str, Any] = {"accepted": accepted, "default": shown_default}
+    return Field(default, alias=name, json_schema_extra=extra, **limits)
 
 
 _Bucket: TypeAlias = Annotated[str, _matching(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")]
@@ -169,13 +174,33 @@ class Settings(BaseSettings):
         "ALIBABA_CLOUD_SECURITY_TOKEN", _CREDENTIAL_SHAPE, None
     )
     """Token of a temporary Alibaba access key."""
-    sync_url: _SyncUrl = _setting(
-        "SYNC_URL", f"`{addresses.SYNC_URL_SHAPE}`; http on loopback only"
+    routes_file: Path | None = _setting(
+        "RELAY_ROUTES", "path of a TOML file (docs/routes.md)", None
+    )
+    """File that names several buckets with a sync task for each; none: one task, that of `SYNC_URL`."""
+    sync_url: _SyncUrl | None = _setting(
+        "SYNC_URL",
+        f"`{addresses.SYNC_URL_SHAPE}`; http on loopback only",
+        None,
+        validate_default=True,
+        shown_default="required without `RELAY_ROUTES`",
     )
     """Request URL of the OMS synchronization task, as the OMS console shows it."""
-    hw_ak: _Secret = _setting("HW_AK", _CREDENTIAL_SHAPE)
+    hw_ak: _Secret | None = _setting(
+        "HW_AK",
+        _CREDENTIAL_SHAPE,
+        None,
+        validate_default=True,
+        shown_default="required, unless each route has its own",
+    )
     """Huawei access key, of low privilege; also read as `HUAWEICLOUD_SDK_AK`."""
-    hw_sk: _Secret = _setting("HW_SK", _CREDENTIAL_SHAPE)
+    hw_sk: _Secret | None = _setting(
+        "HW_SK",
+        _CREDENTIAL_SHAPE,
+        None,
+        validate_default=True,
+        shown_default="required, unless each route has its own",
+    )
     """Huawei secret key; also read as `HUAWEICLOUD_SDK_SK`."""
     hw_security_token: _Secret | None = _setting("HW_SECURITY_TOKEN", _CREDENTIAL_SHAPE, None)
     """Token of a temporary Huawei key; also read as `HUAWEICLOUD_SDK_SECURITY_TOKEN`."""
@@ -252,6 +277,15 @@ class Settings(BaseSettings):
     proxies: Proxies = Field(default=DIRECT, exclude=True)
     """By which proxies calls go: HTTPS_PROXY, HTTP_PROXY and NO_PROXY."""
 
+    routes: tuple[Settings, ...] = Field(default=(), exclude=True)
+    """The settings of each route that the file names: these, with its own in their place. Else empty."""
+    route: str = Field(default="", exclude=True)
+    """The route that these settings are of; empty: the only one there is, or none in particular."""
+    bucket: str = Field(default="", exclude=True)
+    """The bucket of the route; empty: the one that the sync task names."""
+    prefix: str = Field(default="", exclude=True)
+    """How the keys of the route begin."""
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -262,6 +296,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what `load_settings` gathered and nothing behind its back."""
         return (init_settings,)
+
+    @field_validator("sync_url", "hw_ak", "hw_sk")
+    @classmethod
+    def _is_set(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.data.get("routes_file", "") is None:
+            raise ValueError("is not set")
+        return value
 
     @field_validator("mns_dead_letter_queue")
     @classmethod
@@ -308,7 +349,14 @@ class Settings(BaseSettings):
 
     @cached_property
     def sync_task(self) -> SyncTask:
-        """`SYNC_URL` in its parts."""
+        """`SYNC_URL` in its parts. Raises `Fatal` where there are several routes and these are of none."""
+        if self.route == UNROUTED:
+            raise Fatal("what no route takes has no sync task. Nothing was done. Name a route.")
+        if self.sync_url is None:
+            raise Fatal(
+                f"a route has to be chosen: {self.routes_file} names {len(self.routes)}. Nothing was done. "
+                f"Name one with --route: {', '.join(each.route for each in self.routes)}"
+            )
         return SyncTask.parse(self.sync_url)
 
     @property
@@ -317,10 +365,49 @@ class Settings(BaseSettings):
         return self.deletions_per_hour if self.deletions == "propagate" else None
 
     @cached_property
+    def home(self) -> str:
+        """The folder of the log bucket for what belongs to no single route.
+
+        Of one route it is that of its task, of several none of theirs: a dot is in no task id.
+        """
+        return self.sync_task.task_id if self.routes_file is None else f"queue.{self.mns_queue}"
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder of the log bucket that these settings are about: the task's, or what no route takes.
+
+        Raises `Fatal` like `sync_task`.
+        """
+        return self.home if self.route == UNROUTED else self.sync_task.task_id
+
+    @property
+    def each_route(self) -> tuple[Settings, ...]:
+        """The settings of each route; without a file these are the only ones."""
+        return self.routes or (self,)
+
+    def of_route(self, name: str) -> Settings:
+        """Return the settings of a route. Raises `Fatal` if there is none of that name."""
+        for each in self.routes:
+            if each.route == name:
+                return each
+        if self.routes and name == UNROUTED:
+            return self.model_copy(update={"route": UNROUTED, "routes": ()})
+        if not self.routes:
+            raise Fatal(
+                f"there is no route {name!r}: RELAY_ROUTES names no file, and the relay has one task. "
+                "Nothing was done. Leave --route out."
+            )
+        known = ", ".join(each.route for each in self.routes)
+        raise Fatal(
+            f"{self.routes_file} has no route {name!r}. Nothing was done. Name one of these: {known}"
+        )
+
+    @cached_property
     def proxies_used(self) -> tuple[str, ...]:
         """`host:port` of each proxy that calls to MNS, OSS or OMS go by; empty: all are direct."""
         bucket = addresses.bucket_origin(self.oss_endpoint, self.log_bucket)
-        urls = (self.mns_endpoint, bucket, self.sync_url)
+        tasks = (each.sync_url or "" for each in self.each_route)
+        urls = (self.mns_endpoint, bucket, *tasks)
         return tuple(dict.fromkeys(str(found) for url in urls if (found := self.proxies.of(url))))
 
     @cached_property
@@ -350,17 +437,94 @@ def load_settings(
     files = {name: what.file for name, what in found.items() if what.file}
     proxies, unusable = find_proxies(*(layer.values for layer in layers))
     settings = None
+    given = _Given(values, files, proxies)
     try:
-        settings = Settings(**values, secret_files=files, proxies=proxies)
+        settings = given.settings()
     except ValidationError as error:
         problems = {**dict(_problems(error, files)), **problems}
+    routes = _routes(given, layers, problems) if "RELAY_ROUTES" in values else _Routes()
     problems |= unusable
     problems |= unknown("RELAY_", _FIELDS, layers)
     problems |= misspelt([name for name in _FIELDS if not name.startswith("RELAY_")], layers)
     problems = ({called: own.problem} if own.problem else {}) | problems
-    if settings is None or problems:
-        raise SettingsError(tuple(f"{name} {problem}" for name, problem in problems.items()))
-    return settings
+    if settings is None or problems or routes.problems:
+        told = [f"{name} {problem}" for name, problem in problems.items()]
+        raise SettingsError((*told, *routes.problems))
+    return given.settings(routes=tuple(routes.found)) if routes.found else settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What was found by the names of settings, from which settings are made."""
+
+    values: Mapping[str, Any]
+    files: Mapping[str, Path]
+    proxies: Proxies
+
+    def settings(self, **more: Any) -> Settings:
+        """Make settings of it. Raises `ValidationError`."""
+        return Settings(**self.values, secret_files=self.files, proxies=self.proxies, **more)
+
+    def of(self, entry: RouteEntry) -> _Given:
+        """Return what holds for a route: where it has a key of its own, no other one is mixed with it."""
+        own: tuple[str, ...] = ("HW_",) if entry.has_own_key else ()
+        own += ("OBS_AK", "OBS_SK", "OBS_SEC") if own or "OBS_AK" in entry.places else ()
+        values = {k: v for k, v in self.values.items() if not (own and k.startswith(own))}
+        files = {k: v for k, v in self.files.items() if not (own and k.startswith(own))}
+        return _Given(values | entry.values, files | entry.files, self.proxies)
+
+
+@dataclass(slots=True)
+class _Routes:
+    found: list[Settings] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def _routes(given: _Given, layers: Sequence[Layer], problems: dict[str, str]) -> _Routes:
+    """Make the settings of each route; what is wrong with one is told by its line, and for none twice."""
+    file = read_routes(Path(given.values["RELAY_ROUTES"].strip()), layers)
+    for name, instead in (("SYNC_URL", "sync_url"), ("OBS_BUCKET", "obs_bucket")):
+        if name in given.values:
+            problems[name] = (
+                f"is set, and RELAY_ROUTES too; accepted: {instead} of each route in its file"
+            )
+    routes = _Routes(problems=file.problems)
+    log_bucket = given.values.get("LOG_BUCKET", "").strip()
+    for entry in file.entries:
+        if entry.bucket and entry.bucket == log_bucket:
+            why = "bucket is LOG_BUCKET: each record would be announced as a change; accepted: another"
+            file.complain(entry.line, entry.name, why)
+        more = {"route": entry.name, "bucket": entry.bucket, "prefix": entry.prefix}
+        try:
+            made = given.of(entry).settings(**more)
+        except ValidationError as error:
+            _complain(file, entry, error, problems)
+        else:
+            _require_keys(file, entry, made)
+            routes.found.append(made)
+    return routes
+
+
+def _complain(
+    file: RoutesFile, entry: RouteEntry, error: ValidationError, told: Mapping[str, str]
+) -> None:
+    """Tell what is wrong with what the entry says; the rest is told of the settings themselves."""
+    for name, problem in _problems(error, entry.files):
+        if name in entry.places:
+            key, line = entry.places[name]
+            file.complain(line, entry.name, f"{key} {problem}")
+        elif name not in told:
+            file.complain(entry.line, entry.name, f"{name} {problem}")
+
+
+def _require_keys(file: RoutesFile, entry: RouteEntry, made: Settings) -> None:
+    for name, value in (("hw_ak", made.hw_ak), ("hw_sk", made.hw_sk)):
+        if value is None and name.upper() not in entry.places:
+            file.complain(
+                entry.line,
+                entry.name,
+                f"has no {name}; accepted: {name}_env or {name}_file here, or {name.upper()} for all routes",
+            )
 
 
 def _dotenv(path: Path | None) -> DotEnv:
@@ -377,17 +541,19 @@ def settings_table() -> str:
     rows = ["| name | default | accepted | meaning |", "|---|---|---|---|"]
     for name, info in _FIELDS.items():
         default = {None: "none", "": "inferred"}.get(info.default, f"`{info.default}`")
-        shown = "required" if info.is_required() else default.replace(".0`", "`")
-        rows.append(f"| `{name}` | {shown} | {_accepted(info)} | {info.description} |")
+        shown = _extra(info, "default") or (
+            "required" if info.is_required() else default.replace(".0`", "`")
+        )
+        rows.append(f"| `{name}` | {shown} | {_extra(info, 'accepted')} | {info.description} |")
     return "\n".join(rows) + "\n"
 
 
 _FIELDS = {info.alias: info for info in Settings.model_fields.values() if info.alias}
 
 
-def _accepted(info: FieldInfo) -> str:
+def _extra(info: FieldInfo, name: str) -> str:
     extra = info.json_schema_extra
-    return str(extra["accepted"]) if isinstance(extra, dict) else ""
+    return str(extra[name]) if isinstance(extra, dict) else ""
 
 
 def _problems(error: ValidationError, files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
@@ -408,7 +574,7 @@ def _problems(error: ValidationError, files: Mapping[str, Path]) -> Iterator[tup
             wrong = f"({value[:_SHOWN_CHARS_MAX]!r}) {wrong}"
         if name in files:
             wrong += f" (read from {files[name]})"
-        yield name, f"{wrong}; accepted: {_accepted(info)}"
+        yield name, f"{wrong}; accepted: {_extra(info, 'accepted')}"
 
 
 def _warnings(settings: Settings) -> Iterator[str]:

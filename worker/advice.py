@@ -80,6 +80,9 @@ TEXTS: Mapping[str, str] = {
     ),
     "oms.start_task": "start the task in the OMS console (it asks for both clouds' keys again)",
     "oms.log_is_source": "set LOG_BUCKET to another bucket than the one that the task copies",
+    "oms.other_source": (
+        "let bucket and sync_url of the route belong together: the bucket is the source of the task"
+    ),
     "oms.destination": (
         "OMS cannot reach the destination bucket: let it exist and the task's Huawei key write to it; "
         "another key is given when the task is stopped and started again in the OMS console"
@@ -137,7 +140,12 @@ UNKNOWN_BUCKET = "the destination bucket is not known"
 OTHER_BUCKET = "the sync task copies to another bucket"
 SEVERAL_SOURCES = "events of several buckets come, and which one the sync task copies is not known"
 LOG_IS_SOURCE = "the sync task copies LOG_BUCKET"
-_FINDINGS = {LOG_IS_SOURCE: "oms.log_is_source", TASK_STOPPED: "oms.start_task"}
+OTHER_SOURCE = "the sync task copies another bucket than the route names"
+_FINDINGS = {
+    LOG_IS_SOURCE: "oms.log_is_source",
+    TASK_STOPPED: "oms.start_task",
+    OTHER_SOURCE: "oms.other_source",
+}
 
 _OF_BUCKETS = {
     UNKNOWN_BUCKET: "obs.bucket",
@@ -215,20 +223,28 @@ class Cause:
     """Why something does not work, and what to do next; `advice` is None where nothing has to be done.
 
     `next_step` is the English text, for readers that do not know the advice: they may be of another version.
+    `route` names the one of several routes that it is about.
     """
 
     what: str
     advice: Advice | None = None
     next_step: str = ""
+    route: str = ""
 
     def __str__(self) -> str:
-        what, step = told(self.what, self.advice, self.next_step)
+        what, step = self.told(self.next_step)
         return f"{what}; {step}" if step else what
+
+    def told(self, text: str) -> tuple[str, str]:
+        """Return what people read first, and what they do next; `text` is the advice in their language."""
+        what, step = told(self.what, self.advice, text)
+        return f"route {self.route}: {what}" if self.route else what, step
 
     def as_object(self) -> dict[str, Any]:
         """Return it as the JSON in which a relay tells it; `cause_from` reads it."""
         advice = self.advice and {"name": self.advice.name, "values": dict(self.advice.values)}
-        return {"what": self.what, "advice": advice, "next": self.next_step}
+        of = {"route": self.route} if self.route else {}
+        return {"what": self.what, "advice": advice, "next": self.next_step} | of
 
 
 def cause_of(failure: Failure) -> Cause:
@@ -260,7 +276,7 @@ def cause_from(found: Mapping[str, Any]) -> Cause:
     read = advice and Advice(
         str(advice["name"]), {str(name): str(value) for name, value in advice["values"].items()}
     )
-    return Cause(str(found["what"]), read or None, str(found["next"]))
+    return Cause(str(found["what"]), read or None, str(found["next"]), str(found.get("route", "")))
 
 
 def advise(failure: Failure) -> Advice:

@@ -59,6 +59,7 @@ HEALTHY: Series = {
     "oms_relay_messages_ended_total{end=released}": steady(9),
     "oms_relay_leases_renewed_total{result=lost}": steady(2),
     "oms_relay_own_records_ignored_total": steady(1),
+    "oms_relay_foreign_events_total": steady(0),
     "oms_relay_lag_seconds_bucket{origin=live,le=1.0}": counter(600),
     "oms_relay_lag_seconds_bucket{origin=live,le=3600.0}": counter(600),
     "oms_relay_lag_seconds_bucket{origin=live,le=+Inf}": counter(600),
@@ -147,6 +148,18 @@ WAITING = "oms_relay_queue_messages{state=active}"
 RELEASED = "oms_relay_messages_ended_total{end=released}"
 RETENTION = "oms_relay_queue_retention_seconds"
 DONE = "oms_relay_messages_deleted_total"
+FOREIGN = "oms_relay_foreign_events_total"
+SERVICE = "oms_relay_breaker_open"
+
+
+def routed(states: Series) -> Series:
+    """What a relay with routes shows in place of one sync task: a breaker for each."""
+    whole = {"films": steady(0), "music": steady(0)} | states
+    return {
+        OMS: lambda _: None,
+        **{f"{SERVICE}{{service=oms,route={name}}}": at for name, at in whole.items()},
+    }
+
 
 NIGHTS = [
     Night(
@@ -307,6 +320,47 @@ NIGHTS = [
         {80: {"ArrivalLate queue=orders"}},
     ),
     Night(
+        "one of two routes is down for twenty minutes, trials included, in one of two queues",
+        [
+            relay("a", routed({"films": lambda m: (0.5 if m % 4 == 0 else 1) if 30 <= m < 50 else 0})),
+            relay("b", queue="photos"),
+        ],
+        {
+            29: set(),
+            33: set(),
+            37: {"RouteDown queue=orders route=films"},
+            49: {"RouteDown queue=orders route=films"},
+            50: set(),
+        },
+    ),
+    Night(
+        "both routes are down, and MNS cannot be used either",
+        [
+            relay(
+                "a",
+                routed({"films": steady(1), "music": steady(1)})
+                | {f"{SERVICE}{{service=mns}}": steady(1)},
+            ),
+        ],
+        {
+            30: {
+                "RouteDown queue=orders route=films",
+                "RouteDown queue=orders route=music",
+                "ServiceUnusable queue=orders service=mns",
+            }
+        },
+    ),
+    Night(
+        "a route is down for four minutes, again and again",
+        [relay("a", routed({"films": lambda m: float(m % 6 < 4)}))],
+        {minute: set() for minute in EVERY},
+    ),
+    Night(
+        "events come that no route takes, and then no more, in one of two queues",
+        [relay("a", {FOREIGN: between(30, MINUTES)}), relay("b", queue="photos")],
+        {29: set(), 35: {"Unrouted queue=orders"}, 95: set()},
+    ),
+    Night(
         "of one key in a hundred nobody knows whether it has arrived",
         [relay("a", {IN_TIME: counter(99), UNSEEN: counter(1)})],
         {80: {"ArrivalLate queue=orders"}},
@@ -368,7 +422,7 @@ def as_test(night: Night) -> dict[str, Any]:
         ],
         "promql_expr_test": [
             {
-                "expr": 'count by (alertname, queue, instance, service) (ALERTS{alertstate="firing"})',
+                "expr": 'count by (alertname, queue, instance, service, route) (ALERTS{alertstate="firing"})',
                 "eval_time": f"{minute}m",
                 "exp_samples": [{"labels": sample(each), "value": 1} for each in rings],
             }

@@ -56,7 +56,7 @@ def test_every_file_holds_manifests_of_the_schema(path: Path) -> None:
     for manifest in yaml.safe_load_all(path.read_text()):
         if manifest["kind"] in CUSTOM:
             assert conforms(manifest["spec"], CUSTOM[manifest["kind"]])
-        elif "static-key" not in path.parts:  # a patch is only part of a manifest
+        elif not {"static-key", "routes"} & set(path.parts):  # a patch is only part of a manifest
             kubernetes_validate.validate(manifest, VERSION, strict=True)
 
 
@@ -311,3 +311,32 @@ def test_a_cluster_without_roles_takes_keys_from_secrets(tmp_path: Path) -> None
         volumes = {each["name"]: each for each in pod(part)["spec"]["volumes"]}
         secrets.append(volumes["alibaba"]["secret"]["secretName"])
     assert secrets == ["oms-relay-alibaba", *["oms-relay-operator-alibaba"] * 2]
+
+
+def test_routes_come_from_a_config_map_and_make_settings(tmp_path: Path) -> None:
+    manifests = mine(tmp_path, "routes")
+    maps = {
+        each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"
+    }
+    (routes,) = [name for name in maps if name.startswith("oms-relay-routes-")]
+    (shared,) = [data for name, data in maps.items() if name != routes]
+    relay = container(manifests)
+    (mount,) = [each for each in relay["volumeMounts"] if each["name"] == "routes"]
+    volumes = {each["name"]: each for each in pod(manifests)["spec"]["volumes"]}
+    assert volumes["routes"]["configMap"]["name"] == routes
+    assert shared["RELAY_ROUTES"] == f"{mount['mountPath']}/routes.toml"
+    path = tmp_path / "routes.toml"
+    path.write_text(maps[routes]["routes.toml"])
+    named = shared | {"RELAY_ROUTES": str(path), "HW_AK": "ak", "HW_SK": "sk"}
+    found = load_settings(named, None)
+    assert [each.route for each in found.routes] == ["films", "photos"]
+
+
+def test_the_operators_have_the_file_of_routes_too(tmp_path: Path) -> None:
+    found = mine(tmp_path, "operators", "routes")
+    for kind in ("Deployment", "CronJob"):
+        part = [each for each in found if of_operators(each) and each["kind"] == kind]
+        (volume,) = [each for each in pod(part)["spec"]["volumes"] if each["name"] == "routes"]
+        assert volume["configMap"]["name"].startswith("oms-relay-routes-")
+        (mount,) = [each for each in container(part)["volumeMounts"] if each["name"] == "routes"]
+        assert (mount["mountPath"], mount["readOnly"]) == ("/etc/oms-relay", True)

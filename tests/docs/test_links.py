@@ -12,7 +12,7 @@ from harness.dockerfile import ROOT
 from harness.documents import DOCUMENTS, anchors, blocks, links
 from harness.wheel import belonging
 
-LANGUAGES = {"sh", "yaml", "text"}
+LANGUAGES = {"sh", "yaml", "text", "toml"}
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 PROGRAMS = sorted(
     ROOT / name

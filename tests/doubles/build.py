@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -14,13 +14,16 @@ from worker.errors import Blame, Failure, Outcome
 from worker.events.event import Kind, Message, ObjectEvent
 from worker.flow.dedupe import Change, Waiter
 from worker.flow.lease import Held
+from worker.flow.route import Route
+from worker.flow.source import Source
 from worker.observe.journal import Journal
 from worker.observe.metrics import Metrics
 from worker.outages.breaker import Breaker, State
 from worker.outages.limit import AdaptiveLimit
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
-from worker.process.assembly import Assembled
+from worker.ports import Sink
+from worker.process.assembly import Assembled, RoutePorts
 
 
 class Heard:
@@ -97,6 +100,17 @@ def event(key: str = "a.txt", **more: Any) -> ObjectEvent:
 
 def change(key: str = "a.txt", *, of: Held | None = None, **more: Any) -> Change:
     return Change(key, [Waiter(of or held(), event(key, **more), b"")])
+
+
+def route(source: Source, name: str = "", prefix: str = "") -> Route:
+    """A route that can be asked what it takes, and does nothing else."""
+    nothing = cast("Any", None)
+    return Route(name, prefix, source, nothing, None, nothing, nothing, nothing, nothing)
+
+
+def one_route(sink: Sink) -> dict[str, RoutePorts]:
+    """The outside world of the only route."""
+    return {"": RoutePorts(sink)}
 
 
 def breaker_of(assembled: Assembled, service: str) -> Breaker:

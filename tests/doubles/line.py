@@ -17,6 +17,7 @@ from worker.ports import BATCH, QueueAttributes
 
 STEP_SECONDS = 0.5
 VISIBILITY_SECONDS = 30
+HIDDEN_SECONDS = 300.0
 
 
 @dataclass
@@ -31,13 +32,17 @@ class Habits:
 
 @dataclass
 class Drain:
-    """One worker. A message is in its hands for `seconds` at least; its core carries `per_second`."""
+    """One worker. A message is in its hands for `seconds` at least; its core carries `per_second`.
+
+    Of what comes the part `down` is of a route that is down, and is hidden for five minutes.
+    """
 
     seconds: float = 5.0
     per_second: float = 1e9
     starts_at: float = 0.0
     killed_at: float = 1e9
     ceiling: int = 4000
+    down: float = 0.0
     share: Share = field(init=False)
     leases: Leases = field(init=False)
     learns_at: float = 0.0
@@ -88,6 +93,7 @@ class Line:
     def _total(self) -> int:
         now = self.clock.now
         hidden = sum(count for until, count in self.hidden if until > now)
+        hidden += sum(len(each.leases.hidden) for each in self.drains if hasattr(each, "share"))
         return hidden + sum(each.in_hand for each in self.drains) + self.habits.foreign
 
     def _runs(self, each: Drain) -> bool:
@@ -150,14 +156,28 @@ class Line:
             each.carried += done
             each.leases.left += done
         taken = max(0, each.share.limit - each.in_hand) // BATCH * BATCH
+        if each.down:
+            taken = self._take_but_what_is_down(each)
         each.entered.append((self.clock.now, taken))
         each.in_hand += taken
         self._hold(each)
         each.leases.has_room(BATCH)
 
+    def _take_but_what_is_down(self, each: Drain) -> int:
+        """Poll until there is no room, or the core has enough; put off what is of the route that is down."""
+        taken = 0
+        while taken < each.per_second * STEP_SECONDS and each.leases.has_room(taken + BATCH):
+            for _ in range(BATCH):
+                if self._rng.random() < each.down:
+                    each.leases.hidden.add("down", HIDDEN_SECONDS)
+                    each.leases.left += 1
+                else:
+                    taken += 1
+        return taken
+
     def _hold(self, each: Drain) -> None:
         each.leases.in_hand = range(each.in_hand)  # type: ignore[assignment]
-        each.leases.most = max(each.leases.most, each.in_hand)
+        each.leases.most = max(each.leases.most, each.leases.taken)
 
     def _look(self, each: Drain) -> None:
         if self.clock.now >= each.samples_at:

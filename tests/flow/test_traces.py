@@ -132,7 +132,7 @@ async def test_a_stop_ends_traces_where_they_are(
     cloud.faults.add(Fault("oms", "CreateSyncEvents", Action.HANG, seconds=60))
     cloud.oss.put("source", "key", b"x")
     async with tracing(cloud, monkeypatch) as (relay, collector):
-        waiting = relay.assembled.flow.dedupe
+        waiting = relay.assembled.flow.routes[0].dedupe
         await relay.until(lambda: relay.in_hand and not len(waiting), "a post under way")
     [one] = collector.messages
     assert one.facts["outcome"] == "released"

@@ -56,6 +56,8 @@ def values(label: str) -> set[str]:
         "outcome": {*Outcome, *ARRIVALS, *DELETIONS},
         "le": {str(float(each)) for each in ARRIVAL_BUCKETS_SECONDS},
         "service": {"mns", "mns-acks", "oss", "oms", "obs"},
+        # Empty: of what all routes share, and where there is only one.
+        "route": {""},
         "operation": {"BatchReceiveMessage", "BatchDeleteMessage", "CreateSyncEvents", "PutObject"},
     }[label]
 

@@ -30,6 +30,7 @@ from worker.flow.relay import Capacity, Stops
 from worker.observe.journal import Journal
 from worker.observe.metrics import Metrics
 from worker.outages.breaker import Breaker
+from worker.process.app import route_plans
 from worker.process.assembly import Assembled, Plan, assemble
 from worker.process.connections import open_ports
 from worker.process.health import Health, serving
@@ -175,7 +176,7 @@ async def relaying(
     """
     found = load_settings(cloud.settings() | SHORT | (settings or {}), dotenv=None)
     capture = LogCapture()
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry(), tells_routes=bool(found.routes))
     journal = Journal(metrics, _logger(capture))
     clock, planned = HurriedClock(), replace(_plan(found), **plan)
     keys = Keys(found, clock, journal)
@@ -238,7 +239,7 @@ def _logger(capture: LogCapture) -> structlog.stdlib.BoundLogger:
 def _plan(settings: Settings) -> Plan:
     return Plan(
         worker=f"test-worker-{next(_numbers)}",
-        task_id=settings.sync_task.task_id,
+        home=settings.home,
         log_bucket=settings.log_bucket,
         capacity=Capacity(settings.pollers, settings.batch_keys, 0.002, grace_seconds=10.0),
         key_encoding=settings.key_encoding,
@@ -249,4 +250,5 @@ def _plan(settings: Settings) -> Plan:
         arrival_ratio=settings.arrival_ratio,
         arrival_seconds=settings.arrival_seconds,
         deletions_per_hour=settings.deletions_allowed_per_hour,
+        routes=route_plans(settings),
     )

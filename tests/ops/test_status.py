@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -159,7 +160,7 @@ async def test_refused_credentials_rest_for_five_minutes_from_the_refusal(
     cloud.prepare()
     clock, sink = Clock(), Refusing()
     async with connected(cloud, clock) as clients:
-        board = StatusBoard(replace(clients, sink=cast("Any", sink)))
+        board = StatusBoard(replace(clients, routes={"": cast("Any", SimpleNamespace(sink=sink))}))
         await board.look()
         clock.now = 309.0
         assert (await board.look()).errors["task"].status == 401

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulation.bodies import LOG_BUCKET, TASK_ID, Event
+from simulation.bodies import LOG_BUCKET, Event
 from simulation.ledger import Ledger
 from simulation.queue import Stored
 from simulation.sink import Post
@@ -37,6 +37,7 @@ class Archive:
         self.expected: set[str] = set()
         self.events: list[Event] = []
         self.posts: dict[str, Post] = {}
+        self.hidden_most = 0
         self._memories: dict[Process, Memory] = {}
 
     def memory(self, process: Process) -> Memory:
@@ -50,24 +51,24 @@ class Archive:
 
     def stored(self, process: Process, bucket: str, name: str, body: bytes, kind: str) -> None:
         """An object was written."""
-        folder = name.removeprefix(f"{ROOT}/{TASK_ID}/").partition("/")[0]
+        root, task, folder, *_ = f"{name}//".split("/")
         self.ledger.note(process.name, folder, name[-60:])
-        if bucket != LOG_BUCKET or not name.startswith(f"{ROOT}/{TASK_ID}/"):
+        if bucket != LOG_BUCKET or root != ROOT or task not in self.scenario.task_ids:
             self.ledger.violated("records", f"a {kind} was written to {bucket}/{name[:80]}")
         if folder == "log" and self.logs.setdefault(name, body) != body:
             self.ledger.violated("records", f"{process.name} overwrote {name}")
         match folder:
             case "success_object":
-                self._success(process, json.loads(body))
+                self._success(process, json.loads(body), task)
             case "log":
                 for line in body.splitlines():
-                    self._success(process, json.loads(line))
+                    self._success(process, json.loads(line), task)
             case "failed_object":
                 self._failed(process, json.loads(body))
             case "dead_letter":
                 self._dead(process, name, json.loads(body))
 
-    def _success(self, process: Process, record: dict[str, Any]) -> None:
+    def _success(self, process: Process, record: dict[str, Any], task: str) -> None:
         """A success record: it must name an accepted post of its key by the same process."""
         key = record["key"]
         if record["outcome"] == "rejected":
@@ -82,6 +83,8 @@ class Archive:
         ):
             self.ledger.violated("G1 no false records", f"never accepted: {key[:60]!r}")
             return
+        if self.scenario.task_id(post.route) != task:
+            self.ledger.violated("routes", f"{key[:60]!r} was recorded under {task}")
         memory = self.memory(process)
         memory.recorded[key] = max(memory.recorded.get(key, 0), post.started)
         self.recorded_keys.add(key)

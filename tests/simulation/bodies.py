@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -60,7 +61,7 @@ class Event:
     @property
     def is_change(self) -> bool:
         """Whether the object has to be posted."""
-        return self.name in CHANGE_NAMES and self.bucket == SOURCE_BUCKET
+        return self.name in CHANGE_NAMES and self.bucket not in (FOREIGN_BUCKET, LOG_BUCKET)
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +103,7 @@ class Mix:
     foreign_share: float = 0.03
     events_max: int = 3
     is_url_encoded: bool = False
+    buckets: tuple[str, ...] = (SOURCE_BUCKET,)
     poison: frozenset[str] = field(default=frozenset())
     unrecordable: frozenset[str] = field(default=frozenset())
 
@@ -170,7 +172,12 @@ class Writer:
         self._number += 1
         is_nameless = self._rng.random() < self.mix.nameless_share
         request_id = "" if is_nameless else f"65A0{self._number:020X}"
-        return Event(self._number, name, SOURCE_BUCKET, key, request_id)
+        return Event(self._number, name, bucket_of(key, self.mix.buckets), key, request_id)
+
+
+def bucket_of(key: str, buckets: Sequence[str]) -> str:
+    """Return the bucket that a key is in: always the same one."""
+    return buckets[zlib.crc32(key.encode()) % len(buckets)]
 
 
 def spellings(event: Event, *, is_url_encoded: bool) -> tuple[str, ...]:

@@ -42,7 +42,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Trouble for a share of the calls to a service, from `start` to `end`; no operations means all."""
+    """Trouble for a share of the calls to a service, from `start` to `end`; no operations means all.
+
+    So does no route.
+    """
 
     service: str
     trouble: Trouble
@@ -50,6 +53,12 @@ class Phase:
     end: float
     share: float = 1.0
     operations: frozenset[str] = frozenset()
+    route: str = ""
+
+    def is_on(self, service: str, route: str, now: float) -> bool:
+        """Whether it is on for this service and route now."""
+        is_meant = self.service == service and self.route in ("", route)
+        return is_meant and self.start <= now < self.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +108,15 @@ class Weather:
         self._clears_at = clears_at
         self._latency_seconds = latency_seconds
 
-    def is_on(self, service: str, trouble: Trouble, now: float) -> bool:
+    def is_on(self, service: str, trouble: Trouble, now: float, route: str = "") -> bool:
         """Whether a lasting trouble is on now."""
         return any(
-            phase.trouble is trouble and phase.service == service and phase.start <= now < phase.end
-            for phase in self._phases
+            phase.trouble is trouble and phase.is_on(service, route, now) for phase in self._phases
         )
 
-    def fate(self, service: str, operation: str, now: float) -> Fate:
+    def fate(self, service: str, operation: str, now: float, route: str = "") -> Fate:
         """Draw what becomes of a call that leaves now."""
-        trouble = self._trouble(service, operation, now)
+        trouble = self._trouble(service, operation, now, route)
         there, back = self._seconds(), self._seconds()
         if trouble is None:
             return Fate(Kind.GOOD, there, back)
@@ -143,13 +151,12 @@ class Weather:
             case _:
                 return answered(service, operation, Blame.PASSING, 503)
 
-    def _trouble(self, service: str, operation: str, now: float) -> Trouble | None:
+    def _trouble(self, service: str, operation: str, now: float, route: str) -> Trouble | None:
         if now >= self._clears_at:
             return None
         for phase in self._phases:
             if (
-                phase.service == service
-                and phase.start <= now < phase.end
+                phase.is_on(service, route, now)
                 and (not phase.operations or operation in phase.operations)
                 and (phase.share >= 1 or self.rng.random() < phase.share)
             ):

@@ -18,6 +18,7 @@ from worker.flow.lease import Held
 from worker.flow.post import Poster, Verdict
 from worker.flow.record import Records
 from worker.flow.record_log import LogRecords
+from worker.flow.route import Route
 from worker.flow.source import Source
 from worker.ledger.letter import Cause
 
@@ -31,13 +32,13 @@ def _patch(stack: ExitStack, owner: type, name: str, value: Any) -> None:
 def delete_before_record(stack: ExitStack) -> None:
     """Settle and delete as soon as the post is accepted; write the record afterwards."""
 
-    async def carry(self: Flow, batch: Sequence[Change]) -> None:
-        verdicts = await self.poster.post(batch)
+    async def carry(self: Flow, route: Route, batch: Sequence[Change]) -> None:
+        verdicts = await route.poster.post(batch)
         for verdict in verdicts:
             failure = None if verdict.outcome is Outcome.ACCEPTED else verdict.failure
-            for held in self.dedupe.settle(verdict.change, undone=failure, rejected=None):
+            for held in route.dedupe.settle(verdict.change, undone=failure, rejected=None):
                 await self._finish(held)
-        await self.records.record(verdicts)
+        await route.records.record(verdicts)
 
     _patch(stack, Flow, "carry", carry)
 
@@ -110,7 +111,7 @@ def dead_letters_in_an_outage(stack: ExitStack) -> None:
 
     async def finish(self: Flow, held: Held) -> None:
         if held.undone is not None and held.message.dequeue_count >= 2:
-            await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
+            await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone.failure))
         else:
             await original(self, held)
 
@@ -123,7 +124,7 @@ def max_deliveries_in_an_outage(stack: ExitStack) -> None:
 
     async def finish(self: Flow, held: Held) -> None:
         if held.undone is not None and held.message.dequeue_count >= self.deliveries_max:
-            await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
+            await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone.failure))
         else:
             await original(self, held)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from simulation.archive import Archive
-from simulation.bodies import Content, spellings
+from simulation.bodies import Content, bucket_of, spellings
 from simulation.queue import Stored
 from simulation.sink import Post
 from simulation.verdicts import lease_was_fair
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from simulation.process import Process
 
 REFUSAL_SECONDS = 300.0
+NEVER = float("-inf")
 
 
 class Oracles(Archive):
@@ -74,11 +75,25 @@ class Oracles(Archive):
                 memory.seen_of_key.setdefault(event.key, set()).add(event)
             for key in {event.key for event in stored.letter.changes}:
                 self.deliveries[key] += 1
+        self._bound_unacknowledged()
         if len(process.in_hand) + fresh > process.plan.max_in_flight:
             self.ledger.violated(
                 "G8 bounded",
                 f"{process.name} holds {len(process.in_hand)} messages and took {fresh} more",
             )
+
+    def _bound_unacknowledged(self) -> None:
+        """MNS throttles a queue of which many messages are hidden: G8 for all workers together."""
+        if not self.scenario.routes:
+            return
+        now, most = self.ledger.now(), self.scenario.workers * self.scenario.max_in_flight
+        hidden = sum(
+            each.visible_at > now and message_id not in self.deleted
+            for message_id, each in self.messages.items()
+        )
+        self.hidden_most = max(self.hidden_most, hidden)
+        if hidden > most:
+            self.ledger.violated("G8 bounded", f"{hidden} messages are not acknowledged")
 
     def delete_asked(self, process: Process, handles: Sequence[str]) -> None:
         """A delete leaves the process: it has let these messages go."""
@@ -135,28 +150,35 @@ class Oracles(Archive):
 
     # OMS.
 
-    def post_started(self, process: Process, keys: Sequence[str], under_way: int) -> Post:
+    def post_started(
+        self, process: Process, keys: Sequence[str], under_way: int, route: str
+    ) -> Post:
         """A post leaves the process."""
         number = self.ledger.note(process.name, "post", tuple(keys))
-        self.sink_called(process)
+        self.sink_called(process, route)
+        for key in keys if route else ():
+            if bucket_of(key, self.scenario.mix.buckets) != route:
+                self.ledger.violated("routes", f"{key[:60]!r} was posted to the task of {route}")
         memory = self.memory(process)
         if not 1 <= len(keys) <= process.plan.capacity.batch_keys or under_way >= POSTS_MAX:
             self.ledger.violated("G8 bounded", f"{len(keys)} keys, {under_way} posts under way")
-        is_control = self._is_control(process, keys)
+        is_control = self._is_control(process, keys, route)
         for key in keys if not is_control else ():
             if key not in self.expected or keys.count(key) > 1:
                 self.ledger.violated("G2 dedupe", f"posted without need: {key[:60]!r}")
             seen = memory.seen_of_key.get(key)
             if seen is not None and seen <= memory.done and not self._awaits(process, key):
                 self.ledger.violated("G2 dedupe", f"posted again though recorded: {key[:60]!r}")
-        post = Post(process, tuple(keys), number, f"R{number:06}", is_control=is_control)
+        post = Post(
+            process, tuple(keys), number, f"R{number:06}", is_control=is_control, route=route
+        )
         self.posts[post.request_id] = post
         return post
 
-    def _is_control(self, process: Process, keys: Sequence[str]) -> bool:
+    def _is_control(self, process: Process, keys: Sequence[str], route: str) -> bool:
         """Whether this is one of the keys accepted last, posted to see if the task still takes any."""
         memory = self.memory(process)
-        if len(keys) > 1 or keys[0] not in memory.controls:
+        if len(keys) > 1 or keys[0] not in memory.controls[route]:
             return False
         if self._holds_the_hopeless(process):
             return True
@@ -192,20 +214,20 @@ class Oracles(Archive):
 
     def accept_known(self, post: Post) -> None:
         """The process hears that its post was accepted."""
-        self.memory(post.process).controls.append(post.keys[0])
+        self.memory(post.process).controls[post.route].append(post.keys[0])
         if not post.is_control:
             self.known_accepts.update(post.keys)
 
-    def refused(self, process: Process) -> None:
+    def refused(self, process: Process, route: str) -> None:
         """The process hears that its credentials are refused."""
-        self.ledger.note(process.name, "refused")
+        self.ledger.note(process.name, "refused", route)
         memory, now = self.memory(process), self.ledger.now()
-        if now >= memory.refused_at + REFUSAL_SECONDS:
-            memory.refused_at = now
+        if now >= memory.refused_at.get(route, NEVER) + REFUSAL_SECONDS:
+            memory.refused_at[route] = now
 
-    def sink_called(self, process: Process) -> None:
+    def sink_called(self, process: Process, route: str) -> None:
         """Any call to OMS leaves: G5 if the credentials were refused a moment ago."""
-        refused_at = self.memory(process).refused_at
+        refused_at = self.memory(process).refused_at.get(route, NEVER)
         if refused_at < self.ledger.now() < refused_at + REFUSAL_SECONDS - 0.001:
             self.ledger.violated(
                 "G5 credentials", f"{process.name} called OMS again although they were refused"

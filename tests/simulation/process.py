@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -21,7 +22,7 @@ from worker.flow.lease import Held
 from worker.flow.relay import Stops
 from worker.observe.journal import Journal
 from worker.observe.metrics import Metrics
-from worker.process.assembly import Plan, Ports, assemble
+from worker.process.assembly import Plan, Ports, RoutePorts, assemble
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -36,6 +37,10 @@ class _Silence:
         """Drop a line."""
 
     debug = warning = error = info
+
+    def bind(self, **_: Any) -> _Silence:
+        """Say what is told beside each line."""
+        return self
 
     def is_enabled_for(self, _: int) -> bool:
         """Say that no line is wanted."""
@@ -65,13 +70,12 @@ class Process:
         self._context = copy_context()
         self._context.run(OWNER.set, self)
         self._task: asyncio.Task[None] | None = None
-        wires = {service: self._wire(service) for service in ("mns", "oms", "oss")}
+        wires = {service: self._wire(service) for service in ("mns", "oss")}
         oracles = world.oracles
-        wires["oms"].on_failure = self._hear_refusal
         store = StorePort(world.store, wires["oss"], self, oracles)
         ports = Ports(
             QueuePort(world.queue, wires["mns"], self, oracles),
-            SinkPort(world.sink, wires["oms"], self, oracles),
+            {name: self._route(name) for name in world.sinks},
             store,
             LoopClock(world.loop),
             random.Random(f"{world.scenario.seed} {self.name}"),
@@ -159,12 +163,18 @@ class Process:
             self.troubles += 1
             self._world.loop.thaw(self)
 
-    def _wire(self, service: str) -> Wire:
-        return Wire(self._world.loop, self, service, self._world.weather, SERVER)
+    def _route(self, name: str) -> RoutePorts:
+        wire = self._wire("oms", name)
+        wire.on_failure = partial(self._hear_refusal, name)
+        sink = SinkPort(self._world.sinks[name], wire, self, self._world.oracles)
+        return RoutePorts(sink, key_mark=lambda: f"key of {name}")
 
-    def _hear_refusal(self, failure: Failure) -> None:
+    def _wire(self, service: str, route: str = "") -> Wire:
+        return Wire(self._world.loop, self, service, self._world.weather, SERVER, route)
+
+    def _hear_refusal(self, route: str, failure: Failure) -> None:
         if failure.blame is Blame.CREDENTIALS:
-            self._world.oracles.refused(self)
+            self._world.oracles.refused(self, route)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.is_running = False

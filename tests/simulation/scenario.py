@@ -10,7 +10,7 @@ from simulation.faults import Phase, Trouble
 from simulation.queue import Habits, Stored
 from worker.events.keys import KeyEncoding
 from worker.flow.relay import Capacity
-from worker.process.assembly import Plan
+from worker.process.assembly import Plan, RoutePlan
 
 LASTING = (Trouble.DENIED, Trouble.CREDENTIALS, Trouble.STOPPED)
 EVERYWHERE: tuple[Trouble, ...] = (
@@ -38,6 +38,8 @@ class Blow:
 class Scenario:
     """One world. In a fleet workers hear of each other through the log bucket.
 
+    Each of `routes` is the name of one and of its bucket; without any there is one route of another bucket.
+
     After `clears_at` nothing goes wrong any more; then all has to drain within a bound."""
 
     seed: int
@@ -49,6 +51,7 @@ class Scenario:
     workers: int = 1
     share_a_name: bool = False
     is_fleet: bool = False
+    routes: tuple[str, ...] = ()
     clears_at: float = 60.0
     drain_seconds: float = 1800.0
     latency_seconds: float = 0.02
@@ -75,11 +78,25 @@ class Scenario:
         """The keys whose own record OSS refuses for good."""
         return frozenset(f"cursed/{n}.bin" for n in range(self.mix.unrecordable_keys))
 
+    @property
+    def home(self) -> str:
+        """The folder of what belongs to no single route."""
+        return "queue.q" if self.routes else TASK_ID
+
+    @property
+    def task_ids(self) -> frozenset[str]:
+        """The folders in which something may be written."""
+        return frozenset({self.home, *map(self.task_id, self.routes)})
+
+    def task_id(self, route: str) -> str:
+        """Return the task of a route."""
+        return f"task-of-{route}" if route else TASK_ID
+
     def plan(self, worker: str) -> Plan:
         """Return what the settings of one worker would say."""
         return Plan(
             worker=worker,
-            task_id=TASK_ID,
+            home=self.home,
             log_bucket=LOG_BUCKET,
             capacity=Capacity(
                 self.pollers, self.batch_keys, self.linger_seconds, self.grace_seconds
@@ -89,6 +106,7 @@ class Scenario:
             max_in_flight=self.max_in_flight,
             max_deliveries=self.max_deliveries,
             wait_seconds=self.wait_seconds,
+            routes=tuple(RoutePlan(each, self.task_id(each), each) for each in self.routes),
         )
 
     def why_not_dead(self, stored: Stored, cause: str) -> str:

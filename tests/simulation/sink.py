@@ -41,6 +41,7 @@ class Post:
     is_accepted: bool = False
     is_known: bool = False
     is_control: bool = False
+    route: str = ""
 
 
 class SinkModel:
@@ -74,11 +75,11 @@ class SinkModel:
 
     def _decide(self, exchange: Exchange[Answer], post: Post, wire: Wire, oracles: Oracles) -> None:
         self._at_work -= 1
-        if wire.weather.is_on("oms", Trouble.STRANGER, self._loop.time()):
+        if wire.weather.is_on("oms", Trouble.STRANGER, self._loop.time(), wire.route):
             exchange.answer(self._rng.choice(STRANGERS))
             return
-        is_stopped = wire.weather.is_on("oms", Trouble.STOPPED, self._loop.time())
-        is_wave = wire.weather.is_on("oms", Trouble.WAVE, self._loop.time())
+        is_stopped = wire.weather.is_on("oms", Trouble.STOPPED, self._loop.time(), wire.route)
+        is_wave = wire.weather.is_on("oms", Trouble.WAVE, self._loop.time(), wire.route)
         if is_stopped or is_wave or not self._poison.isdisjoint(post.keys):
             oracles.rejected(post)
             exchange.fail(answered("oms", exchange.operation, Blame.ITEM, 400))
@@ -99,7 +100,8 @@ class SinkPort:
     async def post(self, keys: Sequence[str]) -> str:
         """Announce the keys; return a request id."""
         await self._process.breathe()
-        post = self._oracles.post_started(self._process, keys, self._wire.open_calls.get("post", 0))
+        under_way = self._wire.open_calls.get("post", 0)
+        post = self._oracles.post_started(self._process, keys, under_way, self._wire.route)
         answer: Answer = await self._wire.call(
             "post",
             lambda exchange: self._model.serve(exchange, post, self._wire, self._oracles),
@@ -113,14 +115,14 @@ class SinkPort:
     async def show(self) -> TaskState:
         """Return the task's state."""
         await self._process.breathe()
-        self._oracles.sink_called(self._process)
+        self._oracles.sink_called(self._process, self._wire.route)
         return await self._wire.call("show", self._show, CALL_SECONDS)
 
     def _show(self, exchange: Exchange[TaskState]) -> None:
         now, weather = self._wire.loop.time(), self._wire.weather
-        if weather.is_on("oms", Trouble.STRANGER, now):
+        if weather.is_on("oms", Trouble.STRANGER, now, self._wire.route):
             exchange.fail(no_answer("oms", exchange.operation, Outcome.UNKNOWN))
             return
-        is_stopped = weather.is_on("oms", Trouble.STOPPED, now)
+        is_stopped = weather.is_on("oms", Trouble.STOPPED, now, self._wire.route)
         status = "STOPPED" if is_stopped else "SYNCHRONIZING"
-        exchange.answer(TaskState(status, {"src_bucket": SOURCE_BUCKET}))
+        exchange.answer(TaskState(status, {"src_bucket": self._wire.route or SOURCE_BUCKET}))

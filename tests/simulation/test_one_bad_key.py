@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from doubles.build import Heard
+from doubles.build import Heard, one_route
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from simulation.loop import LoopClock, VirtualLoop
 from simulation.mutants_of_trial import STARVING, Planted
@@ -98,7 +98,7 @@ class World:
         self.queue.send(*map(event, keys))
         self.later: list[str] = []
         self.store, self.heard = BadStore(of_a_record), Heard()
-        ports = Ports(self.queue, self.sink, self.store, self.clock, rng)
+        ports = Ports(self.queue, one_route(self.sink), self.store, self.clock, rng)
         plan = Plan("w", "t", "logs", Capacity(4, 10, 0.02, 45.0), max_deliveries=5, wait_seconds=1)
         self.relay: Assembled = assemble(ports, plan, self.heard.journal)
 

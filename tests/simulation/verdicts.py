@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 from simulation.bodies import Event
@@ -24,9 +24,11 @@ class Memory:
     done: set[Event] = field(default_factory=set)
     recorded: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
-    refused_at: float = float("-inf")
+    refused_at: dict[str, float] = field(default_factory=dict)
     refusals: int = 0
-    controls: deque[str] = field(default_factory=lambda: deque(maxlen=CONTROLS))
+    controls: dict[str, deque[str]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=CONTROLS))
+    )
 
     def why_not_done(self, event: Event, dead_cause: str | None) -> str:
         """Say why a message with this event must not be deleted yet; empty if it may."""

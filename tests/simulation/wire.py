@@ -123,8 +123,15 @@ class Wire:
     """The calls of one process to one service."""
 
     def __init__(
-        self, loop: VirtualLoop, caller: Caller, service: str, weather: Weather, context: Context
+        self,
+        loop: VirtualLoop,
+        caller: Caller,
+        service: str,
+        weather: Weather,
+        context: Context,
+        route: str = "",
     ) -> None:
+        self.route = route
         self.loop = loop
         self.caller = caller
         self.service = service
@@ -142,7 +149,7 @@ class Wire:
         """Make a call; `serve` has its effect at the service and answers. Of the dead nothing is heard."""
         if not self.caller.is_alive:
             await self.loop.create_future()
-        fate = self.weather.fate(self.service, operation, self.loop.time())
+        fate = self.weather.fate(self.service, operation, self.loop.time(), self.route)
         if fate.kind is not Kind.GOOD or fate.seconds > PROMPT_SECONDS:
             self.caller.troubled(self.service)
         exchange: Exchange[T] = Exchange(self, operation, fate)

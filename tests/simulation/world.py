@@ -53,7 +53,10 @@ class World:
         )
         self.writer = Writer(scenario.mix, rng)
         self.queue = QueueModel(self.loop, scenario.habits, rng, self.oracles)
-        self.sink = SinkModel(self.loop, rng, scenario.poison, scenario.knee, scenario.work_seconds)
+        self.sinks = {
+            name: SinkModel(self.loop, rng, scenario.poison, scenario.knee, scenario.work_seconds)
+            for name in scenario.routes or ("",)
+        }
         self.store = StoreModel(self.writer.keys, scenario.unrecordable, scenario.may_look)
         self.processes: list[Process] = []
         self._rng = rng

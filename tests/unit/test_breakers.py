@@ -8,7 +8,7 @@ from doubles.build import Heard, failure
 from doubles.clock import QuickClock, settle
 from worker.errors import Blame
 from worker.outages.breaker import State
-from worker.outages.breakers import Breakers, Cloud
+from worker.outages.breakers import Breakers, Cloud, OneOf
 
 
 @pytest.fixture
@@ -49,3 +49,37 @@ async def test_new_credentials_are_tried_at_once_where_they_are_used_and_nowhere
     assert sorted(probed) == ["mns", "obs", "oms", "oss"]
     for task in tasks:
         task.cancel()
+
+
+def test_of_several_routes_one_that_works_is_enough(breakers: Breakers) -> None:
+    one, other = breakers.add("oms", Cloud.HUAWEI), breakers.add("oms", Cloud.HUAWEI)
+    together, heard = OneOf([one, other]), list[State]()
+    together.listeners.append(lambda: heard.append(together.state))
+    assert together.is_open
+    one._become(State.TRIAL, None)
+    assert together.state is State.CLOSED
+    one._become(State.CLOSED, None)
+    other._become(State.TRIAL, None)
+    one.open(failure(Blame.CREDENTIALS))
+    assert not together.is_open
+    other.open(failure(Blame.CREDENTIALS))
+    assert together.is_open
+    assert heard == [State.CLOSED] * 4 + [State.OPEN]
+
+
+def test_a_breaker_of_a_route_is_shown_under_its_name_too(breakers: Breakers) -> None:
+    journal = Heard().journal.of_route("films")
+    breaker = breakers.add("oms", Cloud.HUAWEI, journal)
+    assert (breaker.service, breaker.name) == ("oms", "oms/films")
+    assert breakers.add("mns", Cloud.ALIBABA).name == "mns"
+
+
+def test_a_refusal_that_was_met_elsewhere_stays_the_reason(breakers: Breakers) -> None:
+    breaker = breakers.add("oms", Cloud.HUAWEI)
+    breaker._become(State.CLOSED, None)
+    refusal = failure(Blame.CREDENTIALS, status=401)
+    breaker.hear_refusal(refusal)
+    assert (breaker.is_open, breaker.failure) == (True, refusal)
+    breaker.hear_refusal(failure(Blame.CREDENTIALS, status=403))
+    breaker.open(failure(Blame.SERVICE))
+    assert breaker.failure == refusal

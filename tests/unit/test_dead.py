@@ -11,6 +11,7 @@ from doubles.clock import EPOCH, QuickClock
 from doubles.vendors import ModelStore
 from worker.errors import Blame
 from worker.flow.bury import DeadLetters
+from worker.flow.lease import Refused
 from worker.flow.record import Records
 from worker.ledger.letter import (
     INDEX,
@@ -44,7 +45,7 @@ def bench() -> Bench:
 
 
 async def test_a_dead_letter_tells_the_whole_story(bench: Bench) -> None:
-    rejected = [("a.txt", failure(Blame.ITEM, status=400))]
+    rejected = [Refused("a.txt", failure(Blame.ITEM, status=400))]
     one = message("M1", "body", deliveries=7)
     assert await bench.letters.write(one, Cause.REJECTED, "no such key", rejected) is None
     name = "oms_source_record/task/dead_letter/rejected/2026-09-21/M1.json"
@@ -92,7 +93,7 @@ async def test_a_letter_stands_although_its_entry_does_not(bench: Bench) -> None
 
 
 async def test_keys_beyond_a_thousand_are_not_shown(bench: Bench) -> None:
-    rejected = [(str(n), failure(Blame.ITEM)) for n in range(KEYS_SHOWN_MAX + 5)]
+    rejected = [Refused(str(n), failure(Blame.ITEM)) for n in range(KEYS_SHOWN_MAX + 5)]
     await bench.letters.write(message(), Cause.REJECTED, "why", rejected)
     stored = bench.letter
     assert len(json.loads(stored)["keys"]) == KEYS_SHOWN_MAX

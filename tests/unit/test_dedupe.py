@@ -102,8 +102,8 @@ async def test_without_a_confirmed_success_the_event_is_posted_again(
     dedupe.admit(held("M1"), [(event(), "a")])
     (change,) = await take(dedupe)
     (finished,) = dedupe.settle(change, undone=undone, rejected=rejected)
-    assert finished.undone == undone
-    assert finished.rejected == (() if undone else (("a", rejected),))
+    assert (finished.undone and finished.undone.failure) == undone
+    assert finished.rejected == (() if undone else (("a", rejected, ""),))
     assert dedupe.admit(held("M1", deliveries=2), [(event(), "a")])
 
 

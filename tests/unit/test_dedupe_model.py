@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from doubles.build import Heard, event, failure, held
 from worker.errors import Failure
-from worker.flow.dedupe import Change, Dedupe
+from worker.flow.dedupe import Change, Dedupe, Identities
 from worker.flow.lease import Held
 
 IDENTITIES_MIN = 3
@@ -34,7 +34,7 @@ class DedupeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.dedupe = Dedupe(Heard().journal, identities_min=IDENTITIES_MIN)
+        self.dedupe = Dedupe(Heard().journal, Identities(IDENTITIES_MIN))
         self.sent: list[Sent] = []
         self.waiting: dict[str, list[tuple[Held, Put]]] = {}
         self.taken: list[tuple[Change, list[tuple[Held, Put]]]] = []
@@ -117,7 +117,8 @@ class DedupeMachine(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        remembered = self.dedupe._recorded | self.dedupe._recorded_before
+        memory = self.dedupe._recorded
+        remembered = memory._newer | memory._older
         assert len(remembered) <= 2 * IDENTITIES_MIN
         assert len(self.dedupe) == len(self.waiting)
 

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from doubles.build import Heard, breaker_of, event, failure, held, message
+from doubles.build import Heard, breaker_of, event, failure, held, message, one_route
 from doubles.clock import QuickClock, until
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.errors import Blame, Fatal
@@ -37,7 +37,11 @@ class Bench:
         self.clock = QuickClock()
         self.heard = Heard()
         ports = Ports(
-            ModelQueue(self.clock), ModelSink(), ModelStore(), self.clock, random.Random(1)
+            ModelQueue(self.clock),
+            one_route(ModelSink()),
+            ModelStore(),
+            self.clock,
+            random.Random(1),
         )
         plan = Plan("w-1", "task", "logs", Capacity(4, 10, 0.02, 45.0))
         self.assembled: Assembled = assemble(ports, plan, self.heard.journal)
@@ -190,7 +194,7 @@ async def test_metrics_are_in_the_form_that_prometheus_reads(bench: Bench) -> No
     bench.clock.now = 100.0
     flow.leases.hold([message("M1"), message("M2")])
     bench.clock.now = 107.5
-    flow.dedupe.admit(held(), [(event(), "a"), (event("b"), "b")])
+    flow.routes[0].dedupe.admit(held(), [(event(), "a"), (event("b"), "b")])
     status, body, content_type = await bench.get("/metrics")
     assert status == 200
     assert content_type.startswith("text/plain; version=0.0.4")

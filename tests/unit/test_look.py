@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from doubles.build import Heard, breaker_of, failure, looking
+from doubles.build import Heard, breaker_of, failure, looking, one_route
 from doubles.clock import HandClock, settle
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from simulation.loop import LoopClock, VirtualLoop
@@ -181,7 +181,7 @@ class World:
         self.queue.send(*(body(f"a%20b/{number}") for number in range(600)))
         for number, stored in enumerate(self.queue.stored.values()):
             stored.visible_at = float(number)
-        ports = Ports(self.queue, self.sink, self.store, clock, random.Random(1))
+        ports = Ports(self.queue, one_route(self.sink), self.store, clock, random.Random(1))
         plan = Plan("w-1", "task", "logs", Capacity(4, 10, 0.02, 45.0))
         self.assembled = assemble(ports, plan, Heard().journal)
         self.seconds_open = self.deliveries_max = 0

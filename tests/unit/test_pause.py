@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from doubles.build import Heard, breaker_of, failure
+from doubles.build import Heard, breaker_of, failure, one_route
 from doubles.clock import EPOCH, HandClock, settle
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker.errors import Blame
@@ -54,7 +54,12 @@ class Worker:
         self.store, self.heard = Readable(self.clock), Heard()
         self.queue = ModelQueue(self.clock)
         ports = Ports(
-            self.queue, ModelSink(), self.store, self.clock, random.Random(0), reads=self.store
+            self.queue,
+            one_route(ModelSink()),
+            self.store,
+            self.clock,
+            random.Random(0),
+            reads=self.store,
         )
         self.assembled = assemble(ports, PLAN, self.heard.journal)
         self.health = Health(self.assembled, self.heard.journal.metrics, self.clock.monotonic)

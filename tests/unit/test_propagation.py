@@ -15,7 +15,7 @@ from worker.events.event import Kind, ObjectEvent
 from worker.flow.bury import DeadLetters
 from worker.flow.delete import Deleter
 from worker.flow.deletion import AT_ONCE, CROWDED_SECONDS, DONE, IN_HAND_MAX, Deletion, Propagation
-from worker.flow.lease import Held, Leases
+from worker.flow.lease import Held, Leases, Removal
 from worker.flow.record import Records
 
 
@@ -45,7 +45,7 @@ class Bench:
         deleter = Deleter(self.queue, calls, self.leases, self.clock, journal)
         records = Records(ModelStore(), calls, "logs", "task", self.clock, journal)
         letters = DeadLetters(records, "w", self.clock)
-        self.propagation = Propagation(self.slow, self.leases, deleter, letters)
+        self.propagation = Propagation({"": (self.slow, letters)}, self.leases, deleter)
         self.ended: list[Held] = []
         deleter.delete = lambda each, **_: self.ended.append(each)  # type: ignore[method-assign]
 
@@ -53,7 +53,7 @@ class Bench:
         """Hand over the message of a deletion; this must never wait."""
         found = held(f"M{number}")
         key = f"k{number}"
-        found.deletions = ((event(key, kind=Kind.REMOVED), key),)
+        found.deletions = (Removal("", event(key, kind=Kind.REMOVED), key),)
         taking = asyncio.ensure_future(self.propagation.take(found))
         await settle()
         assert taking.done()

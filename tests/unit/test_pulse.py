@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from doubles.build import Heard, breaker_of, failure
+from doubles.build import Heard, breaker_of, failure, one_route
 from doubles.clock import EndingClock, EndOfTestError, HandClock, settle
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
 from worker import __version__
@@ -44,7 +44,9 @@ class Worker:
 
     def __init__(self, clock: Clock) -> None:
         self.heard, self.store = Heard(), ModelStore()
-        ports = Ports(ModelQueue(clock), ModelSink(), self.store, clock, random.Random(0))
+        ports = Ports(
+            ModelQueue(clock), one_route(ModelSink()), self.store, clock, random.Random(0)
+        )
         self.assembled: Assembled = assemble(ports, PLAN, self.heard.journal)
         health = Health(self.assembled, self.heard.journal.metrics, clock.monotonic)
         self.heart = Heart(

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 
-from doubles.build import Heard
+from doubles.build import Heard, one_route
 from doubles.clock import QuickClock, until
 from doubles.hurry import hurried
 from doubles.vendors import ModelQueue, ModelSink, ModelStore
@@ -37,7 +37,7 @@ async def test_a_backlog_does_not_wait_for_a_long_poll_that_is_held_up() -> None
     clock, heard = QuickClock(), Heard()
     queue, sink = DelayedQueue(clock), ModelSink()
     queue.send(*(body(f"key {number}") for number in range(100)))
-    ports = Ports(queue, sink, ModelStore(), clock, random.Random(1))
+    ports = Ports(queue, one_route(sink), ModelStore(), clock, random.Random(1))
     plan = Plan("w-1", "task", "logs", Capacity(1, 10, 0.02, 45.0))
     relay, stops = assemble(ports, plan, heard.journal).relay, Stops()
     with hurried():

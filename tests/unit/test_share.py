@@ -18,6 +18,7 @@ from doubles.vendors import ModelQueue
 from worker.errors import CallFailed
 from worker.flow import share as rules
 from worker.flow.lease import Leases
+from worker.flow.put_off import PutOff
 from worker.flow.share import AIM, START, UNSEEN_SECONDS, Share
 from worker.ports import BATCH, QueueAttributes
 
@@ -110,6 +111,18 @@ def comes_nearer(seed: int) -> str:
     return "" if 250 <= one.share.limit <= 700 else f"it needs 250 and may have {one.share.limit}"
 
 
+def a_route_is_down(seed: int) -> str:
+    """One event in a hundred is of a route that is down: 1,500 are hidden, and the others must go on."""
+    line = Line([Drain(1.0, per_second=100, down=0.01) for _ in range(5)], OLD, seed)
+    line.live(300)
+    before = sum(each.carried for each in line.drains)
+    line.live(60)
+    per_second = (sum(each.carried for each in line.drains) - before) / 60
+    if line.peak >= ALLOWED:
+        return f"{line.peak} in hand or hidden at once"
+    return "" if per_second > 400 else f"only {per_second:.0f} of 500 in a second are carried"
+
+
 WORLDS: tuple[World, ...] = (
     at_once,
     one_after_the_other,
@@ -120,6 +133,7 @@ WORLDS: tuple[World, ...] = (
     far_and_near,
     others_hold,
     comes_nearer,
+    a_route_is_down,
 )
 
 
@@ -161,6 +175,12 @@ def _holds_all(_: QueueAttributes, share: Share) -> None:
     share._leases.in_hand = range(AIM)  # type: ignore[assignment]
 
 
+def _without_hidden(share: Share, learn: Callable[[Share], None]) -> None:
+    """Learn as if nothing were put off."""
+    with mock.patch.object(PutOff, "__len__", return_value=0):
+        learn(share)
+
+
 MUTANTS: dict[str, Callable[[], Any]] = {
     "start with as much as a worker alone may have": _changed("START", 1000),
     "a newcomer takes no heed of what is in hand": _changed("STARTERS", 1),
@@ -170,6 +190,9 @@ MUTANTS: dict[str, Callable[[], Any]] = {
     "never smaller, whatever is needed": _changed("SHRINK", 1.0),
     "aim at the limit itself": _changed("AIM", 5000),
     "all of the room for whoever sees it": _see(_holds_all),
+    "what is put off needs no room": lambda: mock.patch.object(
+        Share, "learn", lambda self, learn=Share.learn: _without_hidden(self, learn)
+    ),
     "never down": lambda: mock.patch.object(
         Share, "_move", lambda self, limit, move=Share._move: move(self, max(limit, self._limit))
     ),
@@ -261,6 +284,42 @@ async def test_a_worker_alone_comes_to_what_it_needs_within_a_few_looks() -> Non
         limits.append(bench.share.limit)
     assert limits[:3] == [128, 2064, 3032]
     assert limits[-1] > 3500
+    assert bench.leases.has_room(BATCH)
+
+
+async def test_what_is_put_off_counts_as_ones_own() -> None:
+    bench = Bench()
+    bench.share.see(found(0))
+    bench.hold(START // 2)
+    for _ in range(START // 2):
+        bench.leases.hidden.add("films", 900.0)
+    bench.answer = found(START)
+    await bench.pass_looks(2, each=30_000)
+    # As for a worker alone that has all of them in hand.
+    assert bench.share.limit == 2064
+
+
+async def test_what_is_put_off_keeps_its_room_and_as_much_for_the_routes_that_work() -> None:
+    bench = Bench()
+    bench.share.see(found(0))
+    for _ in range(3):
+        bench.hold(bench.share.limit)
+        bench.answer = found(bench.share.limit)
+        await bench.pass_looks(1, each=30_000)
+    bench.leases.in_hand.clear()
+    assert bench.share.limit > 3000
+    for _ in range(500):
+        bench.leases.hidden.add("films", 900.0)
+    for _ in range(50):
+        bench.clock.now += 5
+        bench.share.learn()
+        bench.share.see(found(500))
+    assert 1000 <= bench.share.limit < 1100
+    for _ in range(bench.share.limit // 2 - 500):
+        bench.leases.hidden.add("films", 900.0)
+    assert not bench.leases.has_room(BATCH)
+    assert bench.leases.was_short
+    bench.clock.now += 900
     assert bench.leases.has_room(BATCH)
 
 

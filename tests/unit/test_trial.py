@@ -6,10 +6,11 @@ import pytest
 
 from doubles.build import Heard, failure
 from doubles.clock import QuickClock, settle
-from worker.errors import Blame
+from worker.errors import Blame, CallFailed
 from worker.outages.breaker import Breaker, State
 from worker.outages.breakers import Breakers, Cloud
-from worker.outages.trial import TRIED_MAX, Gate, Trial
+from worker.outages.trial import TRIED_MAX, Door, Gate, Trial
+from worker.ports import BATCH
 
 
 class Bench:
@@ -124,3 +125,50 @@ async def test_a_trial_that_is_over_before_anybody_woke_is_not_taken_for_the_nex
     assert not waiting.done()
     bench.last._become(State.TRIAL, failure())
     assert await waiting is True
+
+
+def test_a_door_is_shut_while_its_route_is_down_and_open_while_it_works(bench: Bench) -> None:
+    door = Door(bench.last, bench.clock)
+    assert door.lets_in(1000)
+    bench.last.open(failure(Blame.SERVICE))
+    bench.last.open(failure(Blame.CREDENTIALS))
+    assert not door.lets_in(0)
+
+
+def test_on_trial_a_door_lets_in_what_one_poll_brings_and_as_much_in_each_next_trial(
+    bench: Bench,
+) -> None:
+    door = Door(bench.last, bench.clock)
+    for trial in range(1, 4):
+        bench.last._become(State.OPEN, failure(Blame.CREDENTIALS))
+        bench.last._become(State.TRIAL, None)
+        let_in = sum(door.lets_in(unsettled) for unsettled in range(1, 40))
+        assert let_in == BATCH, trial
+    assert not door.lets_in(TRIED_MAX + 1)
+
+
+def test_a_trial_in_which_nothing_was_tried_goes_on(bench: Bench) -> None:
+    door = Door(bench.last, bench.clock)
+    bench.last._become(State.TRIAL, None)
+    assert [door.lets_in(1) for _ in range(BATCH + 1)] == [True] * BATCH + [False]
+    # All of it was recorded already: nothing is under way, and the trial is not decided.
+    assert door.lets_in(0)
+
+
+async def test_of_several_routes_nothing_waits_for_a_trial(bench: Bench) -> None:
+    trial = Trial(bench.last, bench.clock, holds=False)
+    bench.last._become(State.TRIAL, failure())
+    calls = 0
+
+    async def call() -> None:
+        nonlocal calls
+        calls += 1
+        bench.last.failed(failure())
+        raise CallFailed(failure())
+
+    with pytest.raises(CallFailed):
+        await trial.held(call)
+    assert calls == 1
+    assert bench.last.is_open
+    assert await trial.next()
+    assert not await trial.may_go_on(failure(), -1.0)

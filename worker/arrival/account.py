@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,26 @@ from worker.advice import cause_of
 from worker.arrival.backlog import CopyBacklog
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import Follower
-from worker.arrival.history import DAY_SECONDS
+from worker.arrival.history import DAY_SECONDS, span_from, together
 from worker.clock import Clock
 
 SPANS: Mapping[str, float] = {"1h": 3600.0, "24h": DAY_SECONDS}
+
+
+def accounts_together(accounts: Sequence[ArrivalAccount]) -> dict[str, Any]:
+    """Return what several routes tell as one, in the form of `ArrivalAccount.as_object`.
+
+    Of what cannot be seen the first cause is told. A backlog that one route does not know is not known.
+    """
+    told = [each.as_object() for each in accounts]
+    backlogs = [each["copy_backlog"] for each in told]
+    return {
+        **{name: together(span_from(each[name]) for each in told).as_object() for name in SPANS},
+        "promised_seconds": told[0]["promised_seconds"],
+        "pending": sum(each["pending"] for each in told),
+        "copy_backlog": None if None in backlogs else sum(backlogs),
+        "cause": next((each["cause"] for each in told if each["cause"]), None),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class CopyBacklog:
             found = await self._statistics.copies(now - SPAN_SECONDS, now)
         except CallFailed as failed:
             self.objects = None
-            self._journal.metrics.copy_backlog.set(float("nan"))
+            self._journal.counts.copy_backlog.set(float("nan"))
             if not self._is_told:
                 self._is_told = True
                 self._journal.log.warning(
@@ -59,4 +59,4 @@ class CopyBacklog:
             return
         self._is_told = False
         self.objects = max(0, found.requested - found.done)
-        self._journal.metrics.copy_backlog.set(self.objects)
+        self._journal.counts.copy_backlog.set(self.objects)

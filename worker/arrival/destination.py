@@ -12,6 +12,7 @@ from worker.advice import SEVERAL_SOURCES, TEXTS
 from worker.arrival.bucket import DestinationBucket, Ground, destination_of
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.flow.source import Source
+from worker.outages.breaker import Breaker
 from worker.outages.service import Service
 from worker.ports import Destination, ObjectFacts, SourceObjects
 
@@ -45,6 +46,11 @@ class DestinationView:
         self._is_there_until = -inf
 
     @property
+    def breaker(self) -> Breaker:
+        """Open while the destination cannot be looked at."""
+        return self._service.breaker
+
+    @property
     def is_usable(self) -> bool:
         """Whether both sides may be looked at now."""
         return not self._service.breaker.is_open and bool(self.bucket and self.source_bucket)
@@ -69,7 +75,7 @@ class DestinationView:
     @property
     def is_certain(self) -> bool:
         """Whether the task itself says what it copies, and where to: nothing is deleted by less."""
-        return self.destination.ground is Ground.TASK and bool(self._source.bucket)
+        return self.destination.ground is Ground.TASK and self._source.is_told
 
     @property
     def is_listening(self) -> bool:

@@ -110,7 +110,7 @@ class Followed:
 
 
 class Follower:
-    """Follows a share of the accepted keys, at most `FOLLOWED_MAX` at a time."""
+    """Follows a share of the accepted keys, at most `FOLLOWED_MAX` at a time, of all `routes` together."""
 
     def __init__(
         self,
@@ -122,7 +122,9 @@ class Follower:
         *,
         ratio: float,
         late_seconds: float,
+        routes: int = 1,
     ) -> None:
+        self._routes = routes
         self._view = view
         self._again = again
         self._clock = clock
@@ -137,7 +139,7 @@ class Follower:
         self._due: list[tuple[float, int, Followed]] = []
         self._numbers = count()
         self._places = asyncio.Semaphore(LOOKS_AT_ONCE)
-        journal.metrics.arrivals_pending.set_function(lambda: self.pending)
+        journal.counts.arrivals_pending.set_function(lambda: self.pending)
 
     @property
     def pending(self) -> int:
@@ -156,12 +158,12 @@ class Follower:
     @property
     def has_room(self) -> bool:
         """Whether one more key may be followed."""
-        return len(self._followed) < FOLLOWED_MAX
+        return len(self._followed) < FOLLOWED_MAX // self._routes
 
     @property
     def has_room_for_suspects(self) -> bool:
         """Whether one more suspect may be taken: a long list must not take the places of all others."""
-        return len(self._followed) < FOLLOWED_MAX // 2
+        return len(self._followed) < FOLLOWED_MAX // self._routes // 2
 
     def expect(self, key: str, etag: str) -> None:
         """Follow a key that was announced past the flow: it has to arrive like any other."""

@@ -82,7 +82,11 @@ def alibaba_from(settings: Settings) -> AlibabaCredentials | None:
 
 
 def huawei_from(settings: Settings) -> HuaweiCredentials:
-    """Return the Huawei key of the settings."""
+    """Return the Huawei key of the settings. Raises `Fatal` where each route has one and none is chosen."""
+    if settings.hw_ak is None or settings.hw_sk is None:
+        raise Fatal(
+            "each route has a Huawei key of its own, and none was chosen. Nothing was sent."
+        )
     token = settings.hw_security_token
     return HuaweiCredentials(
         settings.hw_ak.get_secret_value(),

@@ -9,6 +9,7 @@ from worker.commands.dead import groups, list_letters
 from worker.commands.dead_moves import archive, redrive, unarchive
 from worker.commands.dead_show import show
 from worker.commands.doctor import doctor
+from worker.commands.options import routed
 from worker.commands.pause import pause, resume
 from worker.commands.reconcile import reconcile
 from worker.commands.records import failed, find
@@ -20,21 +21,21 @@ RECORDS = "Records: what became of each key, as the relay wrote it to the log bu
 
 def register(commands: typer.Typer) -> None:
     """Add the operators' commands to the program's."""
-    commands.command("doctor")(doctor)
+    commands.command("doctor")(routed(doctor))
     commands.command("status")(status)
     commands.command("pause")(pause)
     commands.command("resume")(resume)
-    commands.command("reconcile")(reconcile)
-    commands.command("console")(console)
+    commands.command("reconcile")(routed(reconcile))
+    commands.command("console")(routed(console))
     dead = typer.Typer(help=DEAD, no_args_is_help=True)
-    dead.command("groups")(groups)
-    dead.command("list")(list_letters)
-    dead.command("show")(show)
-    dead.command("redrive")(redrive)
-    dead.command("archive")(archive)
-    dead.command("unarchive")(unarchive)
+    dead.command("groups")(routed(groups))
+    dead.command("list")(routed(list_letters))
+    dead.command("show")(routed(show))
+    dead.command("redrive")(routed(redrive))
+    dead.command("archive")(routed(archive))
+    dead.command("unarchive")(routed(unarchive))
     commands.add_typer(dead, name="dead")
     records = typer.Typer(help=RECORDS, no_args_is_help=True)
-    records.command("find")(find)
-    records.command("failed")(failed)
+    records.command("find")(routed(find))
+    records.command("failed")(routed(failed))
     commands.add_typer(records, name="records")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -97,6 +97,8 @@ def _require_settings() -> None:
 
 
 def _print(check: Check, out: Console) -> None:
+    if check.route:
+        check = replace(check, name=f"{check.route} {check.name}")
     verdict = Text(check.verdict, style=STYLES[check.verdict])
     name, detail = Text(check.name, style="bold"), Text(shown(check.detail))
     row_printed(out, COLUMN_WIDTHS, (verdict, name, detail))
@@ -107,4 +109,8 @@ def _print(check: Check, out: Console) -> None:
 
 def _print_object(checks: list[Check]) -> None:
     counts = {str(each): sum(check.verdict is each for check in checks) for each in CheckStatus}
-    terminal.line({"checks": [asdict(check) for check in checks], "counts": counts})
+    told = [
+        {name: value for name, value in asdict(check).items() if value or name != "route"}
+        for check in checks
+    ]
+    terminal.line({"checks": told, "counts": counts})

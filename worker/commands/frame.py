@@ -10,7 +10,8 @@ import asyncio
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ import typer
 
 from worker.advice import told_of
 from worker.clock import SystemClock
+from worker.config.routes_file import UNROUTED
 from worker.errors import CallFailed, Fatal, RelayError
 from worker.observe import logs
 from worker.operate.connect import Clients, connect
@@ -39,6 +41,19 @@ EXIT_TO_MEND = 2
 EXIT_NOTHING_FOUND = 3
 EXIT_NOT_ALL = 4
 EXIT_STOPPED = 130
+
+
+_ROUTE: ContextVar[str] = ContextVar("route", default="")
+
+
+@contextmanager
+def on_route(name: str) -> Iterator[None]:
+    """Let what `run` runs meanwhile see the clients of this route; an empty name chooses none."""
+    token = _ROUTE.set(name)
+    try:
+        yield
+    finally:
+        _ROUTE.reset(token)
 
 
 def run(
@@ -87,6 +102,44 @@ def read_settings() -> Settings:
     return settings
 
 
+def chosen_settings() -> Settings:
+    """Read the settings of the chosen route, or exit with 2."""
+    name, settings = _ROUTE.get(), read_settings()
+    try:
+        return settings.of_route(name) if name else settings
+    except Fatal as error:
+        stop_because(str(error), EXIT_TO_MEND)
+
+
+def require_own_part(bucket: str, key: str) -> None:
+    """Exit with 2 unless the chosen route takes all keys of the bucket that begin so; one route takes all.
+
+    What another route takes would be found missing here, and announced or deleted for nothing.
+    """
+    settings, chosen = read_settings(), chosen_settings()
+    name, why = chosen.route, ""
+    if not name:
+        return
+    if name == UNROUTED:
+        stop_because("what no route takes is compared with nothing. Name a route.", EXIT_TO_MEND)
+    if bucket != chosen.bucket:
+        why = f"its bucket is {chosen.bucket}. Name that one"
+    elif not key.startswith(chosen.prefix):
+        why = f"it takes the keys that begin with {chosen.prefix}. Add --key {chosen.prefix}"
+    for each in settings.routes:
+        is_part = each.prefix.startswith(key) and len(each.prefix) > len(chosen.prefix)
+        if each.bucket == bucket and is_part and not why:
+            why = (
+                f"keys that begin with {each.prefix} go by route {each.route}. Compare those with "
+                f"--route {each.route} --key {each.prefix}, and here a part with --key that has none of them"
+            )
+    if why:
+        stop_because(
+            f"{bucket}, keys {key or 'of any name'}, is not all of route {name}: {why}. Nothing was done.",
+            EXIT_TO_MEND,
+        )
+
+
 def told(failed: CallFailed) -> str:
     """Say what happened and what to do next."""
     what, step = told_of(failed.failure)
@@ -116,7 +169,9 @@ async def _connected(
     ends_gently: bool,
     saying: str,
 ) -> T:
-    async with connect(settings, reload=reading()) as clients:
+    async with connect(settings, reload=reading()) as opened:
+        route = _ROUTE.get()
+        clients = opened.of_route(route) if route else opened
         task = asyncio.ensure_future(main(clients))
         loop = asyncio.get_running_loop()
         heard_at = 0.0

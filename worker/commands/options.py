@@ -101,6 +101,33 @@ def choosing_letters(*, by_id: bool) -> Callable[[Callable[..., None]], Callable
     return decorate
 
 
+RouteOption = Annotated[
+    str,
+    typer.Option(
+        "--route",
+        metavar="NAME",
+        help="Of several routes (RELAY_ROUTES), this one; `unrouted` for what none takes.",
+    ),
+]
+
+
+def routed(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take `--route` and see the clients of that route; where there are several, it has to."""
+    own = inspect.signature(command, eval_str=True).parameters
+    route = inspect.Parameter(
+        "route", inspect.Parameter.KEYWORD_ONLY, default="", annotation=RouteOption
+    )
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        with frame.on_route(given.pop("route")):
+            command(**given)
+
+    run.__signature__ = inspect.Signature([*own.values(), route])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in (*own.values(), route)}
+    return run
+
+
 def check_text(key: str) -> None:
     """Refuse text that no key can hold: Python keeps bytes that are no UTF-8 as halves of surrogate pairs."""
     try:

@@ -177,6 +177,7 @@ def reconcile(
         raise typer.BadParameter(f"{bucket!a} is no bucket name", param_hint="BUCKET")
     if state and resume:
         raise typer.BadParameter("--state FILE goes on by itself: --resume is without a file")
+    frame.require_own_part(bucket, key)
     if (against or _usual()) is Against.RECORDS:
         others = {
             "--deep": deep,
@@ -235,7 +236,7 @@ def reconcile(
 
 
 def _usual() -> Against:
-    has_destination = frame.read_settings().obs_endpoint is not None
+    has_destination = frame.chosen_settings().obs_endpoint is not None
     return Against.DESTINATION if has_destination else Against.RECORDS
 
 

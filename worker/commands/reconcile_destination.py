@@ -162,7 +162,7 @@ class Wishes:
 def compare_with_destination(wishes: Wishes) -> None:
     """Compare, act if asked to, and tell; raises `typer.Exit` unless nothing is missing or different."""
     wishes.check()
-    if frame.read_settings().obs_endpoint is None:
+    if frame.chosen_settings().obs_endpoint is None:
         frame.stop_because(NO_ENDPOINT, frame.EXIT_TO_MEND)
     if wishes.acts and not wishes.is_sure:
         frame.require_somebody(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
@@ -18,6 +18,7 @@ from worker.arrival.history import ArrivalSpan
 from worker.clock import is_set_within
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, row_printed, shown, span
+from worker.config.routes_file import UNROUTED
 from worker.errors import Failure
 from worker.ledger.pause import Pause
 from worker.operate.arrival import ArrivalStatus, Promise, Sight, percent, promise_of
@@ -28,8 +29,11 @@ from worker.operate.status import (
     DEAD_COUNT_MAX,
     RETENTION_SHARE_WARNING,
     QueueStatus,
+    RouteStatus,
     Status,
     StatusBoard,
+    TaskStatus,
+    part_of,
 )
 from worker.operate.workers import WorkerStatus
 from worker.ports import BATCH
@@ -231,6 +235,9 @@ def _lines(found: Status) -> Iterator[Line]:
     yield from _event_lines(found)
     yield from _part(found, "dead_letters", _dead_lines(found))
     yield from _part(found, "task", _task_lines(found))
+    for route in found.routes:
+        yield from _route_lines(found, route)
+    yield from _failed_lines(found)
     yield from _level_lines(found)
     yield from _arrival_lines(found)
     yield from _part(found, "last_account", _account_lines(found))
@@ -292,22 +299,48 @@ def _event_lines(found: Status) -> Iterator[Line]:
 def _dead_lines(found: Status) -> Iterator[Line]:
     if found.dead_letters is None:
         return
-    counts = {cause: count for cause, count in found.dead_letters.items() if count}
-    if not counts:
-        yield "dead letters", "none", "green"
+    told = _dead(found.dead_letters, are_more=found.are_more_dead)
+    if not told:
+        text = "none beside those of the routes" if found.routes else "none"
+        yield "dead letters", text, "green"
         return
+    command = "oms-relay dead groups" + (f" --route {UNROUTED}" if found.routes else "")
+    yield "dead letters", f"{told}   ({command})", "yellow"
+
+
+def _dead(counted: Mapping[str, int], *, are_more: bool) -> str:
+    counts = {cause: count for cause, count in counted.items() if count}
     parts = [
-        f"{count}{'+' if count >= DEAD_COUNT_MAX or found.are_more_dead else ''} {cause}"
+        f"{count}{'+' if count >= DEAD_COUNT_MAX or are_more else ''} {cause}"
         for cause, count in counts.items()
     ]
-    more = "; there was no time to count all" if found.are_more_dead else ""
-    yield "dead letters", f"{', '.join(parts)}{more}   (oms-relay dead groups)", "yellow"
+    more = "; there was no time to count all" if are_more else ""
+    return f"{', '.join(parts)}{more}"
+
+
+def _route_lines(found: Status, route: RouteStatus) -> Iterator[Line]:
+    """Tell of one of several routes: its task, and its dead letters; what cannot be read, and why."""
+    label = f"route {route.route}"
+    task, dead = part_of("task", route.route), part_of("dead_letters", route.route)
+    if task in found.pending:
+        yield label, "looking", "dim"
+    elif failure := found.errors.get(task):
+        yield label, f"its task could not be read: {failed(failure)}", BAD
+    elif route.task is not None:
+        yield label, *_task(route.task)
+    if failure := found.errors.get(dead):
+        yield "", f"its dead letters could not be read: {failed(failure)}", BAD
+    elif told := _dead(route.dead_letters or {}, are_more=route.are_more_dead):
+        yield "", f"dead letters {told} (oms-relay dead groups --route {route.route})", "yellow"
 
 
 def _task_lines(found: Status) -> Iterator[Line]:
-    task = found.task
-    if task is None:
-        return
+    if found.task is not None:
+        yield "OMS task", *_task(found.task)
+
+
+def _task(task: TaskStatus) -> tuple[str, str]:
+    """Return how a task stands, and in which style that is shown."""
     counts = ", ".join(
         f"{'?' if count is None else count} {what}"
         for count, what in (
@@ -319,14 +352,19 @@ def _task_lines(found: Status) -> Iterator[Line]:
     )
     state = task.status or "in an unknown state"
     style = "" if task.is_synchronizing else BAD if task.status else UNKNOWN_STYLE
-    yield "OMS task", f"{state}; this month {counts}", style
-    if task.failed is None:
-        yield "failed copies", "unknown: the task does not tell", UNKNOWN_STYLE
-    elif task.failed:
-        # They were accepted and recorded all the same.
+    return f"{state}; this month {counts}", style
+
+
+def _failed_lines(found: Status) -> Iterator[Line]:
+    """Say how many copies OMS could not make: they were accepted and recorded all the same."""
+    counts = [each.failed for each in found.tasks]
+    if failed_copies := sum(filter(None, counts)):
         mend = _MENDS[found.arrival.sight]
-        text = f"{task.failed} this month: OMS accepted them and could not copy them; {mend}"
+        text = f"{failed_copies} this month: OMS accepted them and could not copy them; {mend}"
         yield "failed copies", text, BAD
+    if None in counts:
+        which = "a task does not tell" if found.routes else "the task does not tell"
+        yield "" if failed_copies else "failed copies", f"unknown: {which}", UNKNOWN_STYLE
 
 
 def _level_lines(found: Status) -> Iterator[Line]:
@@ -368,7 +406,7 @@ def _account_lines(found: Status) -> Iterator[Line]:
     """Say what the last comparison of both buckets found, and how old that is."""
     account = found.last_account
     if account is None:
-        if found.is_destination_set and "last_account" not in found.errors:
+        if found.is_destination_set and not found.routes and "last_account" not in found.errors:
             text = "never: `oms-relay reconcile BUCKET` compares both buckets"
             yield "compared", text, UNKNOWN_STYLE
         return
@@ -514,6 +552,10 @@ def as_object(found: Status) -> dict[str, Any]:
     raw = asdict(found)
     for name in ("is_destination_set", "pending"):
         del raw[name]
+    if not found.routes:
+        del raw["routes"]
+    if found.events is not None:
+        del raw["events"]["are_routes"]
     for name in ("queue", "dead_letter_queue"):
         queue = getattr(found, name)
         if queue is not None:

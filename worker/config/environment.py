@@ -73,7 +73,7 @@ def read_dotenv(path: Path) -> DotEnv:
     Raises ValueError if it cannot be read at all. No problem repeats a line: it may hold a secret.
     """
     try:
-        text = _read(path)
+        text = read_text(path)
     except FileNotFoundError:
         return DotEnv({})
     bindings = list(parse_stream(StringIO(text)))
@@ -138,7 +138,7 @@ def _find(name: str, layers: Sequence[Layer]) -> Found | None:
         if value.strip():
             return Found(value, place=layer.label)
         if file:
-            return replace(_find_in_file(Path(file)), place=layer.label)
+            return replace(find_in_file(Path(file)), place=layer.label)
     return None
 
 
@@ -176,9 +176,10 @@ def misspelt(names: Collection[str], layers: Sequence[Layer]) -> Iterator[tuple[
             yield name, f"is no setting; accepted: {rests[near[0]]} comes nearest"
 
 
-def _find_in_file(path: Path) -> Found:
+def find_in_file(path: Path) -> Found:
+    """Return what a file holds, without the newline at its end, or the problem with it."""
     try:
-        value = _read(path).rstrip("\r\n")
+        value = read_text(path).rstrip("\r\n")
     except FileNotFoundError:
         return Found(problem=f"can't be read, {path} is missing; accepted: a readable file")
     except ValueError as error:
@@ -188,7 +189,8 @@ def _find_in_file(path: Path) -> Found:
     return Found(value, path)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return the first 65,536 characters of a file. Raises FileNotFoundError, or ValueError that says why."""
     try:
         # A pipe would be waited for, for ever, until somebody writes.
         with open(path, encoding="utf-8", opener=_at_once) as file:

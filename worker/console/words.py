@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 
-from worker.advice import TEXTS, Cause, cause_of, told
+from worker.advice import TEXTS, Cause, cause_of
 from worker.errors import Failure
 
 LANGUAGES: Mapping[str, str] = {"en": "English", "zh": "中文"}
@@ -77,7 +77,7 @@ class Words:
 
     def told(self, cause: Cause) -> tuple[str, str]:
         """Return what people read first, the cause where it is known, and what they do next."""
-        return told(cause.what, cause.advice, self.step(cause))
+        return cause.told(self.step(cause))
 
     def step(self, cause: Cause) -> str:
         """Say what to do about a cause; in English where a relay of another version gives other advice."""

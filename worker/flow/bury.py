@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from worker.clock import Clock
 from worker.errors import Failure
 from worker.events.event import Message
+from worker.flow.lease import Refused
 from worker.flow.record import Records
 from worker.ledger.letter import KEYS_SHOWN_MAX, Cause, Ref, letter_of
 from worker.ledger.names import task_folder
@@ -30,7 +31,7 @@ class DeadLetters:
         message: Message,
         cause: Cause,
         error: str,
-        rejected: Sequence[tuple[str, Failure]] = (),
+        rejected: Sequence[Refused] = (),
     ) -> Failure | None:
         """Keep the message with its whole story; None means confirmed. Writing it twice is harmless.
 
@@ -42,7 +43,7 @@ class DeadLetters:
             message,
             cause,
             error,
-            [(key, str(why)) for key, why in rejected[:KEYS_SHOWN_MAX]],
+            [(each.key, str(each.failure)) for each in rejected[:KEYS_SHOWN_MAX]],
             worker=self._worker,
             died_at=now,
         )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from worker.errors import Failure
 from worker.events.event import ObjectEvent
 from worker.flow.batcher import Batcher
-from worker.flow.lease import Held
+from worker.flow.lease import Held, Refused, Undone
 from worker.observe.journal import Journal
 
 IDENTITIES_MIN = 50_000
@@ -56,18 +56,38 @@ def identity(message_id: str, index: int, event: ObjectEvent, key: str, intent: 
     return blake2b(repr(facts).encode(), digest_size=16).digest()
 
 
-class Dedupe:
-    """The changes that wait, in the order they came, and a bounded memory of recorded identities.
+class Identities:
+    """A bounded memory of recorded identities, which all routes share: bucket and key are part of each.
 
-    At least the last `identities_min` are remembered, at most twice as many: in two sets, of which the older
-    is forgotten as a whole. An ordered dictionary takes four times the memory, and keeps growing for a while.
+    At least the last `least` are remembered, at most twice as many: in two sets, of which the older is
+    forgotten as a whole. An ordered dictionary takes four times the memory, and keeps growing for a while.
     """
 
-    def __init__(self, journal: Journal, identities_min: int = IDENTITIES_MIN) -> None:
+    def __init__(self, least: int = IDENTITIES_MIN) -> None:
+        self._least = least
+        self._newer: set[bytes] = set()
+        self._older: set[bytes] = set()
+
+    def __contains__(self, known_as: bytes) -> bool:
+        return known_as in self._newer or known_as in self._older
+
+    def add(self, known_as: bytes) -> None:
+        """Remember one more."""
+        self._newer.add(known_as)
+        if len(self._newer) >= self._least:
+            self._older, self._newer = self._newer, set()
+
+
+class Dedupe:
+    """The changes of one route that wait, in the order they came.
+
+    `unsettled` is how many are not settled yet; each message counts for itself, also in a merged one.
+    """
+
+    def __init__(self, journal: Journal, recorded: Identities | None = None) -> None:
+        self.unsettled = 0
         self._journal = journal
-        self._identities_min = identities_min
-        self._recorded: set[bytes] = set()
-        self._recorded_before: set[bytes] = set()
+        self._recorded = recorded or Identities()
         self._waiting: dict[str, Change] = {}
         self._batches = Batcher(self._waiting)
 
@@ -84,10 +104,11 @@ class Dedupe:
             held.keys += 1
             held.first_key = held.first_key or key
             known_as = identity(message.message_id, index, event, key, message.intent)
-            if known_as in self._recorded or known_as in self._recorded_before:
+            if known_as in self._recorded:
                 self._journal.repeated()
                 continue
             held.pending += 1
+            self.unsettled += 1
             self._join(key, Waiter(held, event, known_as))
         return held.pending > 0
 
@@ -124,10 +145,11 @@ class Dedupe:
         for waiter in change.waiters:
             held = waiter.held
             held.pending -= 1
+            self.unsettled -= 1
             if undone is not None:
-                held.undone = undone
+                held.undone = Undone(undone, self._journal.route)
             elif rejected is not None:
-                held.rejected += ((change.key, rejected),)
+                held.rejected += (Refused(change.key, rejected, self._journal.route),)
             if held.pending == 0:
                 finished.append(held)
         if undone is None and rejected is None:
@@ -137,5 +159,3 @@ class Dedupe:
     def _remember(self, change: Change) -> None:
         for waiter in change.waiters:
             self._recorded.add(waiter.identity)
-            if len(self._recorded) >= self._identities_min:
-                self._recorded_before, self._recorded = self._recorded, set()

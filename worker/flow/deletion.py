@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.events.event import ObjectEvent
@@ -43,15 +43,20 @@ class Deletions(Protocol):
 
 
 class Propagation:
-    """Ends messages that announce deletions, a few at a time: a slow destination holds up no change."""
+    """Ends messages that announce deletions, a few at a time: a slow destination holds up no change.
+
+    `routes` has for each route its deletions, and where its dead letters go.
+    """
 
     def __init__(
-        self, deletions: Deletions, leases: Leases, deleter: Deleter, dead_letters: DeadLetters
+        self,
+        routes: Mapping[str, tuple[Deletions, DeadLetters]],
+        leases: Leases,
+        deleter: Deleter,
     ) -> None:
-        self._deletions = deletions
+        self._routes = routes
         self._leases = leases
         self._deleter = deleter
-        self._dead_letters = dead_letters
         self._waiting: asyncio.Queue[Held] = asyncio.Queue(IN_HAND_MAX)
 
     async def take(self, held: Held) -> None:
@@ -75,15 +80,22 @@ class Propagation:
                 await self._end(held)
 
     async def _end(self, held: Held) -> None:
-        end = await self._deletions.carry(held.deletions, deliveries=held.message.dequeue_count)
-        if end.is_held:
-            cause = Cause.DELETION_HELD
-            failure = await self._dead_letters.write(held.message, cause, end.why, held.rejected)
-            if failure is None:
-                self._deleter.delete(held, end="dead_letter", why=f"{cause}: {end.why}")
-            else:
-                await self._leases.give_back(held, str(failure))
-        elif end.wait_seconds:
-            await self._leases.postpone(held, end.wait_seconds, end.why)
+        for route in dict.fromkeys(each.route for each in held.deletions):
+            deletions, dead_letters = self._routes[route]
+            removals = [(each.event, each.key) for each in held.deletions if each.route == route]
+            end = await deletions.carry(removals, deliveries=held.message.dequeue_count)
+            if end.is_held:
+                await self._hold(held, dead_letters, end.why)
+                return
+            if end.wait_seconds:
+                await self._leases.postpone(held, end.wait_seconds, end.why)
+                return
+        self._deleter.delete(held)
+
+    async def _hold(self, held: Held, dead_letters: DeadLetters, why: str) -> None:
+        cause = Cause.DELETION_HELD
+        failure = await dead_letters.write(held.message, cause, why, held.rejected)
+        if failure is None:
+            self._deleter.delete(held, end="dead_letter", why=f"{cause}: {why}")
         else:
-            self._deleter.delete(held)
+            await self._leases.give_back(held, str(failure))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from worker.errors import Blame, Failure
+from worker.errors import Blame
 from worker.events.decode import decode
-from worker.events.event import ObjectEvent, Undecodable
+from worker.events.event import Undecodable
 from worker.flow.bury import DeadLetters
-from worker.flow.dedupe import Change, Dedupe
+from worker.flow.dedupe import Change
 from worker.flow.delete import Deleter
 from worker.flow.deletion import Propagation
-from worker.flow.lease import Held, Leases
-from worker.flow.post import Poster, Verdict
+from worker.flow.lease import Held, Leases, Refused, Undone
+from worker.flow.post import Verdict
+from worker.flow.put_off import Deliveries
 from worker.flow.receive import Receiver
-from worker.flow.record import Records
-from worker.flow.selection import Selected, Selection, is_resolved
+from worker.flow.route import Route
+from worker.flow.selection import Choice, Selection
 from worker.ledger.letter import Cause
 from worker.observe.journal import Journal
 from worker.observe.trace import Verb
@@ -30,22 +31,20 @@ Witness = Callable[[], Awaitable[bool]]
 class Flow:
     """Carries messages through the six verbs; each is deleted only after all its keys are recorded.
 
-    `witnesses` has one per service that can fail a message: "oms" and "oss". `follow` hears of each verdict
-    whose record is confirmed; it must not wait.
+    Behind decode every change belongs to one of the `routes`. `records_work` is the witness of OSS.
+    `dead_letters` takes what belongs to no route.
     """
 
     receiver: Receiver
     selection: Selection
-    dedupe: Dedupe
-    poster: Poster
-    records: Records
+    routes: Sequence[Route]
     deleter: Deleter
     dead_letters: DeadLetters
     leases: Leases
     journal: Journal
     deliveries_max: int
-    witnesses: Mapping[str, Witness]
-    follow: Callable[[Verdict], None] | None = None
+    records_work: Witness
+    deliveries: Deliveries = field(default_factory=Deliveries)
     propagation: Propagation | None = None
 
     async def take(self, *, is_short: bool = False) -> None:
@@ -60,27 +59,28 @@ class Flow:
                         self._bury(held, Cause.UNDECODABLE, why.reason), name="dead letter"
                     )
                     continue
-                changes, held.foreign_buckets, held.deletions = choice
-                if not is_resolved(changes):
-                    aside.create_task(self._resolve(held, changes), name="key readings")
-                elif self._admit(held, [(each.event, each.readings[0]) for each in changes]):
+                if choice.unclear:
+                    aside.create_task(self._resolve(held, choice), name="key readings")
+                elif self._admit(held, choice):
                     continue
-                elif held.foreign_buckets or held.deletions:
-                    aside.create_task(self._finish(held), name="dead letter or deletion")
+                elif held.needs_more:
+                    aside.create_task(self._finish(held), name="an end other than deleted")
                 else:
                     self.deleter.delete(held)
 
-    async def carry(self, batch: Sequence[Change]) -> None:
+    async def carry(self, route: Route, batch: Sequence[Change]) -> None:
         """Post a batch, record what became of each key, delete the messages that wait for nothing more."""
         self._passed(Verb.DEDUPE, batch)
-        verdicts = await self.poster.post(batch)
+        verdicts = await route.poster.post(batch)
         self._passed(Verb.POST, batch, verdicts)
-        failures = await self.records.record(verdicts)
+        failures = await route.records.record(verdicts)
         self._passed(Verb.RECORD, batch)
         for verdict, failure in zip(verdicts, failures, strict=True):
-            if self.follow is not None and failure is None:
-                self.follow(verdict)
-            for held in self.dedupe.settle(
+            if route.follow is not None and failure is None:
+                route.follow(verdict)
+            if failure is not None and failure.service == "oms" and route.is_down:
+                _let_wait(verdict.change, route)
+            for held in route.dedupe.settle(
                 verdict.change, undone=failure, rejected=verdict.rejection
             ):
                 await self._finish(held)
@@ -95,45 +95,98 @@ class Flow:
         for verdict in verdicts:
             note_request(verdict.change, verdict.request_id)
 
-    async def _resolve(self, held: Held, changes: Sequence[Selected]) -> None:
-        if not self._admit(held, await self.selection.resolve(changes)):
+    async def _resolve(self, held: Held, choice: Choice) -> None:
+        await self.selection.resolve(choice)
+        if not self._admit(held, choice):
             await self._finish(held)
 
-    def _admit(self, held: Held, changes: Iterable[tuple[ObjectEvent, str]]) -> bool:
+    def _admit(self, held: Held, choice: Choice) -> bool:
+        """Let the message wait for its changes, each at its route; return False if it waits for none.
+
+        A route that is down lets nothing in. The others do their part all the same; then the message is put
+        off, and what is recorded by then is not posted again.
+        """
         held.passed(Verb.DECODE)
-        return self.dedupe.admit(held, changes)
+        held.unrouted, held.deletions = choice.unrouted, choice.deletions
+        for route in self.routes:
+            changes = [(each.event, each.key) for each in choice.changes if each.route is route]
+            if not changes:
+                continue
+            if route.lets_in():
+                route.dedupe.admit(held, changes)
+            else:
+                held.waits_for = route.name
+        return held.pending > 0
 
     async def _finish(self, held: Held) -> None:
         """End a message whose changes are all settled."""
-        if held.undone is not None:
+        if held.waits_for:
+            self.deliveries.excuse(held.message)
+            await self.leases.put_off(held, f"route {held.waits_for} is down")
+        elif held.undone is not None:
             if await self._is_hopeless(held, held.undone):
-                await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone))
+                await self._bury(held, Cause.MAX_DELIVERIES, str(held.undone.failure))
             else:
-                await self.leases.give_back(held, str(held.undone))
+                await self.leases.give_back(held, str(held.undone.failure))
         elif held.rejected:
-            await self._bury(held, Cause.REJECTED, str(held.rejected[0][1]))
-        elif held.foreign_buckets:
-            names = ", ".join(held.foreign_buckets)
-            await self._bury(held, Cause.UNROUTED, f"the sync task does not copy {names}")
+            await self._bury(held, Cause.REJECTED, str(held.rejected[0].failure))
+        elif held.unrouted:
+            await self._bury(held, Cause.UNROUTED, self._why_unrouted(held))
         elif held.deletions and self.propagation is not None:
             await self.propagation.take(held)
         else:
             self.deleter.delete(held)
 
-    async def _is_hopeless(self, held: Held, undone: Failure) -> bool:
+    def _why_unrouted(self, held: Held) -> str:
+        names = ", ".join(held.unrouted)
+        if self.routes[0].name:
+            return f"no route takes these changes of {names}"
+        return f"the sync task does not copy {names}"
+
+    async def _is_hopeless(self, held: Held, undone: Undone) -> bool:
         """Whether it was delivered often enough, and it is the message and no outage that failed it."""
-        if held.message.dequeue_count < self.deliveries_max or not self.receiver.is_open:
+        route = self._route(undone.route)
+        backs = [each.door.back_at for each in self.routes if each.door is not None]
+        count = held.message.dequeue_count
+        if count >= self.deliveries_max and backs:
+            count = self.deliveries.counted(held.message, max(backs))
+        if count < self.deliveries_max or not self.receiver.is_open or route.breaker.is_open:
             return False
-        return undone.blame is Blame.ITEM or await self.witnesses[undone.service]()
+        if undone.failure.blame is Blame.ITEM:
+            return True
+        is_of_oms = undone.failure.service == "oms"
+        return await (route.poster.takes_keys() if is_of_oms else self.records_work())
 
     async def _bury(self, held: Held, cause: Cause, error: str) -> None:
         """Keep a message as a dead letter, and only then delete it."""
-        failure = await self.dead_letters.write(held.message, cause, error, held.rejected)
+        for dead_letters, rejected in self._graves(held, cause):
+            failure = await dead_letters.write(held.message, cause, error, rejected)
+            if failure is not None:
+                held.passed(Verb.RECORD)
+                await self.leases.give_back(held, str(failure))
+                return
         held.passed(Verb.RECORD)
-        if failure is None:
-            self.deleter.delete(held, end="dead_letter", why=f"{cause}: {error}")
+        self.deleter.delete(held, end="dead_letter", why=f"{cause}: {error}")
+
+    def _graves(self, held: Held, cause: Cause) -> Iterator[tuple[DeadLetters, Sequence[Refused]]]:
+        """Yield where the letter has to stand: at each route that refused a key or could not finish one."""
+        if cause is Cause.REJECTED:
+            for name in dict.fromkeys(each.route for each in held.rejected):
+                of_route = [each for each in held.rejected if each.route == name]
+                yield self._route(name).dead_letters, of_route
+        elif cause is Cause.MAX_DELIVERIES and held.undone is not None:
+            yield self._route(held.undone.route).dead_letters, held.rejected
         else:
-            await self.leases.give_back(held, str(failure))
+            yield self.dead_letters, held.rejected
+
+    def _route(self, name: str) -> Route:
+        return next(each for each in self.routes if each.name == name)
+
+
+def _let_wait(change: Change, route: Route) -> None:
+    """Let all messages of a change wait for its route."""
+    for waiter in change.waiters:
+        waiter.held.waits_for = route.name
 
 
 def note_pass(verb: Verb, changes: Iterable[Change]) -> None:

@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nsmallest
+from math import inf
 from operator import attrgetter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from worker.clock import Clock
+from worker.clock import Clock, is_set_within
 from worker.errors import CallFailed, Failure
 from worker.events.event import Message, ObjectEvent
+from worker.flow.put_off import PutOff, put_off_seconds
 from worker.observe.journal import Journal, Story
 from worker.observe.trace import Trace, Verb
 from worker.ports import QueueAttributes
@@ -37,9 +39,36 @@ class Visibility(Protocol):
         ...
 
 
+class Undone(NamedTuple):
+    """Why a change of a message is not recorded, and whose change it is."""
+
+    failure: Failure
+    route: str = ""
+
+
+class Refused(NamedTuple):
+    """A key that OMS refuses for good, why, and which route's it is."""
+
+    key: str
+    failure: Failure
+    route: str = ""
+
+
+class Removal(NamedTuple):
+    """A deletion in the source: whose it is, the event, and a key that it may mean."""
+
+    route: str
+    event: ObjectEvent
+    key: str
+
+
 @dataclass(slots=True, eq=False)
 class Held:
-    """One message in hand. `pending` counts its changes that are not settled yet; few have a `trace`."""
+    """One message in hand. `pending` counts its changes that are not settled yet; few have a `trace`.
+
+    `waits_for` is a route that is down and has a change in it. `unrouted` are the buckets of its changes that
+    no route takes.
+    """
 
     message: Message
     receipt_handle: str
@@ -49,13 +78,21 @@ class Held:
     keys: int = 0
     first_key: str = ""
     pending: int = 0
-    undone: Failure | None = None
-    rejected: tuple[tuple[str, Failure], ...] = ()
-    foreign_buckets: tuple[str, ...] = ()
-    deletions: tuple[tuple[ObjectEvent, str], ...] = ()
+    undone: Undone | None = None
+    waits_for: str = ""
+    rejected: tuple[Refused, ...] = ()
+    unrouted: tuple[str, ...] = ()
+    deletions: tuple[Removal, ...] = ()
     is_leaving: bool = False
     renewal: asyncio.Task[None] | None = None
     trace: Trace | None = None
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether it is not simply to be deleted once nothing of it is pending."""
+        return bool(
+            self.undone or self.waits_for or self.rejected or self.unrouted or self.deletions
+        )
 
     def story(self) -> Story:
         """Return what is told of it at its end."""
@@ -84,6 +121,7 @@ class Leases:
     ) -> None:
         self.visibility_seconds = visibility_seconds
         self.in_hand: dict[str, Held] = {}
+        self.hidden = PutOff(clock, _most_hidden(limit))
         self._queue = queue
         self._clock = clock
         self._journal = journal
@@ -93,7 +131,7 @@ class Leases:
         self.was_short = False
         """Whether a poll found no room since somebody reset this."""
         self.most = 0
-        """The most that were in hand at once since somebody reset this."""
+        """The most that were taken at once since somebody reset this."""
         self._reserved = 0
         self._renewal_seconds = 0.0
         self._renewed_at = 0.0
@@ -104,15 +142,25 @@ class Leases:
         self.visibility_seconds = queue.visibility_seconds
 
     def has_room(self, count: int) -> bool:
-        """Whether that many more messages may be taken, beside those already promised room."""
+        """Whether that many more messages may be taken, beside those already promised room.
+
+        What is put off has not been acknowledged either, and takes room.
+        """
+        room = self._limit - len(self.hidden)
         taken = len(self.in_hand) + self._reserved + count
-        self.was_short |= taken > self._limit
-        return taken <= max(min(self._limit, self._renewable()), count)
+        self.was_short |= taken > room or self.hidden.is_full
+        return taken <= max(min(room, self._renewable()), count) and not self.hidden.is_full
+
+    @property
+    def taken(self) -> int:
+        """How many messages MNS counts as received by this worker and not deleted: in hand, or put off."""
+        return len(self.in_hand) + len(self.hidden)
 
     def allow(self, limit: int) -> None:
-        """Let so many be in hand from now on; what is more already stays until it is done."""
+        """Let so many be in hand or put off from now on; what is more already stays until it is done."""
         is_more = limit > self._limit
         self._limit = limit
+        self.hidden.most = _most_hidden(limit)
         if is_more:
             self._changed.set()
 
@@ -140,9 +188,13 @@ class Leases:
         self._changed.set()
 
     async def changed(self) -> None:
-        """Wait until a message has left or a promise was taken back."""
+        """Wait until a message has left, a promise was taken back, or one put off is visible again."""
         self._changed.clear()
-        await self._changed.wait()
+        seconds = self.hidden.seconds_left()
+        if seconds < inf:
+            await is_set_within(self._changed, seconds)
+        else:
+            await self._changed.wait()
 
     async def wait_empty(self) -> None:
         """Wait until nothing is in hand."""
@@ -165,7 +217,7 @@ class Leases:
                 )
                 fresh.append(known)
             self._leased(known, message.receipt_handle, now)
-        self.most = max(self.most, len(self.in_hand))
+        self.most = max(self.most, self.taken)
         return fresh
 
     def forget(self, held: Held) -> bool:
@@ -187,6 +239,12 @@ class Leases:
 
     async def postpone(self, held: Held, seconds: int, why: str) -> None:
         """Put a message off that has to wait: nothing is wrong with it."""
+        await self.release(held, seconds, why, "postponed")
+
+    async def put_off(self, held: Held, why: str) -> None:
+        """Hide a message whose route is down, while other routes work: longer each time."""
+        seconds = put_off_seconds(held.message.dequeue_count)
+        self.hidden.add(held.waits_for, seconds)
         await self.release(held, seconds, why, "postponed")
 
     async def release(self, held: Held, seconds: int, why: str, released: str = "released") -> None:
@@ -265,6 +323,11 @@ class Leases:
         held.receipt_handle = handle
         held.lease_ends_at = since + self.visibility_seconds
         held.renew_at = since + self.visibility_seconds / 2
+
+
+def _most_hidden(limit: int) -> int:
+    """Return how many may be put off: half of the limit is kept for the routes that work."""
+    return limit // 2
 
 
 def release_seconds(dequeue_count: int) -> int:

@@ -16,10 +16,9 @@ from worker.clock import is_set_within
 from worker.errors import CallFailed
 from worker.events.event import Message
 from worker.flow.lease import Held, Leases
-from worker.outages.breaker import Breaker
 from worker.outages.retry import Backoff
 from worker.outages.service import Service
-from worker.outages.trial import Gate
+from worker.outages.trial import Gate, Watched
 from worker.ports import BATCH, Queue
 
 GATE_SECONDS = 0.25
@@ -41,7 +40,7 @@ class Receiver:
         queue: Queue,
         service: Service,
         leases: Leases,
-        breakers: Iterable[Breaker],
+        breakers: Iterable[Watched],
         rng: random.Random,
         *,
         wait_seconds: int,

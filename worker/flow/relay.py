@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.flow.flow import Flow
+from worker.flow.route import Route
 from worker.observe.journal import Journal
 from worker.outages.breaker import Breaker
 
@@ -71,7 +72,6 @@ class Relay:
         self._sides = tuple(sides)
         self._capacity = capacity
         self._log = journal.log
-        self._carries = asyncio.Semaphore(CARRIES_MAX)
 
     async def run(self, stops: Stops) -> None:
         """Work until a stop; return when nothing is in hand any more, at most the grace time later."""
@@ -101,13 +101,16 @@ class Relay:
     async def _work(self) -> None:
         """Take, carry and delete until the receiver is stopped and nothing is in hand."""
         async with asyncio.TaskGroup() as carries:
-            carries.create_task(self._post_loop(carries), name="post")
+            for route in self.flow.routes:
+                name = f"post {route.name}".rstrip()
+                carries.create_task(self._post_loop(route, carries), name=name)
             async with asyncio.TaskGroup() as pollers:
                 for number in range(self._capacity.pollers):
                     pollers.create_task(self._take_on(), name=f"receive {number}")
                 for number in range(self._capacity.short_polls):
                     pollers.create_task(self._short_poll_loop(), name=f"receive more {number}")
-            self.flow.dedupe.close()
+            for route in self.flow.routes:
+                route.dedupe.close()
         await self.flow.leases.wait_empty()
 
     async def _take_on(self) -> None:
@@ -120,17 +123,17 @@ class Relay:
             await self.flow.receiver.backlog_permit()
             await self.flow.take(is_short=True)
 
-    async def _post_loop(self, carries: asyncio.TaskGroup) -> None:
+    async def _post_loop(self, route: Route, carries: asyncio.TaskGroup) -> None:
+        places = asyncio.Semaphore(CARRIES_MAX)
         while True:
             # A place first, then the batch: the longer keys wait, the more of them merge.
-            await self._carries.acquire()
-            batch = await self.flow.dedupe.batch(
-                self.flow.poster.keys_max, self._capacity.linger_seconds
-            )
+            await places.acquire()
+            batch = await route.dedupe.batch(route.poster.keys_max, self._capacity.linger_seconds)
             if not batch:
                 return
-            task = carries.create_task(self.flow.carry(batch), name=f"carry {len(batch)} keys")
-            task.add_done_callback(lambda _: self._carries.release())
+            carry = self.flow.carry(route, batch)
+            task = carries.create_task(carry, name=f"carry {len(batch)} keys")
+            task.add_done_callback(lambda _: places.release())
 
     async def _until_done(self, stops: Stops, work: asyncio.Task[None]) -> None:
         """Return when the work is done, the grace time is used up, or the second stop comes."""

@@ -1,33 +1,46 @@
-"""The second half of decode: which events are changes, and under which object keys they are posted."""
+"""The second half of decode: which events are changes, which route takes each, and under which keys."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from worker.events.event import Kind, ObjectEvent
 from worker.events.keys import KeyEncoding, KeyReader, readings
-from worker.flow.source import Source
+from worker.flow.lease import Removal
+from worker.flow.route import Route
+from worker.flow.routing import route_of
 from worker.ledger.names import ROOT
 from worker.observe.journal import Journal
 
 
+class Routed(NamedTuple):
+    """A change: the route that takes it, its event, and the key under which it is posted."""
+
+    route: Route
+    event: ObjectEvent
+    key: str
+
+
 class Selected(NamedTuple):
-    """A change and the ways its key can be read; with more than one, the source bucket has to be asked."""
+    """A change whose key can be read in several ways: the source bucket has to be asked."""
 
     event: ObjectEvent
     readings: tuple[str, ...]
 
 
-class Choice(NamedTuple):
-    """What is to be posted, whose changes the sync task does not copy, and what was deleted.
+@dataclass(slots=True)
+class Choice:
+    """What is to be posted, what is not clear yet, whose changes no route takes, and what was deleted.
 
-    `deletions` are events with each key that they may mean; empty unless deletions are propagated.
+    `deletions` have each key that their event may mean; there are none unless deletions are propagated.
     """
 
-    changes: list[Selected]
-    foreign_buckets: tuple[str, ...] = ()
-    deletions: tuple[tuple[ObjectEvent, str], ...] = ()
+    changes: list[Routed] = field(default_factory=list)
+    unclear: list[Selected] = field(default_factory=list)
+    unrouted: tuple[str, ...] = ()
+    deletions: tuple[Removal, ...] = ()
 
 
 class Selection:
@@ -41,12 +54,12 @@ class Selection:
         reader: KeyReader,
         encoding: KeyEncoding,
         log_bucket: str,
-        source: Source,
+        routes: Sequence[Route],
         journal: Journal,
         *,
         takes_deletions: bool = False,
     ) -> None:
-        self._source = source
+        self._routes = routes
         self._reader = reader
         self._encoding = encoding
         self._log_bucket = log_bucket
@@ -54,9 +67,8 @@ class Selection:
         self._takes_deletions = takes_deletions
 
     def select(self, events: Iterable[ObjectEvent]) -> Choice:
-        """Choose the changes of the task's own bucket among the events; the others are counted."""
-        selected, foreign = [], []
-        deletions: list[tuple[ObjectEvent, str]] = []
+        """Choose the changes that a route takes among the events; the others are counted."""
+        choice = Choice()
         for event in events:
             self._journal.decoded(event.kind)
             is_deletion = self._takes_deletions and event.kind is Kind.REMOVED
@@ -65,32 +77,44 @@ class Selection:
             found = readings(event.key, self._encoding)
             if event.bucket == self._log_bucket and any(map(_is_of_record, found)):
                 self._journal.own_record(event.key)
-                continue
-            if self._source.is_foreign(event.bucket):
-                self._journal.foreign(event.bucket, self._source.bucket)
-                foreign.append(event.bucket)
-                continue
-            if is_deletion:
-                deletions += [(event, key) for key in found]
+            elif is_deletion:
+                choice.deletions += tuple(
+                    Removal(each.route.name, event, each.key)
+                    for each in self._routed(choice, event, found)
+                )
+            elif len(found) == 1:
+                choice.changes += self._routed(choice, event, found)
+            elif any(route_of(self._routes, event.bucket, key) for key in found):
+                choice.unclear.append(Selected(event, found))
             else:
-                selected.append(Selected(event, found))
-        return Choice(selected, tuple(dict.fromkeys(foreign)), tuple(deletions))
+                self._unrouted(choice, event)
+        return choice
 
-    async def resolve(self, selected: Sequence[Selected]) -> list[tuple[ObjectEvent, str]]:
-        """Return each change under the keys it has to be posted as, asking the source bucket where needed."""
-        resolved = []
-        for each in selected:
-            keys = each.readings
-            if len(keys) > 1:
-                keys = await self._reader.read(each.event.bucket, each.event.key)
-            resolved += [(each.event, key) for key in keys]
-        return resolved
+    async def resolve(self, choice: Choice) -> None:
+        """Settle what is not clear yet, asking the source bucket; each goes under the keys it may mean.
+
+        Where no route takes one of them, the message is not routed as a whole: that may be the true one.
+        """
+        for each in choice.unclear:
+            keys = await self._reader.read(each.event.bucket, each.event.key)
+            choice.changes += self._routed(choice, each.event, keys)
+        choice.unclear.clear()
+
+    def _routed(self, choice: Choice, event: ObjectEvent, keys: Iterable[str]) -> list[Routed]:
+        found = [(route_of(self._routes, event.bucket, key), key) for key in keys]
+        if not all(route for route, _ in found):
+            self._unrouted(choice, event)
+        return [Routed(route, event, key) for route, key in found if route]
+
+    def _unrouted(self, choice: Choice, event: ObjectEvent) -> None:
+        """Note a change that no route takes, and tell of its bucket."""
+        only = self._routes[0]
+        if only.name:
+            self._journal.unrouted(event.bucket)
+        else:
+            self._journal.foreign(event.bucket, only.source.bucket)
+        choice.unrouted = tuple(dict.fromkeys((*choice.unrouted, event.bucket)))
 
 
 def _is_of_record(key: str) -> bool:
     return key.startswith(f"{ROOT}/")
-
-
-def is_resolved(selected: Iterable[Selected]) -> bool:
-    """Whether every key reads one way only."""
-    return all(len(each.readings) == 1 for each in selected)

@@ -10,6 +10,9 @@ count of messages that were received and not deleted, and keeps to the same rule
 - above it everybody goes down in proportion, and who has much, more: the same step up and a part of what one
   has down makes shares equal in the end, as for streams that share a line.
 
+A message that was put off because its route is down counts with MNS like one in hand, and so it does here. At
+most half of the share may be put off: the other half is for the routes that work.
+
 The count holds whatever else takes messages from the queue: relays of another task, another program, workers
 that were killed, deletions that wait in the queue. It is some seconds old and not exact; so nobody goes up by
 more than a part of the room, nor before the count has had time to show what everybody holds.
@@ -92,7 +95,7 @@ class Share:
 
     @property
     def limit(self) -> int:
-        """How many messages may be in hand now."""
+        """How many messages may be in hand or put off now."""
         return int(self._limit)
 
     @property
@@ -125,8 +128,8 @@ class Share:
         self._learned_at, self._left = now, leases.left
         self._short_looks = self._short_looks + 1 if leases.was_short else 0
         self._most = leases.most
-        leases.was_short, leases.most = False, len(leases.in_hand)
-        need = ROOM * self._per_second * self._latency()
+        leases.was_short, leases.most = False, leases.taken
+        need = ROOM * (self._per_second * self._latency() + len(leases.hidden))
         self._wants_more = self._short_looks > 0 and self._limit < min(need, self._ceiling)
         if now - self._seen_at > UNSEEN_SECONDS:
             self._is_counted = False
@@ -138,7 +141,7 @@ class Share:
     def see(self, found: QueueAttributes) -> None:
         """Take in how many messages of the queue are in somebody's hands, and for how long each is hidden."""
         self._leases.follow(found)
-        own = len(self._leases.in_hand)
+        own = self._leases.taken
         counts = found.counts(own)
         now = self._clock.monotonic()
         if counts is None:

@@ -1,4 +1,4 @@
-"""What the sync task has said of itself: an event is only for the task that copies its bucket."""
+"""Which bucket a sync task copies, and what else it has said of itself."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from worker.ports import TaskState
 class Source:
     """The bucket that the task copies, empty while it is not known, and what else ShowSyncTask told.
 
-    `is_unreadable`: the task may not be read (oms:synctask:get), and never could be.
+    `is_unreadable`: the task may not be read (oms:synctask:get), and never could be. A route that names its
+    bucket believes its own word: the task's must be the same, or the route is down.
     """
 
     def __init__(self, bucket: str = "") -> None:
         self.bucket = bucket
         self.task: TaskState | None = None
         self.is_unreadable = False
+        self._is_given = bool(bucket)
         self._heard = ""
         self._is_heard_apart = False
 
@@ -24,7 +26,16 @@ class Source:
             self.is_unreadable = self.task is None
             return
         self.is_unreadable = False
-        self.bucket, self.task = task.source_bucket, task
+        self.task = task
+        if not self._is_given:
+            self.bucket = task.source_bucket
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the task itself names the bucket."""
+        return (
+            bool(self.bucket) and self.task is not None and self.task.source_bucket == self.bucket
+        )
 
     def is_foreign(self, bucket: str) -> bool:
         """Whether the task is known to copy another bucket; while it is not known, none is foreign."""

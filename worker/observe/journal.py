@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import NamedTuple
 
 import structlog
@@ -15,7 +16,7 @@ from worker.errors import Failure
 from worker.events.event import Kind
 from worker.ledger.names import FAILED
 from worker.ledger.pause import Pause
-from worker.observe.metrics import Metrics
+from worker.observe.metrics import Metrics, OfRoute
 from worker.observe.summary import SUMMARY_SECONDS, Tally
 from worker.observe.trace import Trace, Traces
 
@@ -43,6 +44,9 @@ class Journal:
 
     def __init__(self, metrics: Metrics, log: structlog.stdlib.BoundLogger | None = None) -> None:
         self.metrics = metrics
+        self.route = ""
+        # The metrics of the route that writes here, under its name where routes are told apart.
+        self.counts: OfRoute = metrics
         self.log = log or structlog.get_logger("relay").bind()
         self.traces: Traces | None = None
         self.tally = Tally()
@@ -50,6 +54,15 @@ class Journal:
         self.tells_each = self.log.is_enabled_for(logging.DEBUG)
         self._told: Counter[str] = Counter()
         self._foreign: set[str] = set()
+
+    def of_route(self, route: str) -> Journal:
+        """Return this journal as one route writes it; an empty name is that of the only route there is."""
+        if not route:
+            return self
+        found = copy(self)
+        found.route, found.log = route, self.log.bind(route=route)
+        found.counts = self.metrics.of_route(route)
+        return found
 
     def received(self, count: int) -> None:
         """Note the messages of one poll."""
@@ -88,33 +101,46 @@ class Journal:
             source_bucket=source,
         )
 
+    def unrouted(self, bucket: str) -> None:
+        """Warn, once for each of a few buckets, that the queue brings events that no route takes."""
+        self.metrics.foreign.inc()
+        if bucket in self._foreign or len(self._foreign) >= FOREIGN_BUCKETS_SHOWN_MAX:
+            return
+        self._foreign.add(bucket)
+        self.log.error(
+            "the queue brings events that no route takes: they are kept as dead letters and not posted. Add "
+            "a route for them to the file that RELAY_ROUTES names, or narrow the event rule",
+            action="decode",
+            bucket=bounded(bucket),
+        )
+
     def merged(self) -> None:
         """Note a key that joined one already waiting."""
-        self.metrics.merged.inc()
+        self.counts.merged.inc()
         self.tally.counts["merged"] += 1
 
     def repeated(self) -> None:
         """Note an event whose record was already confirmed."""
-        self.metrics.repeated.inc()
+        self.counts.repeated.inc()
 
     def posted(self, keys: Mapping[str, int]) -> None:
         """Note how many keys of a batch came to each outcome."""
         for outcome, count in keys.items():
-            self.metrics.posted(outcome, count)
+            self.counts.posted(outcome, count)
 
     def recorded(self, folder: str, count: int, lags: Iterable[tuple[float, str]]) -> None:
         """Note confirmed records, and the seconds since their events, with the origin, where known."""
-        self.metrics.recorded(folder, count)
+        self.counts.recorded(folder, count)
         if folder == FAILED:
             self.tally.counts["refused"] += count
         for seconds, origin in lags:
-            self.metrics.lag(origin).observe(seconds)
+            self.counts.lag(origin).observe(seconds)
             if origin == "live":
                 self.tally.lags.add(seconds)
 
     def called(self, service: str, operation: str, result: str, seconds: float) -> None:
         """Note one finished call."""
-        self.metrics.called(service, operation, result, seconds)
+        self.counts.called(service, operation, result, seconds)
 
     def renewed(self, result: str) -> None:
         """Note a lease renewal: renewed, lost or failed."""
@@ -157,15 +183,15 @@ class Journal:
 
     def arrived(self, seconds: float | None, *, is_proved: bool) -> None:
         """Note a followed key that has arrived, and after how long where that tells how long copies take."""
-        self.metrics.arrivals["arrived"].inc()
+        self.counts.arrivals["arrived"].inc()
         if is_proved:
-            self.metrics.arrivals_proved.inc()
+            self.counts.arrivals_proved.inc()
         if seconds is not None:
-            self.metrics.arrival_seconds.observe(seconds)
+            self.counts.arrival_seconds.observe(seconds)
 
     def arrival(self, outcome: str, key: str = "", why: str = "") -> None:
         """Note what became of a followed key that has not arrived: late, resent, given_up or unknown."""
-        self.metrics.arrivals[outcome].inc()
+        self.counts.arrivals[outcome].inc()
         if outcome not in _NOT_ARRIVED:
             return
         text, advice = _NOT_ARRIVED[outcome]
@@ -175,7 +201,7 @@ class Journal:
 
     def deletion(self, outcome: str, key: str = "", why: str = "") -> None:
         """Note what became of a deletion: deleted, absent, kept, there_again or held."""
-        self.metrics.deletions[outcome].inc()
+        self.counts.deletions[outcome].inc()
         if outcome == "deleted":
             self.log.info(
                 "a copy was deleted, as its source was", action="delete", key=bounded(key)
@@ -205,11 +231,11 @@ class Journal:
 
     def skipped_in_silence(self) -> None:
         """Note a change that OMS skips by its default rule, however often it is announced."""
-        self.metrics.silent_skips.inc()
+        self.counts.silent_skips.inc()
 
     def suspect_unfollowed(self) -> None:
         """Note a copy of which OMS says itself that it failed or was skipped, and that is not followed."""
-        self.metrics.suspects_unfollowed.inc()
+        self.counts.suspects_unfollowed.inc()
 
     def row_unread(self, kind: str) -> None:
         """Tell, a few times a minute, that a row of one of OMS's lists has a form that is not known."""
@@ -259,11 +285,12 @@ class Journal:
 
     def breaker(self, service: str, state: str, failure: Failure | None) -> None:
         """Log a change of a breaker, with the reason and the next step."""
-        self.metrics.breaker(service, state)
+        self.counts.breaker(service, state)
         reason = bounded(str(failure)) if failure else ""
         if state == "open":
+            cannot_work = _ROUTE_CANNOT_WORK if self.route else _CANNOT_WORK
             self.log.error(
-                _CANNOT_LOOK if service == "obs" else _CANNOT_WORK,
+                _CANNOT_LOOK if service == "obs" else cannot_work,
                 action="breaker",
                 service=service,
                 why=reason,
@@ -292,6 +319,10 @@ _BAD_ENDS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 _CANNOT_WORK = "a service cannot be used: receiving has stopped, nothing is lost, probing goes on"
+_ROUTE_CANNOT_WORK = (
+    "a route cannot be used: its messages go back to the queue, later each time, and nothing is lost; the "
+    "other routes go on, probing goes on"
+)
 _CANNOT_LOOK = "the destination cannot be looked at: the relay works on, probing goes on"
 _NOT_ARRIVED: dict[str, tuple[str, dict[str, str]]] = {
     "late": ("a change did not arrive in time: both sides are looked at", {}),

@@ -47,10 +47,13 @@ class Act:
 
 
 class AuditFolder:
-    """`audit/<yyyy>/<mm>/<dd>/` in the task's folder. `teller` tells its objects from those of others."""
+    """`audit/<yyyy>/<mm>/<dd>/` in the folder of the task, unless another is named.
 
-    def __init__(self, clients: Clients) -> None:
-        self._bucket = LogBucket(clients)
+    `teller` tells its objects from those of others.
+    """
+
+    def __init__(self, clients: Clients, folder: str = "") -> None:
+        self._bucket = LogBucket(clients, folder)
         self._clock = clients.clock
         self._teller = secrets.token_hex(4)
 

@@ -32,12 +32,16 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`name` is `<service>.<what>`, such as `oss.write`; `fix` is empty where nothing has to be mended."""
+    """`name` is `<service>.<what>`, such as `oss.write`; `fix` is empty where nothing has to be mended.
+
+    `route` is empty for what all routes share, and where there is only one.
+    """
 
     name: str
     verdict: CheckStatus
     detail: str
     fix: str = ""
+    route: str = ""
 
 
 def always(check: Check) -> Callable[[object], Check]:
@@ -48,12 +52,15 @@ def always(check: Check) -> Callable[[object], Check]:
 class ServiceProber:
     """Asks the services, and remembers which of them there is no use in asking again, and why.
 
+    `refused` has the services that refused their key.
+
     Huawei locks a key after 5 refusals in a row (API Gateway, "AK/SK authentication"): a key that was refused
     once is not sent again, and none is sent while the clock is so far off that it would be refused.
     """
 
     def __init__(self, clients: Clients) -> None:
         self.clients = clients
+        self.refused: set[str] = set()
         self._closed: dict[str, str] = {}
 
     def close(self, door: str, why: str) -> None:
@@ -90,6 +97,7 @@ class ServiceProber:
     ) -> Check:
         service = failure.service
         if failure.blame is Blame.CREDENTIALS:
+            self.refused.add(service)
             for each in _SAME_KEY[service]:
                 self.close(
                     each,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -16,7 +16,14 @@ from worker.clouds.mns import MnsClient
 from worker.clouds.obs import ObsClient
 from worker.clouds.oms import OmsClient
 from worker.clouds.oss import OssClient
-from worker.clouds.wiring import MNS_CALL_SECONDS, Keys, Pool, Pools, open_clients
+from worker.clouds.wiring import (
+    MNS_CALL_SECONDS,
+    Keys,
+    Pool,
+    Pools,
+    RouteClients,
+    open_clients,
+)
 from worker.observe.journal import Journal
 from worker.observe.metrics import Metrics
 from worker.outages.retry import Backoff, Retry
@@ -32,6 +39,8 @@ CONNECTIONS = 128
 class Clients:
     """MNS, OSS, OMS and, where `OBS_ENDPOINT` is set, OBS as one relay's settings name them.
 
+    Where there are several routes, `of_route` chooses one: before, there is neither `sink` nor `destination`.
+    `whole` are the settings that it was chosen from.
     Once `stop` is set no call is repeated and no further item begun: a bulk action ends soon and cleanly.
     """
 
@@ -39,11 +48,42 @@ class Clients:
     queue: MnsClient
     dead_letter_queue: MnsClient | None
     store: OssClient
-    sink: OmsClient
-    destination: ObsClient | None
+    routes: Mapping[str, RouteClients]
     clock: Clock
     retry: Retry
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    whole: Settings | None = None
+
+    @property
+    def all_routes(self) -> tuple[Settings, ...]:
+        """The settings of all routes, also where one was chosen; empty where no file names any."""
+        return (self.whole or self.settings).routes
+
+    @property
+    def sink(self) -> OmsClient:
+        """The sync task. Raises `Fatal` where a route has to be chosen first."""
+        return self._route.sink
+
+    @property
+    def destination(self) -> ObsClient | None:
+        """Where copies arrive; None: nobody looks. Raises `Fatal` where a route has to be chosen first."""
+        return self._route.destination
+
+    @property
+    def _route(self) -> RouteClients:
+        _ = self.settings.sync_task  # raises if no route is chosen
+        return self.routes[self.settings.route]
+
+    def of_route(self, name: str) -> Clients:
+        """Return the clients as one route sees them. Raises `Fatal` if there is none of that name."""
+        whole = self.whole or self.settings
+        return replace(self, settings=self.settings.of_route(name), whole=whole)
+
+    @property
+    def each_route(self) -> tuple[Clients, ...]:
+        """The clients as each route sees them; where there is only one, or one was chosen, these."""
+        found = [each.route for each in self.settings.routes]
+        return tuple(self.of_route(each) for each in found) or (self,)
 
     async def patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, repeated while it fails in passing. Raises its last `CallFailed`."""
@@ -79,15 +119,14 @@ async def connect(
     keys = Keys(settings, clock, Journal(Metrics(CollectorRegistry())), reload)
     await keys.fetch()
     all_calls = Pool(CONNECTIONS, max(settings.request_timeout_seconds, MNS_CALL_SECONDS))
-    pools = Pools(*(all_calls for _ in fields(Pools)))
+    pools = Pools(*(all_calls,) * 4, sink=lambda: all_calls, destination=lambda: all_calls)
     async with _kept_fresh(keys), open_clients(settings, keys, pools, clock) as opened:
         yield Clients(
             settings,
             queue=opened.queue,
             dead_letter_queue=opened.dead_letter_queue,
             store=opened.store,
-            sink=opened.sink,
-            destination=opened.destination,
+            routes=opened.routes,
             clock=clock,
             retry=Retry(clock, Backoff(rng or random.Random())),  # noqa: S311  jitter, not secrecy
         )

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from worker.advice import TEXTS
+from worker.clouds.credentials import huawei_from
 from worker.clouds.http import ENDPOINTS, SKEW_SECONDS_MAX
 from worker.clouds.mns import MnsClient
+from worker.clouds.oms_signature import HuaweiCredentials
 from worker.config.addresses import bucket_origin, mns_region
 from worker.events.event import Message
 from worker.ledger.names import fleet_folder, probe_name
 from worker.ledger.pause import PAUSE_NAME
-from worker.operate.brought import NARROW_RULE, brought
+from worker.operate.brought import ADD_A_ROUTE, NARROW_RULE, brought, brought_to_routes
 from worker.operate.check import Check, CheckStatus, ServiceProber, always
 from worker.operate.connect import Clients
 from worker.operate.doctor_destination import destination_checks
@@ -63,15 +65,80 @@ async def examine(
     """Yield one check after the other, in an order in which each explains those behind it.
 
     No key is used again after a service has refused it, and none at all while the clock is 15 minutes off:
-    the checks that would need it are yielded as skipped.
+    the checks that would need it are yielded as skipped. With clients of one of several routes only that is
+    looked at. Raises `Fatal` for a key to be posted where no route is chosen.
     """
-    prober, options = ServiceProber(clients), options or DoctorOptions()
-    for stage in _stages(prober, network, options):
-        async for check in stage():
+    options, settings = options or DoctorOptions(), clients.settings
+    if options.key and settings.routes:
+        _ = settings.sync_task  # raises: by which of them it is to be posted has to be said
+    if not settings.route:
+        stages = _shared_stages if settings.routes else _stages
+        for stage in stages(ServiceProber(clients), network, options):
+            async for check in stage():
+                yield check
+    if settings.routes or settings.route:
+        async for check in _each_route(clients, network, options):
             yield check
 
 
+async def _each_route(
+    clients: Clients, network: Network, options: DoctorOptions
+) -> AsyncIterator[Check]:
+    """Yield the checks of one route after the other; a key that one has seen refused is not sent again."""
+    refused: dict[HuaweiCredentials, str] = {}
+    for each in clients.each_route:
+        prober = ServiceProber(each)
+        key, route = huawei_from(each.settings), each.settings.route
+        if key in refused:
+            prober.close(
+                "oms", f"not tried: route {refused[key]} has the same key, and it was refused"
+            )
+        for stage in _stages_of_route(prober, network, options):
+            async for check in stage():
+                yield replace(check, route=route)
+        if "oms" in prober.refused:
+            refused[key] = route
+
+
 Stage = Callable[[], AsyncIterator[Check]]
+
+
+def _shared_stages(
+    prober: ServiceProber, network: Network, options: DoctorOptions
+) -> Iterator[Stage]:
+    """Yield what all routes share."""
+    clients = prober.clients
+    settings, receiving = clients.settings, Receiving(options.may_receive)
+    asked = Asked(clients.queue, settings.mns_queue)
+    yield lambda: _settings(clients)
+    for service, url in _shared_endpoints(clients):
+        yield partial(_reach, prober, network, service, url)
+    yield from _queue_stages(prober, asked, receiving)
+    yield lambda: _one(_routed_check(asked, settings))
+    yield partial(store_checks, prober)
+
+
+def _stages_of_route(
+    prober: ServiceProber, network: Network, options: DoctorOptions
+) -> Iterator[Stage]:
+    """Yield what belongs to one of several routes."""
+    clients, task = prober.clients, Task()
+    for service, url in _endpoints_of_route(clients):
+        yield partial(_reach, prober, network, service, url)
+    yield partial(task_checks, prober, task)
+    yield lambda: source_checks(prober, task.source_bucket)
+    yield lambda: destination_checks(prober, task.state)
+    if options.key:
+        yield partial(_post, prober, options.key)
+
+
+def _queue_stages(prober: ServiceProber, asked: Asked, receiving: Receiving) -> Iterator[Stage]:
+    clients = prober.clients
+    yield partial(queue_checks, prober, asked, receiving)
+    name = clients.settings.mns_dead_letter_queue
+    if clients.dead_letter_queue is not None and name is not None:
+        dead = Asked(clients.dead_letter_queue, name, "dead_letter_queue.")
+        yield partial(queue_checks, prober, dead, receiving)
 
 
 def _stages(prober: ServiceProber, network: Network, options: DoctorOptions) -> Iterator[Stage]:
@@ -80,13 +147,9 @@ def _stages(prober: ServiceProber, network: Network, options: DoctorOptions) -> 
     settings, receiving = clients.settings, Receiving(options.may_receive)
     asked = Asked(clients.queue, settings.mns_queue)
     yield lambda: _settings(clients)
-    for service, url in _endpoints(clients):
+    for service, url in (*_shared_endpoints(clients), *_endpoints_of_route(clients)):
         yield partial(_reach, prober, network, service, url)
-    yield partial(queue_checks, prober, asked, receiving)
-    if clients.dead_letter_queue is not None and settings.mns_dead_letter_queue is not None:
-        name = settings.mns_dead_letter_queue
-        dead = Asked(clients.dead_letter_queue, name, "dead_letter_queue.")
-        yield partial(queue_checks, prober, dead, receiving)
+    yield from _queue_stages(prober, asked, receiving)
     # The task first: a probe in a log bucket that is the source bucket would announce itself.
     yield partial(task_checks, prober, task)
     yield lambda: _one(brought_check(asked, task.source_bucket))
@@ -113,8 +176,7 @@ async def _settings(clients: Clients) -> AsyncIterator[Check]:
         if settings.access_key_id
         else "the Alibaba key comes from the credential chain"
     )
-    task = settings.sync_task
-    detail = f"queue {settings.mns_queue}, log bucket {settings.log_bucket}, task {task.task_id}; "
+    detail = f"queue {settings.mns_queue}, log bucket {settings.log_bucket}, {_tasks(settings)}; "
     if settings.proxies_used:
         detail += f"calls go through the proxy {', '.join(settings.proxies_used)}; "
     detail += whose
@@ -125,13 +187,24 @@ async def _settings(clients: Clients) -> AsyncIterator[Check]:
         )
 
 
-def _endpoints(clients: Clients) -> list[tuple[str, str]]:
+def _tasks(settings: Settings) -> str:
+    if not settings.routes:
+        return f"task {settings.sync_task.task_id}"
+    told = (f"{each.route} to task {each.sync_task.task_id}" for each in settings.routes)
+    return f"routes of {settings.routes_file}: {', '.join(told)}"
+
+
+def _shared_endpoints(clients: Clients) -> list[tuple[str, str]]:
     settings = clients.settings
-    endpoints = [
+    return [
         ("mns", settings.mns_endpoint),
         ("oss", clients.store.origin(settings.log_bucket)),
-        ("oms", settings.sync_task.endpoint),
     ]
+
+
+def _endpoints_of_route(clients: Clients) -> list[tuple[str, str]]:
+    settings = clients.settings
+    endpoints = [("oms", settings.sync_task.endpoint)]
     if settings.obs_endpoint is not None:
         bucket = settings.obs_bucket
         origin = bucket_origin(settings.obs_endpoint, bucket) if bucket else settings.obs_endpoint
@@ -264,6 +337,19 @@ async def queue_checks(
     )
 
 
+def _routed_check(asked: Asked, settings: Settings) -> Check:
+    """Return whether the queue brings events that no route takes; no call is made."""
+    name = "mns.events"
+    if asked.messages is None:
+        return Check(name, CheckStatus.SKIPPED, "unknown: the queue could not be peeked at")
+    found = brought_to_routes(asked.messages, settings.routes)
+    if not found.is_known:
+        return Check(name, CheckStatus.SKIPPED, found.text)
+    if found.foreign:
+        return Check(name, CheckStatus.WARNING, found.text, ADD_A_ROUTE)
+    return Check(name, CheckStatus.OK, found.text)
+
+
 def brought_check(asked: Asked, source_bucket: str) -> Check:
     """Return whether the queue brings events of the task's bucket only; no call is made."""
     name = "mns.events"
@@ -364,6 +450,8 @@ async def task_checks(prober: ServiceProber, task: Task) -> AsyncIterator[Check]
             if task.source_bucket == settings.log_bucket:
                 prober.close("oss", "not tried: in the source bucket a probe would announce itself")
             yield _judge_log_bucket(task.source_bucket, settings)
+            if settings.bucket:
+                yield _judge_route(task.source_bucket, settings)
             yield _judge_regions(state, settings)
         else:
             cloud = text(state, "src_cloud_type")
@@ -485,6 +573,21 @@ def _judge_log_bucket(source_bucket: str, settings: Settings) -> Check:
     return Check("oms.log_bucket", CheckStatus.OK, "the log bucket is not the source bucket")
 
 
+def _judge_route(source_bucket: str, settings: Settings) -> Check:
+    name, route = "oms.route", f"{settings.bucket}/{settings.prefix}"
+    if not source_bucket:
+        why = "unknown: the task does not tell which bucket it copies"
+        return Check(name, CheckStatus.SKIPPED, why)
+    if source_bucket != settings.bucket:
+        return Check(
+            name,
+            CheckStatus.FAILURE,
+            f"the route has {settings.bucket}, and its task copies {source_bucket}: nothing is posted",
+            TEXTS["oms.other_source"],
+        )
+    return Check(name, CheckStatus.OK, f"changes of {route} go by the task that copies this bucket")
+
+
 def _judge_regions(state: TaskState, settings: Settings) -> Check:
     source = text(state, "src_region")
     queue = mns_region(settings.mns_endpoint)
@@ -534,7 +637,7 @@ async def store_checks(prober: ServiceProber) -> AsyncIterator[Check]:
     clients = prober.clients
     store, bucket = clients.store, clients.settings.log_bucket
     # One name for all times: a probe that may not be deleted is overwritten by the next one.
-    name = probe_name(clients.settings.sync_task.task_id, "doctor")
+    name = probe_name(clients.settings.home, "doctor")
     at = datetime.fromtimestamp(clients.clock.wall(), UTC).isoformat()
     body = json.dumps({"probed_at": at}).encode()
 
@@ -550,7 +653,7 @@ async def store_checks(prober: ServiceProber) -> AsyncIterator[Check]:
     )
     yield await prober.ask(
         "oss.fleet",
-        lambda: store.get(bucket, fleet_folder(clients.settings.sync_task.task_id) + PAUSE_NAME),
+        lambda: store.get(bucket, fleet_folder(clients.settings.home) + PAUSE_NAME),
         always(
             Check("oss.fleet", CheckStatus.OK, "the relay hears of a pause and of other workers")
         ),

@@ -98,7 +98,7 @@ class FleetBoard:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._bucket = LogBucket(clients)
+        self._bucket = LogBucket(clients, clients.settings.home)
         self._read: dict[str, tuple[Listed, Member]] = {}
 
     async def look(self) -> Fleet:

@@ -20,10 +20,13 @@ AT_ONCE = 32
 
 
 class LogBucket:
-    """Names are relative to the task's folder. Every method raises `CallFailed` once patience has run out."""
+    """Names are relative to the folder: that of the task, unless another is named.
 
-    def __init__(self, clients: Clients) -> None:
-        self.task_id = clients.settings.sync_task.task_id
+    Every method raises `CallFailed` once patience has run out.
+    """
+
+    def __init__(self, clients: Clients, folder: str = "") -> None:
+        self.task_id = folder or clients.settings.folder
         self.root = task_folder(self.task_id)
         self._clients = clients
         self._bucket = clients.settings.log_bucket

@@ -18,8 +18,8 @@ class Pauses:
     """Every method raises `CallFailed`. What cannot be written to the audit folder first is not done."""
 
     def __init__(self, clients: Clients) -> None:
-        self._bucket = LogBucket(clients)
-        self._audit_folder = AuditFolder(clients)
+        self._bucket = LogBucket(clients, clients.settings.home)
+        self._audit_folder = AuditFolder(clients, clients.settings.home)
         self._clock = clients.clock
 
     async def begin(self, by: str, reason: str, for_seconds: float | None) -> Pause:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from typing import Any
 
 import aiohttp
 
+from worker.clouds.credentials import huawei_from
 from worker.clouds.http import open_session
 from worker.clouds.mns import MnsClient
+from worker.clouds.oms_signature import HuaweiCredentials
+from worker.config.routes_file import UNROUTED
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.event import Message
 from worker.operate.arrival import ArrivalStatus, arrival_of
-from worker.operate.brought import Brought, brought
+from worker.operate.brought import Brought, brought, brought_to_routes
 from worker.operate.connect import Clients
 from worker.operate.doctor import counter
 from worker.operate.fleet import Fleet, FleetBoard, statuses
@@ -103,6 +109,24 @@ class TaskStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteStatus:
+    """One of several routes: its task, and its dead letters by cause; None where that could not be read.
+
+    `are_more_dead` says that there was no time to count all.
+    """
+
+    route: str
+    task: TaskStatus | None
+    dead_letters: Mapping[str, int] | None
+    are_more_dead: bool = False
+
+
+def part_of(name: str, route: str) -> str:
+    """Return the name of a part that each of several routes has."""
+    return f"{name} of {route}"
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything at one moment. A part that could not be read is None, and `errors` says why by its name.
 
@@ -110,7 +134,9 @@ class Status:
     log bucket is what the task copies; None where that is not known. `is_destination_set` says whether
     `OBS_ENDPOINT` is set here. `last_account` is that of the last comparison with the destination. `fleet` is
     None as well where workers were named: then only those are asked. `are_more_dead` says that there was no
-    time to count all dead letters. `pending` names the parts that are still being read.
+    time to count all dead letters. `pending` names the parts that are still being read. With several routes
+    each of `routes` has its own task, `task` is None, and `dead_letters` are those of events that no route
+    takes.
     """
 
     at: float
@@ -127,6 +153,13 @@ class Status:
     fleet: Fleet | None = None
     are_more_dead: bool = False
     pending: frozenset[str] = frozenset()
+    routes: tuple[RouteStatus, ...] = ()
+
+    @property
+    def tasks(self) -> tuple[TaskStatus, ...]:
+        """What is known of the tasks."""
+        found = (self.task, *(each.task for each in self.routes))
+        return tuple(each for each in found if each is not None)
 
     @property
     def told(self) -> tuple[WorkerStatus, ...]:
@@ -142,7 +175,9 @@ class Status:
     @property
     def levels(self) -> Levels:
         """How far changes have come."""
-        done = None if self.task is None else self.task.done
+        is_known = bool(self.tasks) and len(self.tasks) >= len(self.routes)
+        counts = [each.done for each in self.tasks]
+        done = None if not is_known or None in counts else sum(filter(None, counts))
         return levels_of((each.sample for each in self.told), done)
 
 
@@ -177,18 +212,34 @@ class _Looking:
             task,
             found.get("workers", ()),
             dict(self.errors),
-            brought(seen[1], source) if seen and task else None,
+            self._brought(seen[1]) if seen else None,
             source == settings.log_bucket if source else None,
-            settings.obs_endpoint is not None,
+            any(each.obs_endpoint is not None for each in settings.each_route),
             found.get("last_account"),
             found.get("fleet"),
             dead.are_more if dead else False,
             self.pending,
+            tuple(self._route(each.route) for each in settings.routes),
         )
+
+    def _route(self, name: str) -> RouteStatus:
+        dead = self.found.get(part_of("dead_letters", name))
+        return RouteStatus(
+            name,
+            self.found.get(part_of("task", name)),
+            dead.counts if dead else None,
+            dead.are_more if dead else False,
+        )
+
+    def _brought(self, messages: list[Message]) -> Brought | None:
+        if self.clients.all_routes:
+            return brought_to_routes(messages, self.clients.all_routes)
+        task = self.found.get("task")
+        return brought(messages, task.source_bucket) if task else None
 
 
 def _too_late(name: str) -> Failure:
-    service, operation = _FIRST_CALLS[name]
+    service, operation = _FIRST_CALLS[name.partition(" of ")[0]]
     why = f"not all of it came within {PART_SECONDS:.0f} s"
     return Failure(service, operation, Outcome.UNKNOWN, Blame.PASSING, message=why)
 
@@ -204,7 +255,9 @@ class StatusBoard:
         self._workers = tuple(workers)
         self._fleet_board = FleetBoard(clients)
         self._before: dict[str, Sample] = {}
-        self._refused: tuple[float, Failure] | None = None
+        # One question at a time for each key: routes that share one ask one after the other.
+        self._keys: dict[HuaweiCredentials, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._refused: dict[HuaweiCredentials, tuple[float, Failure]] = {}
 
     async def look(self, tell: Callable[[Status], None] | None = None) -> Status:
         """Read every part side by side, each for at most five seconds.
@@ -212,12 +265,13 @@ class StatusBoard:
         The first look watches the workers for a second, for their rates. `tell` hears of the status so far
         whenever a part has come.
         """
-        looking = _Looking(self._clients, frozenset((*_FIRST_CALLS, "workers")))
+        parts = self._parts()
+        looking = _Looking(self._clients, frozenset(parts))
 
         async def part(name: str, read: Callable[[], Awaitable[object]]) -> None:
             try:
                 # Looking at workers has bounds of its own.
-                async with asyncio.timeout(PART_SECONDS if name in _FIRST_CALLS else None):
+                async with asyncio.timeout(None if name == "workers" else PART_SECONDS):
                     looking.found[name] = await read()
             except CallFailed as failed:
                 looking.errors[name] = failed.failure
@@ -228,17 +282,29 @@ class StatusBoard:
                 tell(looking.status())
 
         async with asyncio.TaskGroup() as group:
-            for name, read in (
-                ("queue", self._queue),
-                ("dead_letter_queue", self._dead_letter_queue),
-                ("dead_letters", self._dead_letters),
-                ("task", self._task),
-                ("last_account", self._last_account),
-                ("fleet", self._fleet),
-                ("workers", self._look_at_workers),
-            ):
+            for name, read in parts.items():
                 group.create_task(part(name, read), name=name)
         return looking.status()
+
+    def _parts(self) -> dict[str, Callable[[], Awaitable[object]]]:
+        """Return what reads each part, by its name; of several routes each has two."""
+        clients = self._clients
+        several = clients.each_route if clients.settings.routes else ()
+        own = clients.of_route(UNROUTED) if several else clients
+        parts: dict[str, Callable[[], Awaitable[object]]] = {
+            "queue": self._queue,
+            "dead_letter_queue": self._dead_letter_queue,
+            "dead_letters": partial(self._dead_letters, own),
+            "fleet": self._fleet,
+            "workers": self._look_at_workers,
+        }
+        if not several:
+            parts |= {"task": partial(self._task, clients), "last_account": self._last_account}
+        for each in several:
+            route = each.settings.route
+            parts[part_of("task", route)] = partial(self._task, each)
+            parts[part_of("dead_letters", route)] = partial(self._dead_letters, each)
+        return parts
 
     async def _fleet(self) -> Fleet | None:
         return None if self._workers else await self._fleet_board.look()
@@ -270,14 +336,14 @@ class StatusBoard:
         )
         return status, messages
 
-    async def _dead_letters(self) -> DeadLetters | None:
+    async def _dead_letters(self, clients: Clients) -> DeadLetters | None:
         """Count as far as the time reaches; a count of none is one only where all was looked at."""
         if not self._counts_letters:
             return None
         counts: dict[str, int] = {}
         try:
             async with asyncio.timeout(PART_SECONDS * COUNTING_SHARE):
-                await Letters(self._clients).counts(count_max=DEAD_COUNT_MAX, so_far=counts)
+                await Letters(clients).counts(count_max=DEAD_COUNT_MAX, so_far=counts)
         except TimeoutError:
             if not any(counts.values()):
                 raise
@@ -287,17 +353,20 @@ class StatusBoard:
     async def _last_account(self) -> LastAccount | None:
         return await last_account(self._clients)
 
-    async def _task(self) -> TaskStatus:
+    async def _task(self, clients: Clients) -> TaskStatus:
         # Huawei locks a key after five refusals in a row: looking on must not be what locks it (G5).
-        clock = self._clients.clock
-        if self._refused is not None and clock.monotonic() < self._refused[0]:
-            raise CallFailed(self._refused[1])
-        try:
-            return _task_status(await self._clients.patiently(self._clients.sink.show))
-        except CallFailed as failed:
-            if failed.failure.blame is Blame.CREDENTIALS:
-                self._refused = (clock.monotonic() + PROBE_SECONDS_CREDENTIALS, failed.failure)
-            raise
+        clock, key = clients.clock, huawei_from(clients.settings)
+        async with self._keys[key]:
+            until, refusal = self._refused.get(key, (-inf, None))
+            if refusal is not None and clock.monotonic() < until:
+                raise CallFailed(refusal)
+            try:
+                return _task_status(await clients.patiently(clients.sink.show))
+            except CallFailed as failed:
+                if failed.failure.blame is Blame.CREDENTIALS:
+                    until = clock.monotonic() + PROBE_SECONDS_CREDENTIALS
+                    self._refused[key] = (until, failed.failure)
+                raise
 
     async def _look_at_workers(self) -> tuple[WorkerStatus, ...]:
         clock = self._clients.clock

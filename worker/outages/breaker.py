@@ -44,11 +44,13 @@ class BreakerOpen(CallFailed):
 class Breaker:
     """The state of one service. Every call reports to it; only a successful probe and call close it.
 
-    `succeeded_at` is when a real call last worked, by the monotonic clock.
+    `succeeded_at` is when a real call last worked, by the monotonic clock. `name` is that of the
+    service, with the route where the journal is of one.
     """
 
     def __init__(self, service: str, clock: Clock, journal: Journal) -> None:
         self.service = service
+        self.name = f"{service}/{journal.route}" if journal.route else service
         self.state = State.OPEN
         self.failure: Failure | None = None
         self.succeeded_at = -inf
@@ -102,6 +104,11 @@ class Breaker:
         if self.is_open and (failure.blame is Blame.PASSING or self._is_refused()):
             return
         self._become(State.OPEN, failure)
+
+    def hear_refusal(self, failure: Failure) -> None:
+        """Stop all calls as if this refusal had been met here: it was met with the same key elsewhere."""
+        if not (self.is_open and self._is_refused()):
+            self._become(State.OPEN, failure)
 
     def probe_now(self) -> None:
         """Bring the next probe forward, as when credentials have changed."""

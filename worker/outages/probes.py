@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from worker.advice import LOG_IS_SOURCE, TASK_STOPPED, advise
+from worker.advice import LOG_IS_SOURCE, OTHER_SOURCE, TASK_STOPPED, advise
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.observe.journal import Journal
@@ -35,12 +35,17 @@ class Probes:
         await store.put(bucket, name, json.dumps(body).encode(), "application/json")
 
     async def sink(
-        self, sink: Sink, hear: Callable[[TaskState | None], None], log_bucket: str
+        self,
+        sink: Sink,
+        hear: Callable[[TaskState | None], None],
+        log_bucket: str,
+        bucket: str = "",
     ) -> None:
         """Ask for the task's state, and let `hear` have it, or None where it may not be read.
 
-        A task that is not SYNCHRONIZING takes no events, and one that copies the log bucket would copy our
-        records, each of which would be an event of its own.
+        A task that is not SYNCHRONIZING takes no events, one that copies the log bucket would copy our
+        records, each of which would be an event of its own, and one that copies another bucket than its
+        route says (`bucket`) would copy objects of the same name, or none.
         """
         try:
             state = await sink.show()
@@ -56,6 +61,11 @@ class Probes:
             raise _of_task(
                 f"{LOG_IS_SOURCE} ({log_bucket}): each record would be announced as a change. "
                 "Nothing is received"
+            )
+
+        if bucket and state.source_bucket not in ("", bucket):
+            raise _of_task(
+                f"{OTHER_SOURCE}: the route has {bucket}, and the task copies {state.source_bucket}"
             )
 
     def _may_be_denied(self, failed: CallFailed, instead: str) -> None:

@@ -39,6 +39,7 @@ class Service:
     """Calls to MNS, OSS or OMS go through `call`, and nowhere else is it decided whether to repeat one.
 
     Without `tells_breaker` the breaker lets calls through or not, and learns nothing from what they meet.
+    `holds`: see `Trial`.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Service:
         journal: Journal,
         *,
         tells_breaker: bool = True,
+        holds: bool = True,
     ) -> None:
         self.breaker = breaker
-        self.trial = Trial(breaker, clock)
+        self.trial = Trial(breaker, clock, holds=holds)
         self._tells_breaker = tells_breaker
         self.limit = limit
         self._retry = retry

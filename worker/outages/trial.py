@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure
@@ -42,10 +42,26 @@ GIVE_WAYS_MAX = 3
 TRIED_MAX = 4 * BATCH
 
 
+class Watched(Protocol):
+    """A breaker, or several of which one is enough, as `Gate` sees it."""
+
+    listeners: list[Callable[[], None]]
+
+    @property
+    def state(self) -> State:
+        """The state of the service."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls must not be made."""
+        ...
+
+
 class Gate:
     """What may be received: nothing while a breaker is open, one poll at a time while one is on trial."""
 
-    def __init__(self, breakers: Iterable[Breaker]) -> None:
+    def __init__(self, breakers: Iterable[Watched]) -> None:
         self._polls = 0
         self._breakers = tuple(breakers)
         self._has_next = False
@@ -82,15 +98,51 @@ class Gate:
         finally:
             self._polls -= 1
 
-    def _hear(self, breaker: Breaker) -> None:
+    def _hear(self, breaker: Watched) -> None:
         """Let one more poll leave for each trial that begins."""
         self._has_next |= breaker.state is State.TRIAL
 
 
-class Trial:
-    """One service on trial, as its callers meet it: who goes first, who is held, who may go on."""
+class Door:
+    """What one of several routes lets in: all while it works, nothing while it is down, little on trial.
+
+    `Gate` is for all of them together, so messages of a route that is down are received all the same. On
+    trial the route lets in as many as one poll brings, and as many more in each next trial. `back_at` is when
+    it was last found not to be down any more, in seconds since the epoch.
+    """
 
     def __init__(self, breaker: Breaker, clock: Clock) -> None:
+        self.back_at = clock.wall()
+        self._breaker = breaker
+        self._clock = clock
+        self._left = 0
+        breaker.listeners.append(self._hear)
+
+    def lets_in(self, unsettled: int) -> bool:
+        """Whether a message may be let in now, with so many changes of the route not settled yet."""
+        if self._breaker.state is not State.TRIAL:
+            return not self._breaker.is_open
+        # What was let in may have been known already, so that nothing was tried: then one more has to come.
+        if unsettled > TRIED_MAX or (unsettled and not self._left):
+            return False
+        self._left = max(0, self._left - 1)
+        return True
+
+    def _hear(self) -> None:
+        if self._breaker.state is State.TRIAL:
+            self._left = BATCH
+            self.back_at = self._clock.wall()
+
+
+class Trial:
+    """One service on trial, as its callers meet it: who goes first, who is held, who may go on.
+
+    Without `holds`, as for one of several routes, nothing waits for a trial: what fails goes back. In hand it
+    would keep the others from being received while a service that they share is on trial.
+    """
+
+    def __init__(self, breaker: Breaker, clock: Clock, *, holds: bool = True) -> None:
+        self._holds = holds
         self._breaker = breaker
         self._clock = clock
         self._held = 0
@@ -103,7 +155,7 @@ class Trial:
 
     async def next(self) -> bool:
         """Wait for the next trial while the breaker is open; return False if the relay stops."""
-        return await self._breaker.passable()
+        return not self._holds or await self._breaker.passable()
 
     async def held(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what `call` returns; on trial, hold it until a trial succeeds or a stop comes.
@@ -120,7 +172,8 @@ class Trial:
             except CallFailed as failed:
                 failures += not isinstance(failed, BreakerOpen)
                 is_alone = self._breaker.is_open and not self._has_worked_since(began)
-                if not (is_on_trial and is_alone and await self._give_way(failures)):
+                is_held = self._holds and is_on_trial and is_alone
+                if not (is_held and await self._give_way(failures)):
                     raise
 
     async def may_go_on(self, failure: Failure, began: float) -> bool:
@@ -132,7 +185,7 @@ class Trial:
         has_worked = self._has_worked_since(began)
         if not self._breaker.is_open:
             return has_worked or failure.blame is Blame.SERVICE
-        if self._is_batch_waiting or not has_worked:
+        if self._is_batch_waiting or not has_worked or not self._holds:
             return False
         self._is_batch_waiting = True
         try:

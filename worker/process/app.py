@@ -8,7 +8,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from worker.observe.lossy import Lossy
 from worker.observe.metrics import Metrics
 from worker.observe.trace import Traces, wished
 from worker.outages.breakers import Cloud
-from worker.process.assembly import Assembled, Plan, assemble
+from worker.process.assembly import Assembled, Plan, RoutePlan, assemble
 from worker.process.connections import WAIT_SECONDS_MAX, open_ports
 from worker.process.health import Health, serving
 from worker.process.notify import Notifier
@@ -51,7 +51,7 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
     _spare_the_collector()
     stops, clock = Stops(), SystemClock()
     signals = Signals(clock, settings.shutdown_grace_seconds)
-    journal = Journal(Metrics(_registry(), settings.mns_queue))
+    journal = Journal(Metrics(_registry(), settings.mns_queue, tells_routes=bool(settings.routes)))
     lines.on_drop = journal.metrics.log_lines_dropped.inc
     flush = begin_tracing(os.environ, WORKER, clock, _rng(), journal, settings.proxies)
     for warning in settings.warnings:
@@ -68,7 +68,7 @@ async def run(settings: Settings, reload: Callable[[], Settings], lines: Lossy) 
                 action="start",
                 version=__version__,
                 queue=settings.mns_queue,
-                task=settings.sync_task.task_id,
+                **_task_fields(settings),
                 log_bucket=settings.log_bucket,
                 region=settings.oss_region,
                 admin=f"{settings.admin_host}:{settings.admin_port}",
@@ -159,21 +159,25 @@ async def _run(
 
 
 async def _keep_fresh(keys: Keys, assembled: Assembled) -> None:
-    """Other credentials are worth a probe at once (G5)."""
-    probe_now = assembled.breakers.probe_now
-    alibaba, huawei = partial(probe_now, Cloud.ALIBABA), partial(probe_now, Cloud.HUAWEI)
+    """Other credentials are worth a probe at once, at each route that signs with them (G5)."""
 
-    def look() -> None:
-        for breaker in assembled.beside:
-            breaker.probe_now()
+    def post(routes: Collection[str]) -> None:
+        for each in assembled.flow.routes:
+            if each.name in routes:
+                each.breaker.probe_now()
 
-    await keys.keep_fresh(alibaba, huawei, look)
+    def look(routes: Collection[str]) -> None:
+        for name, account in assembled.arrivals.items():
+            if name in routes:
+                account.view.breaker.probe_now()
+
+    await keys.keep_fresh(partial(assembled.breakers.probe_now, Cloud.ALIBABA), post, look)
 
 
 def _plan(settings: Settings) -> Plan:
     return Plan(
         worker=WORKER,
-        task_id=settings.sync_task.task_id,
+        home=settings.home,
         log_bucket=settings.log_bucket,
         capacity=Capacity(
             settings.pollers,
@@ -192,7 +196,26 @@ def _plan(settings: Settings) -> Plan:
         arrival_ratio=settings.arrival_ratio,
         arrival_seconds=settings.arrival_seconds,
         deletions_per_hour=settings.deletions_allowed_per_hour,
+        routes=route_plans(settings),
     )
+
+
+def route_plans(settings: Settings) -> tuple[RoutePlan, ...]:
+    """Return what the settings decide about each route; nothing where no file names any."""
+    return tuple(
+        RoutePlan(
+            each.route, each.sync_task.task_id, each.bucket, each.prefix, each.obs_bucket or ""
+        )
+        for each in settings.routes
+    )
+
+
+def _task_fields(settings: Settings) -> dict[str, str]:
+    tasks = [each.sync_task.task_id for each in settings.each_route]
+    if not settings.routes:
+        return {"task": tasks[0]}
+    told = zip(settings.routes, tasks, strict=True)
+    return {"routes": ", ".join(f"{each.route} (task {task})" for each, task in told)}
 
 
 def _proxy_fields(settings: Settings) -> dict[str, str]:

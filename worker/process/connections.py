@@ -9,7 +9,14 @@ from contextlib import asynccontextmanager
 from worker.arrival.follow import LOOKS_AT_ONCE
 from worker.clock import Clock
 from worker.clouds.oms_signature import mark_of
-from worker.clouds.wiring import MNS_CALL_SECONDS, Keys, Pool, Pools, open_clients
+from worker.clouds.wiring import (
+    MNS_CALL_SECONDS,
+    CloudClients,
+    Keys,
+    Pool,
+    Pools,
+    open_clients,
+)
 from worker.fleet.folder import FLEET_CALLS_MAX
 from worker.process.assembly import (
     ACKNOWLEDGEMENTS_MAX,
@@ -20,6 +27,7 @@ from worker.process.assembly import (
     ArrivalPorts,
     Plan,
     Ports,
+    RoutePorts,
 )
 from worker.settings import Settings
 
@@ -39,21 +47,23 @@ async def open_ports(
 ) -> AsyncIterator[Ports]:
     """Open the outside world of one relay, for as long as the context lasts. Nothing is sent yet."""
     async with open_clients(settings, keys, _pools(settings, plan), clock) as clients:
-        arrival = None
-        if clients.destination is not None:
-            arrival = ArrivalPorts(clients.destination, clients.store, clients.sink)
         yield Ports(
             queue=clients.queue,
             observed=clients.queue,
-            sink=clients.sink,
+            routes={name: _route_ports(name, clients, keys) for name in clients.routes},
             store=clients.store,
             clock=clock,
             rng=rng,
             dead_letter_queue=clients.dead_letter_queue,
-            arrival=arrival,
             reads=clients.store,
-            key_mark=lambda: mark_of(keys.huawei.current()),
         )
+
+
+def _route_ports(name: str, clients: CloudClients, keys: Keys) -> RoutePorts:
+    route, arrival = clients.routes[name], None
+    if route.destination is not None:
+        arrival = ArrivalPorts(route.destination, clients.store, route.sink)
+    return RoutePorts(route.sink, arrival, lambda: mark_of(keys.huawei(name)))
 
 
 def _pools(settings: Settings, plan: Plan) -> Pools:
@@ -63,6 +73,6 @@ def _pools(settings: Settings, plan: Plan) -> Pools:
         dead_letter_polls=Pool(1, WAIT_SECONDS_MAX + MNS_CALL_SECONDS),
         acknowledgements=Pool(ACKNOWLEDGEMENT_CONNECTIONS, MNS_CALL_SECONDS),
         store=Pool(STORE_CONNECTIONS, total),
-        sink=Pool(SINK_CONNECTIONS, total),
-        destination=Pool(LOOK_CONNECTIONS, total),
+        sink=lambda: Pool(SINK_CONNECTIONS, total),
+        destination=lambda: Pool(LOOK_CONNECTIONS, total),
     )

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from worker.advice import Cause, cause_of
+from worker.arrival.account import accounts_together
+from worker.flow.route import Route
 from worker.ledger.pause import Pause
 from worker.listen import listening
 from worker.observe.metrics import Metrics
+from worker.outages.breaker import Breaker
 from worker.process.assembly import Assembled
 
 # While all services work no chain of calls takes as long: each has a time-out and a bound on its tries.
@@ -25,7 +29,7 @@ class Health:
         self._flow = assembled.flow
         self._breakers = assembled.breakers
         self._beside = assembled.beside
-        self._arrival = assembled.arrival
+        self._arrivals = assembled.arrivals
         self._pauses = assembled.pauses
         self._share = assembled.share
         self._metrics = metrics
@@ -57,11 +61,37 @@ class Health:
         causes = []
         if self.is_stopping:
             causes.append(Cause("stopping: what is in hand is being finished"))
-        for breaker in self._breakers:
-            if breaker.is_open:
-                unknown = Cause(f"{breaker.service}: not probed yet")
-                causes.append(cause_of(breaker.failure) if breaker.failure else unknown)
+        routes = {each.breaker for each in self._flow.routes}
+        # While one of several routes works, messages are taken.
+        works = any(not each.is_open for each in routes)
+        causes += [
+            _cause(each)
+            for each in self._breakers
+            if each.is_open and not (works and each in routes)
+        ]
+        if self._flow.leases.hidden.is_full:
+            causes.append(self._full())
         return causes
+
+    def notices(self) -> list[str]:
+        """Return what does not stop the worker, and has to be mended all the same."""
+        found = [*self._share.notices, *(self._pauses.notices if self._pauses else ())]
+        for name, account in self._arrivals.items():
+            of = f"route {name}: " if name else ""
+            found += [f"{of}{notice}" for notice in account.notices]
+        down = [each for each in self._flow.routes if each.is_down]
+        if len(down) < len(self._flow.routes):
+            found += [f"route {each.name} is down: {_reason(each.breaker)}" for each in down]
+        return found
+
+    def _full(self) -> Cause:
+        hidden = self._flow.leases.hidden
+        counts = {each.name: hidden.of_route(each.name) for each in self._flow.routes}
+        told = ", ".join(f"{count} of route {name}" for name, count in counts.items() if count)
+        return Cause(
+            f"{len(hidden)} messages are put off ({told}), as many as MNS may be asked to hide: nothing is "
+            "received until some are visible again. Next: mend the route that is down"
+        )
 
     def reasons(self) -> list[str]:
         """Return the causes in English, each in one line."""
@@ -103,21 +133,27 @@ class Health:
             "status": "not ready" if causes else working,
             "reasons": [str(each) for each in causes],
             "causes": [each.as_object() for each in causes],
-            "services": {
-                each.service: str(each.state) for each in (*self._breakers, *self._beside)
-            },
+            "services": {each.name: str(each.state) for each in (*self._breakers, *self._beside)},
             "in_flight": len(self._flow.leases.in_hand),
             "in_flight_max": self._share.limit,
             "paused": None if pause is None else pause.as_object(),
-            "notices": [
-                *self._share.notices,
-                *([] if self._pauses is None else self._pauses.notices),
-                *([] if self._arrival is None else self._arrival.notices),
-            ],
+            "notices": self.notices(),
         }
-        if self._arrival is not None:
-            body["arrival"] = self._arrival.as_object()
+        if len(self._flow.routes) > 1:
+            body["routes"] = [self._route(each) for each in self._flow.routes]
+        if self._arrivals:
+            body["arrival"] = accounts_together(tuple(self._arrivals.values()))
         return body
+
+    def _route(self, route: Route) -> dict[str, Any]:
+        failure = route.breaker.failure if route.breaker.is_open else None
+        return {
+            "route": route.name,
+            "state": str(route.breaker.state),
+            "cause": cause_of(failure).as_object() if failure else None,
+            "keys_waiting": len(route.dedupe),
+            "put_off": self._flow.leases.hidden.of_route(route.name),
+        }
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Answer with the metrics in Prometheus text form, or as OpenMetrics if that is asked for."""
@@ -130,11 +166,30 @@ class Health:
         self._metrics.in_flight.set(len(self._flow.leases.in_hand))
         self._metrics.in_flight_max.set(self._share.limit)
         self._metrics.oldest.set(self._oldest_seconds())
-        self._metrics.waiting.set(len(self._flow.dedupe))
+        for route in self._flow.routes:
+            counts = self._metrics.of_route(route.name)
+            counts.waiting.set(len(route.dedupe))
+            if counts.put_off is not None:
+                counts.put_off.set(self._flow.leases.hidden.of_route(route.name))
 
     def _oldest_seconds(self) -> float:
         taken = [held.taken_at for held in self._flow.leases.in_hand.values()]
         return self._now() - min(taken) if taken else 0.0
+
+
+def _reason(breaker: Breaker) -> Cause:
+    unknown = Cause("not probed yet")
+    return cause_of(breaker.failure) if breaker.failure else unknown
+
+
+def _cause(breaker: Breaker) -> Cause:
+    if breaker.failure is None:
+        return Cause(f"{breaker.name}: not probed yet")
+    found = cause_of(breaker.failure)
+    if breaker.name == breaker.service:
+        return found
+    route = breaker.name.partition("/")[2]
+    return replace(found, route=route)
 
 
 @asynccontextmanager
