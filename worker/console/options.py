@@ -14,7 +14,10 @@ WORKER_URL = "http://127.0.0.1:8080"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where the console listens and what it may do. `names` are further host names it answers to."""
+    """Where the console listens and what it may do. `names` are further host names it answers to.
+
+    `route` is the one of several routes that it is about, empty where there is only one.
+    """
 
     host: str = HOST
     port: int = PORT
@@ -22,6 +25,7 @@ class Options:
     names: frozenset[str] = frozenset()
     is_read_only: bool = False
     token: str | None = field(default=None, repr=False)
+    route: str = ""
 
     @property
     def is_loopback(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -46,6 +47,7 @@ async def run(clients: Clients, options: Options) -> None:
 def make(clients: Clients, options: Options) -> Context:
     """Put everything together; nothing is sent and nothing runs yet."""
     patient, hurried = clients, brief(clients, 2)
+    options = replace(options, route=clients.settings.route)
     sessions = Sessions(options.token, clients.clock)
     audit, groupings = Audit(patient), GroupingJobs(patient)
     return Context(
