@@ -97,7 +97,10 @@ async def test_a_task_that_copies_another_bucket_is_sent_nothing(
     cloud.oms.tasks["task-films"].src_bucket = "source"
     send(cloud, "films/a", "source/a")
     async with relaying(cloud, settings=settings) as relay:
+        (films,) = (each for each in relay.assembled.flow.routes if each.name == "films")
         await relay.until(lambda: set(copies(cloud)) == {"all/a"}, "the others")
+        # Routes that share a key are probed one after the other.
+        await relay.until(lambda: films.breaker.failure is not None, "the probe of films")
         assert "the route has films, and the task copies source" in str(
             (await relay.ready())[1]["notices"]
         )

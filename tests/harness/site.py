@@ -113,7 +113,13 @@ class Site:
 
 @asynccontextmanager
 async def site(
-    cloud: LocalCloud, *, clock: Clock | None = None, watches: bool = False, **options: Any
+    cloud: LocalCloud,
+    *,
+    clock: Clock | None = None,
+    watches: bool = False,
+    settings: Mapping[str, str] | None = None,
+    route: str = "",
+    **options: Any,
 ) -> AsyncIterator[Site]:
     """Serve a console for what was prepared in the cloud; with `watches` it also looks at the services.
 
@@ -126,10 +132,10 @@ async def site(
     }
     given = Options(**(defaults | options))
     async with (
-        connected(cloud, clock) as clients,
+        connected(cloud, clock, settings) as opened,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
     ):
-        here = server.make(clients, given)
+        here = server.make(opened.of_route(route) if route else opened, given)
         async with server.serving(here):
             watching = asyncio.create_task(here.watch.run()) if watches else None
             try:

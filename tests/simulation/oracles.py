@@ -221,13 +221,13 @@ class Oracles(Archive):
     def refused(self, process: Process, route: str) -> None:
         """The process hears that its credentials are refused."""
         self.ledger.note(process.name, "refused", route)
-        memory, now = self.memory(process), self.ledger.now()
-        if now >= memory.refused_at.get(route, NEVER) + REFUSAL_SECONDS:
-            memory.refused_at[route] = now
+        memory, now, key = self.memory(process), self.ledger.now(), self.scenario.key_of(route)
+        if now >= memory.refused_at.get(key, NEVER) + REFUSAL_SECONDS:
+            memory.refused_at[key] = now
 
     def sink_called(self, process: Process, route: str) -> None:
         """Any call to OMS leaves: G5 if the credentials were refused a moment ago."""
-        refused_at = self.memory(process).refused_at.get(route, NEVER)
+        refused_at = self.memory(process).refused_at.get(self.scenario.key_of(route), NEVER)
         if refused_at < self.ledger.now() < refused_at + REFUSAL_SECONDS - 0.001:
             self.ledger.violated(
                 "G5 credentials", f"{process.name} called OMS again although they were refused"

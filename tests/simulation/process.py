@@ -167,7 +167,7 @@ class Process:
         wire = self._wire("oms", name)
         wire.on_failure = partial(self._hear_refusal, name)
         sink = SinkPort(self._world.sinks[name], wire, self, self._world.oracles)
-        return RoutePorts(sink, key_mark=lambda: f"key of {name}")
+        return RoutePorts(sink, key_mark=lambda: self._world.scenario.key_of(name))
 
     def _wire(self, service: str, route: str = "") -> Wire:
         return Wire(self._world.loop, self, service, self._world.weather, SERVER, route)

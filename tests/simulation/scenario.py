@@ -52,6 +52,7 @@ class Scenario:
     share_a_name: bool = False
     is_fleet: bool = False
     routes: tuple[str, ...] = ()
+    share_a_key: bool = False
     clears_at: float = 60.0
     drain_seconds: float = 1800.0
     latency_seconds: float = 0.02
@@ -91,6 +92,10 @@ class Scenario:
     def task_id(self, route: str) -> str:
         """Return the task of a route."""
         return f"task-of-{route}" if route else TASK_ID
+
+    def key_of(self, route: str) -> str:
+        """Return what tells the key of a route from others."""
+        return "the key" if self.share_a_key else f"key of {route}"
 
     def plan(self, worker: str) -> Plan:
         """Return what the settings of one worker would say."""

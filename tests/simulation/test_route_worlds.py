@@ -138,6 +138,32 @@ def test_kills_lose_nothing_while_a_route_is_down() -> None:
     assert found.report.counts["kill"] > 20
 
 
+ONE_WRONG_KEY = replace(
+    CALM,
+    mix=Mix(letters=20, span_seconds=120.0, buckets=ROUTES),
+    phases=(Phase("oms", Trouble.CREDENTIALS, 0.0, 1300.0),),
+    clears_at=1300.0,
+    workers=4,
+    is_fleet=True,
+    share_a_key=True,
+)
+
+
+@pytest.mark.parametrize("trouble", [None, Trouble.DENIED])
+def test_a_wrong_key_that_routes_share_is_tried_as_if_there_were_one(
+    trouble: Trouble | None,
+) -> None:
+    """Where the workers cannot agree, because nothing can be read, each of them is alone."""
+    phases = ONE_WRONG_KEY.phases
+    if trouble is not None:
+        phases += (Phase("oss", trouble, 0.0, 1300.0, 1.0, frozenset({"get"})),)
+    found = Lived(replace(ONE_WRONG_KEY, phases=phases))
+    assert found.report.violations == ()
+    refused = [at for at, _, what, _ in found.world.ledger.entries if what == "refused"]
+    most = max(sum(at <= each < at + 300 for each in refused) for at in refused)
+    assert most <= (2 if trouble is None else ONE_WRONG_KEY.workers)
+
+
 def found_by_worlds() -> Iterator[str]:
     for scenario in (CROWDED, SHAKY):
         yield from Lived(scenario).report.violations

@@ -22,6 +22,8 @@ WORKER_URL = "http://127.0.0.1:8080"
 class Options:
     """Where the console listens and what it may do. `names` are further host names it answers to.
 
+    `route` is the one of several routes that it is about, empty where there is only one.
+
     Nobody sees or does anything without the token: on loopback, too, for a machine has other users.
     """
 
@@ -31,6 +33,7 @@ class Options:
     workers: tuple[str, ...] = (WORKER_URL,)
     names: frozenset[str] = frozenset()
     is_read_only: bool = False
+    route: str = ""
 
     @property
     def is_loopback(self) -> bool:

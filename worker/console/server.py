@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -60,6 +61,7 @@ async def _serve(here: Context, url: str, log: Any) -> None:
 def make(clients: Clients, options: Options) -> Context:
     """Put everything together; nothing is sent and nothing runs yet."""
     patient, hurried = clients, brief(clients, 2)
+    options = replace(options, route=clients.settings.route)
     sessions = Sessions(options.token, clients.clock)
     audit, groupings = Audit(patient), GroupingJobs(patient)
     return Context(

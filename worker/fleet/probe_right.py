@@ -13,9 +13,10 @@ bucket cannot be used, or not read, a worker is alone, and asks ever more rarely
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from worker.advice import advise
@@ -33,6 +34,7 @@ WAIT_SECONDS = 15.0
 WAIT_SECONDS_FIRST = 0.1
 ALONE_SECONDS_MAX = 3600.0
 WRITES_MAX = 3
+KEYS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class ProbeRight:
         *,
         mark: Callable[[], str],
         worker: str,
+        alone: Alone | None = None,
     ) -> None:
         self._folder = folder
         self._ask = probe
@@ -73,7 +76,7 @@ class ProbeRight:
         self._good = ""
         # The key that was refused, and in which slot that was heard.
         self._refused: tuple[str, int] = ("", 0)
-        self._alone = _Alone(clock)
+        self._alone = alone or Alone(clock)
 
     async def probe(self) -> None:
         """Ask OMS if this worker may; else do as the worker that asked was answered. Raises `CallFailed`."""
@@ -83,6 +86,22 @@ class ProbeRight:
             return
         self._good = ""
         await self._folder.judged()
+        told = self._alone.told(mark)
+        # Routes of one worker ask one after the other: what one has heard of its key holds for the others.
+        async with told.under_way:
+            refusal = told.by_another(self, self._clock.monotonic())
+            if refusal is not None:
+                raise CallFailed(refusal)
+            try:
+                await self._probe(mark)
+            except CallFailed as failed:
+                if failed.failure.blame is Blame.CREDENTIALS:
+                    told.hear(failed.failure, self, self._clock.monotonic())
+                raise
+            told.hear(None, self, self._clock.monotonic())
+
+    async def _probe(self, mark: str) -> None:
+        """Ask for the fleet, or hear what another worker was answered. Raises `CallFailed`."""
         try:
             name = await self._right(mark, slot := self._slot(mark))
             await self._judge(mark, name)
@@ -204,32 +223,64 @@ class ProbeRight:
         return failure is not None and failure.blame is Blame.CREDENTIALS
 
 
-class _Alone:
-    """A worker that can agree with nobody: after each refusal it waits twice as long, up to an hour."""
+@dataclass(slots=True)
+class _Told:
+    """What one worker knows of one key: the last refusal, which route heard it and when.
+
+    `refusals`, `ask_at` and `failure` are of the calls that it made alone.
+    """
+
+    refusals: int = 0
+    ask_at: float = 0.0
+    failure: Failure | None = None
+    refusal: Failure | None = None
+    heard_by: object = None
+    heard_at: float = 0.0
+    under_way: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def hear(self, refusal: Failure | None, by: object, at: float) -> None:
+        """Note what a route was answered; None: the key is good."""
+        self.refusal, self.heard_by, self.heard_at = refusal, by, at
+
+    def by_another(self, asking: object, now: float) -> Failure | None:
+        """Return the refusal that another route has heard within a slot."""
+        is_recent = self.heard_by is not asking and now - self.heard_at < SLOT_SECONDS
+        return self.refusal if is_recent else None
+
+
+class Alone:
+    """A worker that can agree with nobody: after each refusal it waits twice as long, up to an hour.
+
+    Its routes share this: those with one key ask one after the other. Of the keys that were tried the last
+    few are remembered.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._mark = ""
-        self._refusals = 0
-        self._ask_at = 0.0
-        self._failure: Failure | None = None
+        self._told: dict[str, _Told] = {}
+
+    def told(self, mark: str) -> _Told:
+        """Return what is known of a key."""
+        found = self._told.setdefault(mark, _Told())
+        while len(self._told) > KEYS_MAX:
+            del self._told[next(iter(self._told))]
+        return found
 
     async def ask(self, mark: str, ask: Callable[[], Awaitable[None]]) -> None:
         """Ask, or raise the last refusal once more while the next attempt is not due. Raises `CallFailed`."""
-        if mark != self._mark:
-            self._mark, self._refusals, self._failure = mark, 0, None
-        if self._failure is not None and self._clock.monotonic() < self._ask_at:
-            raise CallFailed(self._failure)
+        told = self.told(mark)
+        if told.failure is not None and self._clock.monotonic() < told.ask_at:
+            raise CallFailed(told.failure)
         try:
             await ask()
         except CallFailed as failed:
             if failed.failure.blame is Blame.CREDENTIALS and not _is_of_own_clock(failed.failure):
-                seconds = SLOT_SECONDS * 2.0 ** min(self._refusals, 10)
-                self._refusals += 1
-                self._ask_at = self._clock.monotonic() + min(seconds, ALONE_SECONDS_MAX)
-                self._failure = failed.failure
+                seconds = SLOT_SECONDS * 2.0 ** min(told.refusals, 10)
+                told.refusals += 1
+                told.ask_at = self._clock.monotonic() + min(seconds, ALONE_SECONDS_MAX)
+                told.failure = failed.failure
             raise
-        self._refusals, self._failure = 0, None
+        told.refusals, told.failure = 0, None
 
 
 def _is_of_own_clock(failure: Failure) -> bool:

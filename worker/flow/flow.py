@@ -108,11 +108,9 @@ class Flow:
         """
         held.passed(Verb.DECODE)
         held.unrouted, held.deletions = choice.unrouted, choice.deletions
-        for route in self.routes:
-            changes = [(each.event, each.key) for each in choice.changes if each.route is route]
-            if not changes:
-                continue
+        for route in dict.fromkeys(each.route for each in choice.changes):
             if route.lets_in():
+                changes = [(each.event, each.key) for each in choice.changes if each.route is route]
                 route.dedupe.admit(held, changes)
             else:
                 held.waits_for = route.name

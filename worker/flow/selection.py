@@ -100,11 +100,15 @@ class Selection:
             choice.changes += self._routed(choice, each.event, keys)
         choice.unclear.clear()
 
-    def _routed(self, choice: Choice, event: ObjectEvent, keys: Iterable[str]) -> list[Routed]:
-        found = [(route_of(self._routes, event.bucket, key), key) for key in keys]
-        if not all(route for route, _ in found):
+    def _routed(self, choice: Choice, event: ObjectEvent, keys: Sequence[str]) -> list[Routed]:
+        found = []
+        for key in keys:
+            route = route_of(self._routes, event.bucket, key)
+            if route is not None:
+                found.append(Routed(route, event, key))
+        if len(found) < len(keys):
             self._unrouted(choice, event)
-        return [Routed(route, event, key) for route, key in found if route]
+        return found
 
     def _unrouted(self, choice: Choice, event: ObjectEvent) -> None:
         """Note a change that no route takes, and tell of its bucket."""

@@ -20,7 +20,7 @@ from worker.events.encode import event_body
 from worker.events.keys import KeyEncoding, KeyReader
 from worker.fleet.folder import FLEET_CALLS_MAX, FleetFolder
 from worker.fleet.pause import PauseWatch
-from worker.fleet.probe_right import ProbeRight
+from worker.fleet.probe_right import Alone, ProbeRight
 from worker.flow.bury import DeadLetters
 from worker.flow.dead_letter_queue import Undelivered
 from worker.flow.dedupe import Dedupe, Identities
@@ -189,7 +189,17 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
     fleet = FleetFolder(ports.store, ports.reads, services.fleet, plan.log_bucket, plan.home)
     # The looks of arrival have a limit of their own: they must not take the places that the flow waits for.
     looks_at_source = AdaptiveLimit(LOOKS_AT_ONCE)
-    common = _Common(ports, plan, services, breakers, fleet, Identities(), looks_at_source, journal)
+    common = _Common(
+        ports,
+        plan,
+        services,
+        breakers,
+        fleet,
+        Identities(),
+        looks_at_source,
+        Alone(clock),
+        journal,
+    )
     wired = [_route(common, each) for each in plan.each_route]
     _share_refusals(wired)
     acknowledgements = _acknowledgements(ports, breakers, journal)
@@ -351,6 +361,7 @@ class _Common:
     fleet: FleetFolder
     recorded: Identities
     source_looks: AdaptiveLimit
+    alone: Alone
     journal: Journal
 
 
@@ -390,7 +401,13 @@ def _route(common: _Common, route: RoutePlan) -> _Wired:
     if common.ports.reads is not None:
         prober = f"{plan.worker}/{route.name}" if route.name else plan.worker
         probe_key = ProbeRight(
-            common.fleet, probe_sink, breaker, clock, mark=ports.key_mark, worker=prober
+            common.fleet,
+            probe_sink,
+            breaker,
+            clock,
+            mark=ports.key_mark,
+            worker=prober,
+            alone=common.alone,
         ).probe
     wired = Route(
         name=route.name,
