@@ -12,9 +12,10 @@ import pytest
 
 from harness.dockerfile import ROOT
 from harness.documents import DOCUMENTS, Block, blocks, spans
-from harness.ops import put_letter, put_object
+from harness.ops import pulse, put_letter, put_object, put_pulse
 from harness.reader import reading
 from localcloud.cloud import LocalCloud
+from worker import __version__
 
 # What a reader needs who has more than this machine, and the programs that need it.
 NEEDS = {
@@ -75,7 +76,7 @@ BLOCKS = [block for document in DOCUMENTS for block in shell(document)]
 
 
 def inhabited(cloud: LocalCloud) -> None:
-    """Make what the documents name: queues, buckets, dead letters, and records that the function lost."""
+    """Make what the documents name: queues, buckets, a worker, dead letters, and records that were lost."""
     cloud.prepare(
         source_bucket="my-photos", log_bucket="my-log-bucket", dead_letter_queue="oss-events-dead"
     )
@@ -85,6 +86,7 @@ def inhabited(cloud: LocalCloud) -> None:
     put_letter(cloud, 9, day=today, cause="undecodable", error="no JSON")
     for number in (1, 2):
         put_object(cloud, f"failed_object/lost/{number}.jpg", b"")
+    put_pulse(cloud, pulse(1, version=__version__))
 
 
 @pytest.mark.parametrize("document", FOLLOWED, ids=named)
