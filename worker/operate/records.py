@@ -5,9 +5,11 @@ Names and bodies are those of `worker.ledger`.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import orjson
@@ -35,23 +37,46 @@ class Unread:
     failure: Failure
 
 
+@dataclass(slots=True)
+class Searched:
+    """How far a search of the logs came: `objects` were read, those of layout `log` up to the hour `reached`.
+
+    `reached` is `yyyy/mm/dd/HH`, empty if there was none yet. `is_cut`: it ended before it had read all, so
+    that what it did not find may be there all the same. `unread` are the objects that cannot be read.
+    """
+
+    objects: int = 0
+    reached: str = ""
+    is_cut: bool = False
+    unread: list[Unread] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all was read: only then is a key that was not found not there."""
+        return not (self.is_cut or self.unread)
+
+
 class BadKey(RelayError):  # noqa: N818  the name says what it is
     """The key cannot be the name of an object, so there is no record of it."""
 
 
 class RecordsOf:
-    """Reads the records of one relay. Every method raises `CallFailed` if OSS cannot be read."""
+    """Reads the records of one relay. Every method raises `CallFailed` if OSS cannot be read.
+
+    An object that cannot be read by itself (frozen, denied) is an `Unread` where a method says so.
+    """
 
     def __init__(self, clients: Clients) -> None:
         self._bucket = LogBucket(clients)
         self._clock = clients.clock
         self._unread_in_a_row = 0
 
-    async def of_key(self, key: str) -> list[Record]:
+    async def of_key(self, key: str, unread: list[Unread] | None = None) -> list[Record]:
         """Return the record objects of a key, newest first: at most one success and one failure.
 
-        Two reads, whatever the layout: successes stand there in layout `object`, failures in both. Raises
-        `BadKey` for what is no name of an object.
+        Two reads, whatever the layout: successes stand there in layout `object`, failures in both. One that
+        cannot be read is added to `unread`, or raised where there is no such list. Raises `BadKey` for what
+        is no name of an object.
         """
         try:
             names = {folder: self.name(folder, key) for folder in (SUCCESS, FAILED)}
@@ -59,30 +84,73 @@ class RecordsOf:
             raise BadKey(f"{key!a} is not UTF-8 text, and names of objects are") from error
         found = []
         for folder, name in names.items():
-            stored = await self._bucket.get(name)
-            if stored is not None:
+            stored = await self._readable(name)
+            if isinstance(stored, Unread):
+                if unread is None:
+                    raise CallFailed(stored.failure)
+                unread.append(stored)
+            elif stored is not None:
                 record = self._record(name, stored, folder, key)
                 found += [record] if record.key == key else []
         return sorted(found, key=lambda each: each.posted_at_seconds, reverse=True)
 
-    async def in_logs(
-        self, key: str, since: float | None = None, until: float | None = None
-    ) -> AsyncIterator[Record]:
-        """Yield the lines of layout `log` about a key, hour by hour; the last 24 hours unless told otherwise.
+    async def search_logs(
+        self,
+        key: str,
+        take: Callable[[Record], None],
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        seconds: float | None = None,
+        records_max: int | None = None,
+    ) -> Searched:
+        """Give all lines of layout `log` about a key to `take`; the last 24 hours unless told otherwise.
 
         `since` and `until` are seconds since the epoch and choose log objects by the hour they were written
-        in. A log object holds at most 1,000 lines; a few are read at a time.
+        in. It ends after `seconds`, whatever hangs, or with the record beyond `records_max`; the answer says
+        how far it came. One object that cannot be read stops nothing. Raises `BadKey`.
         """
+        searched, count = Searched(), 0
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                aclosing(self._in_logs(key, since, until, searched)) as found,
+            ):
+                async for record in found:
+                    if count == records_max:
+                        searched.is_cut = True
+                        break
+                    count += 1
+                    take(record)
+        except TimeoutError:
+            searched.is_cut = True
+        return searched
+
+    async def _in_logs(
+        self, key: str, since: float | None, until: float | None, searched: Searched
+    ) -> AsyncGenerator[Record]:
+        """Yield the lines about a key, each once, hour by hour. A log object holds at most 1,000 lines."""
         until = self._clock.wall() if until is None else until
         since = until - DAY_SECONDS if since is None else since
         try:
             needle = orjson.dumps(key)
         except TypeError as error:
             raise BadKey(f"{key!a} is not UTF-8 text, and names of objects are") from error
+        told: set[Record] = set()
         async for page in self._log_pages(since, until):
-            async for found in side_by_side(page, lambda one: self._lines(one.key, needle, key)):
-                for record in found:
-                    yield record
+            lines = side_by_side(page, lambda one: self._lines(one, needle, key))
+            async with aclosing(lines):
+                async for name, found in lines:
+                    if isinstance(found, Unread):
+                        searched.unread.append(found)
+                        continue
+                    searched.objects += 1
+                    searched.reached = _hour_of(name)
+                    for record in found:
+                        plain = replace(record, name="")
+                        if plain not in told:
+                            told.add(plain)
+                            yield record
 
     async def accepted_in_logs(
         self, since: float, until: float
@@ -226,17 +294,26 @@ class RecordsOf:
             if len(found) < len(page.objects):
                 return
 
-    async def _lines(self, name: str, needle: bytes, key: str) -> list[Record]:
-        stored = await self._bucket.get(name)
+    async def _lines(
+        self, one: Listed, needle: bytes, key: str
+    ) -> tuple[str, list[Record] | Unread]:
+        stored = await self._readable(one.key)
+        if isinstance(stored, Unread):
+            return one.key, stored
         lines = stored.body.split(b"\n") if stored and needle in stored.body else ()
         records = (
-            Record.of_line(self._bucket.root + name, line) for line in lines if needle in line
+            Record.of_line(self._bucket.root + one.key, line) for line in lines if needle in line
         )
-        return [record for record in records if record.key == key]
+        return one.key, [record for record in records if record.key == key]
 
     def name(self, folder: str, key: str) -> str:
         """Return where the record of a key stands, relative to the task's folder."""
         return record_name(self._bucket.task_id, folder, key).removeprefix(self._bucket.root)
+
+
+def _hour_of(name: str) -> str:
+    match = _HOUR.match(name)
+    return match[1] if match else ""
 
 
 def _seen(record: Record, at: float) -> Seen:
