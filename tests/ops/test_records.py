@@ -11,7 +11,9 @@ from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.service import Call, Reply
 from worker.ledger.line import Record
+from worker.operate.compact import Compaction
 from worker.operate.log_bucket import AT_ONCE
+from worker.operate.reconcile import Reconciliation, Scope, State
 from worker.operate.records import BadKey, RecordsOf
 
 
@@ -54,6 +56,44 @@ async def test_every_odd_key_is_found_in_layout_log(cloud: LocalCloud) -> None:
             assert (record.key, record.outcome) == (key, "rejected" if is_refused else "accepted")
             assert len(await records.of_key(key)) == int(is_refused)
         assert await in_logs(records, "plain") == []
+
+
+async def test_compacted_logs_have_every_odd_key_and_prove_the_same(cloud: LocalCloud) -> None:
+    cloud.oms.reject = ("plain*",)
+    settings = {"RELAY_KEY_ENCODING": "raw"}
+    async with relaying(cloud, settings=settings, record_layout="log") as relay:
+        cloud.oss.put_many("source", dict.fromkeys(ODD_KEYS, b"content"))
+        await relay.settle()
+    scope = Scope("source", 0.0, cloud.oss.clock.now() + 100)
+    async with connected(cloud) as clients:
+        before = [each async for each in Reconciliation(clients, scope).findings()]
+        compaction = Compaction(clients)
+        await compaction.run()
+        assert compaction.done.lines == len(ODD_KEYS)
+        assert not any(name.startswith("log/2") for name in objects(cloud))
+        for key in ODD_KEYS:
+            [record] = await in_logs(RecordsOf(clients), key)
+            assert record.key == key
+            assert "/log/sorted/" in record.name
+        assert [each async for each in Reconciliation(clients, scope).findings()] == before
+    assert {each.state for each in before} == {State.RECORDED, State.REFUSED}
+
+
+def test_logs_are_compacted_by_a_command_that_names_what_cannot_be_read(
+    relayctl: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        for number in range(3):
+            put_log(cloud, f"w-{number}", "k")
+
+    relayctl.within(prepare)
+    freeze(relayctl, monkeypatch, "w-1.jsonl")
+    done = relayctl("records", "compact")
+    assert done.exit_code == 1
+    assert done.stdout == "2 log objects with 2 lines became 1 runs; 0 runs were merged.\n"
+    assert "1 objects cannot be read, and stay as they are." in done.stderr
+    found = relayctl("records", "find", "k", "--json", RELAY_RECORD_LAYOUT="log")
+    assert (found.exit_code, len(found.stdout.splitlines())) == (1, 2)
 
 
 async def test_the_log_is_searched_within_the_times_given_only(cloud: LocalCloud) -> None:

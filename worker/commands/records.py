@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.text import Text
 
 from worker.commands import frame, terminal
+from worker.commands.ending import Ending
 from worker.commands.listing import print_listing
 from worker.commands.options import (
     LIMIT,
@@ -22,6 +24,7 @@ from worker.commands.options import (
 from worker.commands.terminal import console, shown, time_shown
 from worker.errors import CallFailed
 from worker.ledger.line import Record
+from worker.operate.compact import Compacted, Compaction
 from worker.operate.connect import Clients
 from worker.operate.parse_time import parse_span
 from worker.operate.records import RecordsOf, Searched, Unread
@@ -104,9 +107,7 @@ class _Search:
     def end(self) -> None:
         """Exit by what was found, and say what is not known."""
         unread = self._unread + self._searched.unread
-        for each in unread[:UNREAD_SHOWN]:
-            why = frame.told(CallFailed(each.failure))
-            typer.echo(f"oms-relay: unreadable, {shown(each.name)}: {why}", err=True)
+        _tell_unread(unread)
         if self._searched.is_cut:
             typer.echo(f"oms-relay: {self._cut()}", err=True)
         if unread:
@@ -170,6 +171,51 @@ def failed(
         )
 
     frame.run(list_them)
+
+
+def compact(*, as_json: JsonOption = False) -> None:
+    """Lay the lines of layout `log` by their keys, so that `records find` needs a few reads for a day.
+
+    Run it every hour or more often (cron, a CronJob). It may be stopped or killed at any moment, and run
+    twice at once: a log object is deleted only when its lines stand in a confirmed run. Lines stay byte
+    for byte, also damaged ones. The first Ctrl-C finishes the step in hand.
+
+    Examples:
+        oms-relay records compact
+
+    """
+    ending = Ending("Finishing the step in hand; Ctrl-C again leaves at once, and loses nothing.")
+    done = Compacted()
+
+    async def run(clients: Clients) -> None:
+        nonlocal done
+        compaction = Compaction(clients)
+        done = compaction.done
+        async with ending.heard(clients):
+            await compaction.run()
+
+    def tell() -> None:
+        if as_json:
+            terminal.line({**asdict(done), "unread": [each.name for each in done.unread]})
+        else:
+            console().print(
+                f"{done.objects} log objects with {done.lines} lines became {done.runs} runs; "
+                f"{done.merged} runs were merged."
+            )
+        _tell_unread(done.unread)
+        if done.unread:
+            typer.echo(
+                f"oms-relay: {len(done.unread)} objects cannot be read, and stay as they are.",
+                err=True,
+            )
+
+    ending.run(run, tell, lambda: not done.unread)
+
+
+def _tell_unread(unread: Sequence[Unread]) -> None:
+    for each in unread[:UNREAD_SHOWN]:
+        why = frame.told(CallFailed(each.failure))
+        typer.echo(f"oms-relay: unreadable, {shown(each.name)}: {why}", err=True)
 
 
 def _print(record: Record, *, as_json: bool) -> None:
