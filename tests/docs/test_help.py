@@ -71,6 +71,7 @@ PRINTED = {
     "oms-relay reconcile my-photos --with destination --delete-extra --dry-run": (
         r"\nThere is nothing to delete\.\n"
     ),
+    "oms-relay records compact": r"^0 log objects with 0 lines became 0 runs; 0 runs were merged\.\n$",
     "oms-relay records failed --since 24h": r"photos/dog\.jpg",
     "oms-relay records failed --key photos/ --limit 0 --json": r'^{"key": "photos/dog.jpg".*\n$',
 }

@@ -36,7 +36,7 @@ from worker.operate.status import QueueStatus, Status
 from worker.operate.workers import Sample, WorkerStatus
 
 COMMANDS = [
-    *(["doctor"], ["status"], ["records", "find"], ["records", "failed"]),
+    *(["doctor"], ["status"], ["records", "find"], ["records", "failed"], ["records", "compact"]),
     *(["dead", name] for name in ("groups", "list", "show", "redrive", "archive", "unarchive")),
 ]
 LETTER_FIELDS = {

@@ -5,10 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from harness.ops import ODD_KEYS, connected, objects, put_object
+from harness.ops import ODD_KEYS, CommandLine, connected, objects, put_object
 from harness.relay import relaying
 from localcloud.cloud import LocalCloud
+from localcloud.faults import Action, Fault
+from localcloud.service import Call, Reply
 from worker.ledger.line import Record
+from worker.operate.compact import Compaction
+from worker.operate.log_bucket import AT_ONCE
+from worker.operate.reconcile import Reconciliation, Scope, State
 from worker.operate.records import BadKey, RecordsOf
 
 
@@ -18,7 +23,11 @@ def _prepared(cloud: LocalCloud) -> None:
 
 
 async def in_logs(records: RecordsOf, key: str, *times: float) -> list[Record]:
-    return [record async for record in records.in_logs(key, *times)]
+    found: list[Record] = []
+    since, until = (*times, None, None)[:2]
+    searched = await records.search_logs(key, found.append, since=since, until=until)
+    assert searched.is_whole
+    return found
 
 
 async def test_every_odd_key_is_found_in_layout_object(cloud: LocalCloud) -> None:
@@ -47,6 +56,44 @@ async def test_every_odd_key_is_found_in_layout_log(cloud: LocalCloud) -> None:
             assert (record.key, record.outcome) == (key, "rejected" if is_refused else "accepted")
             assert len(await records.of_key(key)) == int(is_refused)
         assert await in_logs(records, "plain") == []
+
+
+async def test_compacted_logs_have_every_odd_key_and_prove_the_same(cloud: LocalCloud) -> None:
+    cloud.oms.reject = ("plain*",)
+    settings = {"RELAY_KEY_ENCODING": "raw"}
+    async with relaying(cloud, settings=settings, record_layout="log") as relay:
+        cloud.oss.put_many("source", dict.fromkeys(ODD_KEYS, b"content"))
+        await relay.settle()
+    scope = Scope("source", 0.0, cloud.oss.clock.now() + 100)
+    async with connected(cloud) as clients:
+        before = [each async for each in Reconciliation(clients, scope).findings()]
+        compaction = Compaction(clients)
+        await compaction.run()
+        assert compaction.done.lines == len(ODD_KEYS)
+        assert not any(name.startswith("log/2") for name in objects(cloud))
+        for key in ODD_KEYS:
+            [record] = await in_logs(RecordsOf(clients), key)
+            assert record.key == key
+            assert "/log/sorted/" in record.name
+        assert [each async for each in Reconciliation(clients, scope).findings()] == before
+    assert {each.state for each in before} == {State.RECORDED, State.REFUSED}
+
+
+def test_logs_are_compacted_by_a_command_that_names_what_cannot_be_read(
+    relayctl: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        for number in range(3):
+            put_log(cloud, f"w-{number}", "k")
+
+    relayctl.within(prepare)
+    freeze(relayctl, monkeypatch, "w-1.jsonl")
+    done = relayctl("records", "compact")
+    assert done.exit_code == 1
+    assert done.stdout == "2 log objects with 2 lines became 1 runs; 0 runs were merged.\n"
+    assert "1 objects cannot be read, and stay as they are." in done.stderr
+    found = relayctl("records", "find", "k", "--json", RELAY_RECORD_LAYOUT="log")
+    assert (found.exit_code, len(found.stdout.splitlines())) == (1, 2)
 
 
 async def test_the_log_is_searched_within_the_times_given_only(cloud: LocalCloud) -> None:
@@ -134,3 +181,75 @@ async def test_thousands_of_failed_records_are_read_page_by_page(cloud: LocalClo
         found = [record.key async for record in RecordsOf(clients).failed()]
     assert found == [f"{number:04}" for number in range(1_500)]
     assert len(objects(cloud)) == before
+
+
+def hour_of(cloud: LocalCloud, hours_ago: float = 0.0) -> str:
+    at = datetime.fromtimestamp(cloud.oss.clock.now(), UTC) - timedelta(hours=hours_ago)
+    return f"{at:%Y/%m/%d/%H}"
+
+
+def put_log(cloud: LocalCloud, name: str, *keys: str, hours_ago: float = 0.0) -> None:
+    lines = [
+        json.dumps({"key": key, "outcome": "accepted", "message_id": name}).encode() + b"\n"
+        for key in keys
+    ]
+    put_object(cloud, f"log/{hour_of(cloud, hours_ago)}/{name}.jsonl", b"".join(lines))
+
+
+def freeze(line: CommandLine, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """Let OSS refuse to read the objects in whose names this part stands, as it does frozen ones."""
+    serve = line.cloud.oss.serve
+
+    async def some_frozen(call: Call) -> Reply:
+        if call.method == "GET" and part in call.path:
+            body = "<Error><Code>InvalidObjectState</Code><Message>Frozen.</Message></Error>"
+            return Reply(403, body, {"x-oss-request-id": "1"})
+        return await serve(call)
+
+    monkeypatch.setattr(line.cloud.oss, "serve", some_frozen)
+
+
+def test_one_log_object_that_cannot_be_read_stops_nothing(
+    relayctl: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        for number in range(40):
+            put_log(cloud, f"w-{number:02}", "k")
+
+    relayctl.within(prepare)
+    freeze(relayctl, monkeypatch, "w-07.jsonl")
+    found = relayctl("records", "find", "k", "--json", RELAY_RECORD_LAYOUT="log")
+    assert (found.exit_code, len(found.stdout.splitlines())) == (1, 39)
+    assert "unreadable, oms_source_record/" in found.stderr
+    assert "1 objects cannot be read. 39 records" in found.stderr
+    nothing = relayctl("records", "find", "other", RELAY_RECORD_LAYOUT="log")
+    assert nothing.exit_code == 1
+    assert "whether there are more is not known" in nothing.stderr
+
+
+async def test_a_search_that_hangs_ends_in_time_and_says_how_far_it_came(cloud: LocalCloud) -> None:
+    for number in range(2 * AT_ONCE):
+        put_log(cloud, f"w-{number:03}", "k", hours_ago=2)
+    async with connected(cloud) as clients:
+        found: list[Record] = []
+
+        def take(record: Record) -> None:
+            found.append(record)
+            if len(found) == 1:
+                cloud.faults.add(Fault("oss", action=Action.HANG, seconds=30))
+
+        searched = await RecordsOf(clients).search_logs("k", take, seconds=0.3)
+    assert searched.is_cut
+    assert not searched.is_whole
+    assert 1 <= searched.objects < 2 * AT_ONCE
+    assert searched.reached == hour_of(cloud, 2)
+
+
+async def test_a_search_that_found_enough_is_no_whole_one(cloud: LocalCloud) -> None:
+    put_log(cloud, "w-1", "k")
+    put_log(cloud, "w-2", "k")
+    async with connected(cloud) as clients:
+        found: list[Record] = []
+        cut = await RecordsOf(clients).search_logs("k", found.append, records_max=1)
+        whole = await RecordsOf(clients).search_logs("k", found.append, records_max=2)
+    assert (cut.is_cut, whole.is_cut, len(found)) == (True, False, 3)

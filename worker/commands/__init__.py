@@ -12,7 +12,7 @@ from worker.commands.doctor import doctor
 from worker.commands.options import routed
 from worker.commands.pause import pause, resume
 from worker.commands.reconcile import reconcile
-from worker.commands.records import failed, find
+from worker.commands.records import compact, failed, find
 from worker.commands.status import status
 
 DEAD = "Dead letters: messages that could not be finished, kept whole in the log bucket."
@@ -38,4 +38,5 @@ def register(commands: typer.Typer) -> None:
     records = typer.Typer(help=RECORDS, no_args_is_help=True)
     records.command("find")(routed(find))
     records.command("failed")(routed(failed))
+    records.command("compact")(routed(compact))
     commands.add_typer(records, name="records")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -20,7 +18,7 @@ from worker.console.words import LANGUAGES
 from worker.ledger.letter import Place
 from worker.ledger.line import Record
 from worker.operate.letters import LetterFilter
-from worker.operate.records import BadKey, RecordsOf
+from worker.operate.records import BadKey, RecordsOf, Searched, Unread
 
 NAME_CHARS_MAX = 60
 RECORDS_MAX = 100
@@ -49,10 +47,10 @@ async def overview_json(request: web.Request) -> web.Response:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found: records, and letters of both places. `is_cut`: the logs were too many to read."""
+    """What a search found, and how far it looked: records, and letters of both places."""
 
     records: tuple[Record, ...]
-    is_cut: bool
+    searched: Searched
     dead: Leaf
     archived: Leaf
 
@@ -80,25 +78,21 @@ async def show_search(request: web.Request) -> web.Response:
 
 async def _search(here: Context, key: str, hours: int) -> Found:
     records = RecordsOf(here.clients)
-    found = await records.of_key(key)
-    is_cut = False
+    unread: list[Unread] = []
+    found = await records.of_key(key, unread)
+    searched = Searched()
     if hours:
-        until = here.clients.clock.monotonic() + LOG_SECONDS_MAX
-        lines = cast(
-            "AsyncGenerator[Record, None]", records.in_logs(key, here.now - hours * 3600.0)
+        since = here.now - hours * 3600.0
+        searched = await records.search_logs(
+            key, found.append, since=since, seconds=LOG_SECONDS_MAX, records_max=RECORDS_MAX
         )
-        async with aclosing(lines):
-            async for record in lines:
-                found.append(record)
-                is_cut = len(found) >= RECORDS_MAX or here.clients.clock.monotonic() > until
-                if is_cut:
-                    break
+    searched.unread += unread
     wanted = LetterFilter(key_prefix=key)
     clock = here.clients.clock
     dead = await leaf(here.letters, wanted, Place.DEAD, None, clock)
     archived = await leaf(here.letters, wanted, Place.ARCHIVED, None, clock)
     newest_first = sorted(found, key=lambda each: each.posted_at_seconds, reverse=True)
-    return Found(tuple(newest_first), is_cut, dead, archived)
+    return Found(tuple(newest_first), searched, dead, archived)
 
 
 def _hours(text: str, default: int) -> int:
