@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from worker import __version__
 from worker.errors import Outcome
 from worker.events.event import Kind
+from worker.ledger.day import LAG_BOUNDS_SECONDS
 from worker.ledger.names import FAILED, SUCCESS
 
 CALL_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -29,7 +30,6 @@ RENEWALS = ("renewed", "failed", "lost")
 ORIGINS = ("live", "resent")
 _BY = ("end", "origin", "kind", "folder", "outcome")
 _Labelled = TypeVar("_Labelled", Counter, Histogram)
-LAG_BUCKETS_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
 
 class Metrics:
@@ -109,9 +109,10 @@ class Metrics:
             "oms_relay_lag_seconds",
             "Seconds from the OSS event to its confirmed record; resent: again 10 minutes later.",
             ("origin",),
-            buckets=LAG_BUCKETS_SECONDS,
+            buckets=LAG_BOUNDS_SECONDS,
             registry=registry,
         )
+        self._lags = lags
         self.lag = _born(lags, ORIGINS)
         self._calls = Histogram(
             "oms_relay_call_seconds",
@@ -188,6 +189,15 @@ class Metrics:
     def totals(self) -> dict[str, float]:
         """Return what stands in the registry, as `sums` names it."""
         return sums(self.registry.collect())
+
+    def lag_counts(self) -> dict[str, list[float]]:
+        """Return by origin how many lags are within each bound, and at the end how many there are."""
+        found: dict[str, list[float]] = {}
+        for family in self._lags.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_bucket"):
+                    found.setdefault(sample.labels["origin"], []).append(sample.value)
+        return found
 
     def posted(self, outcome: str, keys: int) -> None:
         """Count keys by the outcome of their post."""

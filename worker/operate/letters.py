@@ -337,15 +337,22 @@ class Letters:
         place: Place = Place.DEAD,
         count_max: int = 100_000,
         so_far: dict[str, int] | None = None,
+        days: dict[str, dict[str, int]] | None = None,
     ) -> dict[str, int]:
         """Count the letters of each cause from listings alone, each up to `count_max`.
 
-        `so_far` is filled page by page, for whoever does not wait for the end.
+        `so_far` is filled page by page, for whoever does not wait for the end. `days` is filled with how many
+        of each cause died on each day, which is in their names; oldest first, so the newest may be missing
+        where `count_max` is reached.
         """
         counts = {} if so_far is None else so_far
         for cause in await self.bucket.folders(f"{place}/"):
             async for page in self.bucket.pages(f"{place}/{cause}/"):
                 counts[cause] = min(counts.get(cause, 0) + len(page.objects), count_max)
+                if days is not None:
+                    by_day = days.setdefault(cause, {})
+                    for ref in self._listed(page):
+                        by_day[ref.day] = by_day.get(ref.day, 0) + 1
                 if counts[cause] >= count_max:
                     break
         return counts
