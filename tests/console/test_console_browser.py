@@ -71,6 +71,39 @@ def test_tab_goes_through_a_page_in_the_order_in_which_it_is_read(
     assert seen[17:19] == ["action", "action"]
 
 
+def test_a_chart_tells_its_values_to_the_keys_and_as_a_table(
+    stage: Stage, browser: Browser
+) -> None:
+    browser.open(stage.url)
+    dead = "#day-title ~ .charts .chart:last-child"
+    told = f"return document.querySelector('{dead} .plot').getAttribute('aria-valuetext')"
+    points = f"return document.querySelector('{dead} .plot').dataset.points.length > 2"
+    browser.until(lambda: browser.script(points), "the letters of two weeks")
+    browser.script(f"document.querySelector('{dead} .plot').focus()")
+    last = browser.script(told)
+    assert re.match(r"\d{4}-\d\d-\d\d", last)
+    browser.press(Keys.ARROW_LEFT)
+    before = browser.script(told)
+    assert before < last, "an earlier day"
+    browser.press(Keys.END)
+    assert browser.script(told) == last
+    browser.script(f"document.querySelector('{dead} .values').open = true")
+    rows = f"return document.querySelectorAll('{dead} tbody tr').length"
+    browser.until(lambda: browser.script(rows) == 14, "two weeks as a table")
+    assert browser.complaints() == []
+
+
+def test_a_time_stands_beside_utc(stage: Stage, browser: Browser) -> None:
+    browser.command("Emulation.setTimezoneOverride", timezoneId="Asia/Shanghai")
+    try:
+        browser.open(stage.url + LETTER)
+        beside = browser.script("return document.querySelector('time + .beside').textContent")
+        assert re.search(r"ago|in ", beside)
+        assert "GMT+8" in beside
+    finally:
+        browser.command("Emulation.setTimezoneOverride", timezoneId="UTC")
+
+
 def test_a_letter_is_found_and_redriven_by_keyboard_alone(stage: Stage, browser: Browser) -> None:
     browser.open(stage.url)
     browser.press("g", "d")
