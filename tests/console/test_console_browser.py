@@ -61,14 +61,15 @@ def test_tab_goes_through_a_page_in_the_order_in_which_it_is_read(
 ) -> None:
     browser.open(f"{stage.url}/letters")
     seen = []
-    for _ in range(20):
+    for _ in range(22):
         browser.press(Keys.TAB)
         seen.append(browser.focused())
     pages = ["/", "/letters", "/letters?place=archived", "/operations", "/search"]
     assert seen[:9] == ["#main", "/", *pages, "中文", "Sign out"]
     assert seen[9:15] == ["/letters?new=1", "cause", "key", "since", "until", "Filter"]
-    assert [each.startswith("/letters/list?cause=") for each in seen[15:17]] == [True, True]
-    assert seen[17:19] == ["action", "action"]
+    assert seen[15:17] == ["/letters?sort=newest", "/letters?sort=cause"]
+    assert [each.startswith("/letters/list?cause=") for each in seen[17:19]] == [True, True]
+    assert seen[19:21] == ["action", "action"]
 
 
 def test_a_chart_tells_its_values_to_the_keys_and_as_a_table(
