@@ -149,3 +149,16 @@ async def test_what_a_worker_tells_in_its_pulse_comes_to_the_page(cloud: LocalCl
         assert [each["latest"] for each in flow["lines"]] == ["2.0/s", "2.0/s"]
         page = await console.get("/")
         assert "Keys posted, by outcome" in page.text
+
+
+async def test_a_group_shows_on_which_days_its_letters_died(cloud: LocalCloud) -> None:
+    async with site(cloud) as console:
+        today = datetime.fromtimestamp(console.here.now, UTC).date()
+        for number, back in enumerate((0, 0, 1, DAYS_SHOWN)):
+            put_letter(cloud, number, day=(today - timedelta(days=back)).isoformat())
+        page = await console.get("/letters")
+        assert (
+            f"in the last {DAYS_SHOWN} days, today last: {'0, ' * (DAYS_SHOWN - 2)}1, 2"
+            in page.text
+        )
+        assert 'd="M72 20v-10.0h5V20zM78 20v-20.0h5V20z"' in page.html

@@ -106,6 +106,16 @@ def stack(series: Sequence[Iterable[Point]], now: float, seconds: float, width: 
     return Chart(lines, top, not columns, seconds, _readings(seen, since, seconds), is_stacked=True)
 
 
+def bars(values: Sequence[float]) -> str:
+    """Return a path of bars, each in a box of 6 x 20; the highest fills it, and none is too low to see."""
+    top = max(values, default=0.0)
+    return "".join(
+        f"M{number * 6} 20v-{max(2.0, value / top * 20):.1f}h5V20z"
+        for number, value in enumerate(values)
+        if value > 0
+    )
+
+
 def nice(value: float) -> float:
     """Return the next round number at or above `value`: 1, 2 or 5 times a power of ten, at least 1."""
     step = 1.0

@@ -38,6 +38,16 @@ def last_day(watch: Watch, slots: list[Slot] | None, t: Words, now: float) -> di
     }
 
 
+def last_days(now: float) -> list[str]:
+    """Return the dates of the days that are shown, today last."""
+    return [_day(each) for each in _ends(now)]
+
+
+def _ends(now: float) -> list[float]:
+    last = int(now // DAY_SECONDS)
+    return [(number + 1) * DAY_SECONDS for number in range(last - DAYS_SHOWN + 1, last + 1)]
+
+
 def _ended(slots: list[Slot]) -> list[Slot]:
     """Leave out the slot that has just begun: a worker tells of it with its next pulse."""
     return slots[:-1] if slots and not slots[-1].is_known else slots
@@ -87,8 +97,7 @@ def _flow(watch: Watch, slots: list[Slot], t: Words, now: float) -> Iterator[dic
 
 def _dead(days: Mapping[str, Mapping[str, int]] | None, t: Words, now: float) -> dict[str, Any]:
     """Draw how many dead letters of each cause died on each day; where they were not counted, nothing."""
-    last = int(now // DAY_SECONDS)
-    ends = [(number + 1) * DAY_SECONDS for number in range(last - DAYS_SHOWN + 1, last + 1)]
+    ends = _ends(now)
     largest = sorted(days or {}, key=lambda cause: -sum((days or {})[cause].values()))
     shown = [cause for cause in largest if (days or {})[cause]][:CAUSES_SHOWN_MAX]
     series = [[(end, _died((days or {})[cause], end)) for end in ends] for cause in shown]
