@@ -61,7 +61,7 @@ def test_tab_goes_through_a_page_in_the_order_in_which_it_is_read(
 ) -> None:
     browser.open(f"{stage.url}/letters")
     seen = []
-    for _ in range(21):
+    for _ in range(22):
         browser.press(Keys.TAB)
         seen.append(browser.focused())
     pages = ["/", "/letters", "/letters?place=archived", "/operations", "/search"]
@@ -86,6 +86,39 @@ def test_the_buttons_wait_for_a_choice_and_say_how_many_letters_it_is(
     assert (browser.script(states), browser.script(count)) == ([False, False], str(LETTERS))
     browser.find("#all").click()
     assert (browser.script(states), browser.script(count)) == ([True, True], "0")
+
+
+def test_a_chart_tells_its_values_to_the_keys_and_as_a_table(
+    stage: Stage, browser: Browser
+) -> None:
+    browser.open(stage.url)
+    dead = "#day-title ~ .charts .chart:last-child"
+    told = f"return document.querySelector('{dead} .plot').getAttribute('aria-valuetext')"
+    points = f"return document.querySelector('{dead} .plot').dataset.points.length > 2"
+    browser.until(lambda: browser.script(points), "the letters of two weeks")
+    browser.script(f"document.querySelector('{dead} .plot').focus()")
+    last = browser.script(told)
+    assert re.match(r"\d{4}-\d\d-\d\d", last)
+    browser.press(Keys.ARROW_LEFT)
+    before = browser.script(told)
+    assert before < last, "an earlier day"
+    browser.press(Keys.END)
+    assert browser.script(told) == last
+    browser.script(f"document.querySelector('{dead} .values').open = true")
+    rows = f"return document.querySelectorAll('{dead} tbody tr').length"
+    browser.until(lambda: browser.script(rows) == 14, "two weeks as a table")
+    assert browser.complaints() == []
+
+
+def test_a_time_stands_beside_utc(stage: Stage, browser: Browser) -> None:
+    browser.command("Emulation.setTimezoneOverride", timezoneId="Asia/Shanghai")
+    try:
+        browser.open(stage.url + LETTER)
+        beside = browser.script("return document.querySelector('time + .beside').textContent")
+        assert re.search(r"ago|in ", beside)
+        assert "GMT+8" in beside
+    finally:
+        browser.command("Emulation.setTimezoneOverride", timezoneId="UTC")
 
 
 def test_a_letter_is_found_and_redriven_by_keyboard_alone(stage: Stage, browser: Browser) -> None:

@@ -13,10 +13,12 @@ from harness.site import Site, site
 from harness.until import until
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
+from worker import __version__
 from worker.advice import Cause
 from worker.arrival.history import ArrivalSpan
 from worker.clock import SystemClock
-from worker.console.overview import overview
+from worker.console.overview import empty_in, overview
+from worker.console.watch import Moment
 from worker.console.words import load
 from worker.operate.arrival import Told
 from worker.operate.status import QueueStatus, Status, TaskStatus
@@ -288,3 +290,51 @@ async def looked(console: Site) -> None:
     watch = console.here.watch
     await console.get("/")
     await until(lambda: watch.status is not None and bool(watch.workers), "a first look")
+
+
+@pytest.mark.parametrize(
+    ("rates", "waiting", "told"),
+    [
+        ([(5.0, 15.0)], 600, "empty in 1 min at this speed"),
+        ([(0.0, 0.0), (5.0, 25.0)], 600, "empty in 1 min at this speed"),
+        ([(5.0, 5.0)], 600, "not getting emptier now"),
+        ([(15.0, 5.0)], 600, "not getting emptier now"),
+        ([(None, None)], 600, "time until empty unknown"),
+        ([], 600, "time until empty unknown"),
+    ],
+)
+def test_it_is_told_when_the_queue_will_be_empty(
+    rates: list[tuple[float | None, float | None]], waiting: int, told: str
+) -> None:
+    moments = [Moment(float(number), *each) for number, each in enumerate(rates)]
+    old = [Moment(-1000.0, 0.0, 99.0)] if rates else []
+    assert empty_in(waiting, [*old, *moments], load()["en"]) == told
+
+
+async def test_the_oldest_message_is_told_with_the_time_that_is_left_to_it(
+    cloud: LocalCloud,
+) -> None:
+    async with site(cloud) as console:
+        watch, words = console.here.watch, load()["en"]
+        queue = QueueStatus("q", 5, 0, 0, 4 * 86_400, 20 * 3600.0, 5)
+        watch.status = Status(0.0, queue, None, {}, TASK, ())
+        tiles = {each["label"]: each for each in overview(watch, words, 0.0)["tiles"]}
+        assert tiles["Oldest waiting"]["note"] == "3 d 4 h left of the 4 d that MNS keeps it"
+
+
+async def test_every_page_says_which_relay_it_is_about(cloud: LocalCloud) -> None:
+    async with site(cloud) as console:
+        assert cloud.prepared is not None
+        settings = console.here.clients.settings
+        for path in ("/", "/letters", "/letters/list", "/operations", "/search", "/nowhere"):
+            page = await console.get(path)
+            for part in (
+                f"Queue {settings.mns_queue}",
+                f"Log bucket {settings.log_bucket}",
+                f"Task {cloud.prepared.task_id}",
+                "Region cn-",
+                f"Version {__version__}",
+            ):
+                assert part in page.text, path
+        await console.post("/logout")
+        assert settings.mns_queue not in (await console.get("/login")).text

@@ -14,7 +14,17 @@ from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from worker.console import grouping_job as grouping_job_module
 from worker.console import words
-from worker.console.charts import HEIGHT, WIDTH, chart, nice, window
+from worker.console.charts import (
+    DASH,
+    HEIGHT,
+    POINTS_SHOWN_MAX,
+    WIDTH,
+    chart,
+    nice,
+    nice_span,
+    stack,
+    window,
+)
 from worker.console.filters import BadFilter, Filter
 from worker.console.grouping_job import GROUPINGS_MAX, RUNNING_MAX
 from worker.console.guard import host_of
@@ -29,8 +39,9 @@ TOKEN = "correct-horse-battery-staple"
 def test_a_chart_scales_from_nothing_to_a_round_number() -> None:
     drawn = chart([[(0.0, 0.0), (30.0, 60.0), (60.0, 70.0)]], now=60.0, seconds=60.0)
     assert drawn.top == 100
-    assert drawn.lines[0].path == f"M0.0 {HEIGHT:.1f}h0L{WIDTH / 2:.1f} 48.0L{WIDTH:.1f} 36.0"
+    assert drawn.lines[0].path == f"M0.0 {HEIGHT:.1f}L{WIDTH / 2:.1f} 48.0L{WIDTH:.1f} 36.0"
     assert drawn.lines[0].latest == 70
+    assert [nice_span(value) for value in (0.2, 3, 61, 5000, 1e5)] == [1, 5, 120, 7200, 172_800]
     assert [nice(value) for value in (0, 1, 1.5, 3, 70, 1000)] == [1, 1, 2, 5, 100, 1000]
 
 
@@ -42,6 +53,30 @@ def test_a_chart_shows_gaps_as_gaps_and_forgets_what_is_old() -> None:
     empty = chart([[(1.0, None)]], now=1.0, seconds=60.0)
     assert empty.is_empty
     assert empty.lines[0].path == ""
+
+
+def test_a_point_that_stands_alone_is_wide_enough_to_be_seen() -> None:
+    drawn = chart([[(30.0, 1.0)]], now=60.0, seconds=60.0)
+    assert drawn.lines[0].path == f"M{WIDTH / 2 - DASH:.1f} 0.0h{DASH:.1f}"
+
+
+def test_a_stack_is_as_high_as_the_sum_and_unknown_where_a_part_is() -> None:
+    one = [(20.0, 2.0), (40.0, None), (60.0, 0.0)]
+    other = [(20.0, 3.0), (40.0, 9.0), (60.0, 5.0)]
+    drawn = stack([one, other], now=60.0, seconds=60.0, width=20.0)
+    assert drawn.top == 5
+    first, second = (each.path for each in drawn.lines)
+    assert first == "M0.0 120.0V72.0H200.0V120.0z"
+    assert second == "M0.0 72.0V0.0H200.0V72.0zM400.0 120.0V0.0H600.0V120.0z"
+    assert [each.values for each in drawn.readings] == [(2.0, 3.0), (None, 9.0), (0.0, 5.0)]
+    assert stack([], now=60.0, seconds=60.0, width=20.0).is_empty
+
+
+def test_no_more_points_are_told_than_a_chart_is_wide_and_the_newest_is_one_of_them() -> None:
+    points = [(float(number), 1.0) for number in range(1000)]
+    readings = chart([points], now=999.0, seconds=999.0).readings
+    assert POINTS_SHOWN_MAX / 2 < len(readings) <= POINTS_SHOWN_MAX
+    assert (readings[-1].at, readings[-1].x) == (999.0, 1.0)
 
 
 def test_a_chart_is_as_long_as_what_was_seen() -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import re
 import stat
 from contextlib import AsyncExitStack
+from html import escape
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from structlog.testing import capture_logs
@@ -151,7 +153,8 @@ async def test_with_a_token_nothing_is_shown_before_the_sign_in(cloud: LocalClou
     async with site(cloud, token=TOKEN) as console:
         for path in ("/", "/letters", "/letters/list", "/operations", "/search?key=a", "/nowhere"):
             page = await console.raw("GET", path)
-            assert (page.status, page.headers["Location"]) == (303, "/login")
+            then = "" if path == "/" else f"?{urlencode({'next': path})}"
+            assert (page.status, page.headers["Location"]) == (303, f"/login{then}")
         for path in ("/api/overview", "/api/letters", "/api/operations/1"):
             assert (await console.raw("GET", path)).status == 401
         await console.get("/login")
@@ -175,6 +178,28 @@ async def test_the_token_opens_a_session_and_signing_out_ends_it(cloud: LocalClo
         page = await console.post("/logout")
         assert page.path == "/login"
         assert (await console.raw("GET", "/")).status == 303
+
+
+async def test_a_link_to_a_page_leads_there_after_the_sign_in(cloud: LocalCloud) -> None:
+    wanted = "/letters/list?cause=rejected&key=%E7%85%A7%E7%89%87/a+b"
+    async with site(cloud, token=TOKEN) as console:
+        asked = await console.raw("GET", wanted)
+        page = await console.get(asked.headers["Location"])
+        assert f'name="next" value="{escape(wanted)}"' in page.html
+        page = await console.post("/login", {"token": "wrong", "next": wanted})
+        assert f'name="next" value="{escape(wanted)}"' in page.html
+        page = await console.post("/login", {"token": TOKEN, "next": wanted})
+        assert page.path == wanted
+        assert (await console.get(asked.headers["Location"])).path == wanted
+
+
+@pytest.mark.parametrize(
+    "foreign", ["https://evil.example/", "//evil.example", "/\\evil.example", "x"]
+)
+async def test_after_the_sign_in_nobody_is_sent_elsewhere(cloud: LocalCloud, foreign: str) -> None:
+    async with site(cloud, token=TOKEN) as console:
+        page = await console.post("/login", {"token": TOKEN, "next": foreign})
+        assert (page.status, page.path) == (200, "/")
 
 
 async def test_wrong_tokens_are_taken_five_times_a_minute(cloud: LocalCloud) -> None:
@@ -253,7 +278,7 @@ async def test_cookies_are_out_of_reach_for_scripts_and_other_sites(cloud: Local
         page = await console.raw("GET", "/login")
         cookie = page.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
-        assert "SameSite=Strict" in cookie
+        assert "SameSite=Lax" in cookie
         assert f"relay_console_{console.here.options.port}=" in cookie
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from worker.arrival.history import ArrivalSpan
-from worker.console.charts import chart, window
+from worker.console.charts import chart, nice_span, window
 from worker.console.figures import BAD, OK, UNKNOWN, WARN, figure, tile
 from worker.console.watch import Watch
 from worker.console.words import Words
@@ -130,6 +130,12 @@ def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
     seconds = window(moments[0].at if moments else now, now)
     middle = [(each.at, each.arrival_p50) for each in moments]
     slowest = [(each.at, each.arrival_p99) for each in moments]
-    yield figure(t, "arrival", ("p50", "p99"), chart((middle, slowest), now, seconds), t.span)
+    yield figure(
+        t,
+        "arrival",
+        [t("line.p50"), t("line.p99")],
+        chart((middle, slowest), now, seconds, round_up=nice_span),
+        t.span,
+    )
     backlog = [(each.at, each.copy_backlog) for each in moments]
-    yield figure(t, "backlog", ("backlog",), chart((backlog,), now, seconds), t.number)
+    yield figure(t, "backlog", [t("line.backlog")], chart((backlog,), now, seconds), t.number)

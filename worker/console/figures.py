@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from worker.console.charts import Chart
@@ -19,19 +20,34 @@ def tile(t: Words, name: str, value: str, note: str = "", state: str = "") -> di
 
 
 def figure(
-    t: Words, name: str, lines: tuple[str, ...], drawn: Chart, write: Write
+    t: Words,
+    name: str,
+    lines: Sequence[str],
+    drawn: Chart,
+    write: Write,
+    when: Write | None = None,
 ) -> dict[str, Any]:
-    """Return a chart with its words; `lines` are the names of its lines."""
+    """Return a chart with its words; `lines` are what its lines are called.
+
+    `points` is JSON for the script: of each point where it is, its time in UTC, and its values in words.
+    """
+    tell = when or t.clock
+    readings = [
+        [round(each.x, 4), tell(each.at), [shown(value, write) for value in each.values]]
+        for each in drawn.readings
+    ]
     return {
         "name": name,
         "label": t(f"chart.{name}"),
         "top": write(drawn.top),
         "since": t("chart.from", span=t.span(drawn.seconds)),
         "empty": t("chart.empty") if drawn.is_empty else "",
+        "stacked": "yes" if drawn.is_stacked else "",
+        "points": json.dumps(readings, ensure_ascii=False, separators=(",", ":")),
         "lines": [
             {
                 "name": str(number),
-                "label": t(f"line.{line}"),
+                "label": line,
                 "latest": shown(each.latest, write),
                 "path": each.path,
             }

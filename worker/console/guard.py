@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -43,7 +43,7 @@ class Guard:
                 return await handler(request)
             if request.path.startswith("/api/"):
                 raise Refused(401, "session")
-            return see_other("/login")
+            return see_other(_login(request))
 
         return guarded
 
@@ -66,6 +66,12 @@ class Guard:
             raise Refused(403, "csrf")
         if self._options.is_read_only and request.path not in HARMLESS:
             raise Refused(403, "read_only")
+
+
+def _login(request: web.Request) -> str:
+    """Return where to sign in, and from there to the page that was asked for."""
+    is_page = request.method == "GET" and request.path_qs != "/"
+    return f"/login?{urlencode({'next': request.path_qs})}" if is_page else "/login"
 
 
 def host_of(header: str) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 from aiohttp import web
 
 from worker.console.browse import cursor, leaf, place_of
+from worker.console.charts import bars
 from worker.console.context import Context, context, words
+from worker.console.day import DAYS_SHOWN, last_days
 from worker.console.filters import BadFilter, Filter
 from worker.console.grouping_job import GroupingJob
 from worker.console.operations import Action
@@ -45,10 +47,15 @@ async def show_groups(request: web.Request) -> web.Response:
     groups = sorted(job.groups(), key=ORDERS[order])
     pages = max(1, -(-len(groups) // GROUPS_SHOWN_MAX))
     number = min(max(1, _page_number(request.query.get("page", ""))), pages)
+    shown = groups[(number - 1) * GROUPS_SHOWN_MAX : number * GROUPS_SHOWN_MAX]
     values: dict[str, Any] = {
         "about": about,
         "job": job,
-        "groups": groups[(number - 1) * GROUPS_SHOWN_MAX : number * GROUPS_SHOWN_MAX],
+        "groups": shown,
+        "sparks": {
+            each.group: _spark(job.grouping.days.get(each.group, {}), here.now, words(request))
+            for each in shown
+        },
         "groups_count": len(groups),
         "progress": _progress(job, words(request)),
         "orders": list(ORDERS),
@@ -146,6 +153,13 @@ def _seconds(iso: str) -> float:
 def _progress(job: GroupingJob, t: Words) -> str:
     key = "groups.reading" if job.is_running else "groups.read"
     return t.count(key, job.grouping.count)
+
+
+def _spark(days: Mapping[str, int], now: float, t: Words) -> dict[str, str]:
+    """Return how many letters of a group died on each of the last days, as bars and in words."""
+    counts = [days.get(day, 0) for day in last_days(now)]
+    told = ", ".join(map(t.number, counts))
+    return {"path": bars(counts), "text": t("groups.spark", days=DAYS_SHOWN, counts=told)}
 
 
 def _ref(request: web.Request) -> Ref:

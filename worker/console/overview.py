@@ -9,7 +9,7 @@ from typing import Any
 from worker.advice import Cause, cause_of
 from worker.clouds.http import one_line
 from worker.console.arrived import Verdict, arrived, verdicts
-from worker.console.charts import Point, chart, window
+from worker.console.charts import Point, chart, nice, nice_span, window
 from worker.console.figures import BAD, OK, UNKNOWN, WARN, Write, figure, shown, tile
 from worker.console.filters import Filter
 from worker.console.fleet import fleet_troubles, fleet_view, fleet_warnings, live
@@ -28,6 +28,9 @@ from worker.operate.workers import WorkerStatus
 from worker.ports import SYNCHRONIZING
 
 WORKERS_SHOWN_MAX = 100
+EMPTYING_SECONDS = 60.0
+# What takes longer than this is told as no end at all: rates do not stay for a month.
+EMPTY_SECONDS_MAX = 30 * 86_400.0
 
 
 def overview(watch: Watch, t: Words, now: float) -> dict[str, Any]:
@@ -123,7 +126,7 @@ def _tiles(watch: Watch, t: Words) -> Iterator[dict[str, str]]:
     lag = next((each.lag_seconds for each in reversed(watch.moments) if each.lag_seconds), None)
     yield tile(t, "lag", shown(lag, t.span))
     yield _tile(t, "in_flight", moment.in_flight, t.number)
-    yield from _queue_tiles(status.queue if status else None, t)
+    yield from _queue_tiles(status.queue if status else None, watch.moments, t)
     task = status.task if status else None
     note, state = "", ""
     if task is not None:
@@ -145,7 +148,9 @@ def _tile(
     return tile(t, name, shown(value, write), note, UNKNOWN if value is None else state)
 
 
-def _queue_tiles(queue: QueueStatus | None, t: Words) -> Iterator[dict[str, str]]:
+def _queue_tiles(
+    queue: QueueStatus | None, moments: Iterable[Moment], t: Words
+) -> Iterator[dict[str, str]]:
     if queue is None:
         yield tile(t, "depth", t("none"), "", UNKNOWN)
         yield tile(t, "oldest", t("none"), "", UNKNOWN)
@@ -156,10 +161,32 @@ def _queue_tiles(queue: QueueStatus | None, t: Words) -> Iterator[dict[str, str]
     else:
         in_hand, delayed = t.number(queue.inactive), t.number(queue.delayed)
         note = t("tile.depth.note", in_hand=in_hand, delayed=delayed)
+        note = f"{note}; {empty_in(queue.active, moments, t)}" if queue.active else note
         yield tile(t, "depth", t.number(queue.active), note)
     keeps = t("tile.oldest.note", keeps=t.span(queue.retention_seconds))
+    if queue.oldest_seconds is not None:
+        left = t.span(max(0.0, queue.retention_seconds - queue.oldest_seconds))
+        keeps = t("tile.oldest.left", left=left, keeps=t.span(queue.retention_seconds))
     state = BAD if queue.retention_share >= RETENTION_SHARE_WARNING else ""
     yield tile(t, "oldest", shown(queue.oldest_seconds, t.span), keeps, state)
+
+
+def empty_in(waiting: int, moments: Iterable[Moment], t: Words) -> str:
+    """Say when the queue will be empty, by what came in and went out in the last minute."""
+    seen = tuple(moments)
+    known = [
+        each.rate_out - each.rate_in
+        for each in seen
+        if each.at >= seen[-1].at - EMPTYING_SECONDS
+        and each.rate_in is not None
+        and each.rate_out is not None
+    ]
+    if not known:
+        return t("tile.depth.empty_unknown")
+    gain = sum(known) / len(known)
+    if gain * EMPTY_SECONDS_MAX < waiting:
+        return t("tile.depth.not_emptying")
+    return t("tile.depth.empty_in", span=t.span(waiting / gain))
 
 
 def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
@@ -167,7 +194,16 @@ def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:
     seconds = window(moments[0].at if moments else now, now)
 
     def drawn(name: str, write: Any, **lines: Iterable[Point]) -> dict[str, Any]:
-        return figure(t, name, tuple(lines), chart(tuple(lines.values()), now, seconds), write)
+        names = [t(f"line.{each}") for each in lines]
+        return figure(
+            t,
+            name,
+            names,
+            chart(
+                tuple(lines.values()), now, seconds, round_up=nice_span if write == t.span else nice
+            ),
+            write,
+        )
 
     flow = {
         "in": [(each.at, each.rate_in) for each in moments],

@@ -72,9 +72,18 @@ def see_other(path: str) -> web.Response:
 
 
 class Frame:
-    """Renders pages, and answers for what goes wrong in making one."""
+    """Renders pages, and answers for what goes wrong in making one.
 
-    def __init__(self, options: Options, sessions: Sessions, cookie_name: str) -> None:
+    `about` is what each page says of the relay that it is about: names of texts, and what stands there.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        sessions: Sessions,
+        cookie_name: str,
+        about: Mapping[str, str],
+    ) -> None:
         self.options = options
         self.cookie_name = cookie_name
         self.static = _static()
@@ -88,7 +97,9 @@ class Frame:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._jinja.globals.update(options=options, static=self._static_path, tags=words.TAGS)
+        self._jinja.globals.update(
+            options=options, static=self._static_path, tags=words.TAGS, about_relay=about
+        )
 
     def page(
         self, request: web.Request, template: str, status: int = 200, **values: Any
@@ -124,7 +135,7 @@ class Frame:
     def remember(
         self, request: web.Request, response: web.StreamResponse, name: str, value: str
     ) -> None:
-        """Set a cookie that no script can read and no other site can use."""
+        """Set a cookie that no script can read and no other site can change anything with."""
         if name in response.cookies:
             return
         is_https = request.headers.get("Origin", "").startswith("https://")
@@ -132,7 +143,9 @@ class Frame:
             name,
             value,
             httponly=True,
-            samesite="Strict",
+            # Sent along with a link from elsewhere, which only reads: whoever follows one to a letter stays
+            # signed in. Nothing is changed without a form of our own page, its token and its origin.
+            samesite="Lax",
             secure=is_https or request.secure,
             path="/",
             max_age=365 * 86_400 if name == LANGUAGE_COOKIE else None,

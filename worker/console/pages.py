@@ -11,6 +11,7 @@ from aiohttp import web
 
 from worker.console.browse import Leaf, leaf
 from worker.console.context import Context, context, form, words
+from worker.console.day import last_day
 from worker.console.filters import TEXT_CHARS_MAX
 from worker.console.overview import overview
 from worker.console.page_frame import LANGUAGE_COOKIE, VISIT, Refused, see_other
@@ -34,7 +35,16 @@ async def show_overview(request: web.Request) -> web.Response:
     here = context(request)
     here.watch.asked()
     view = overview(here.watch, words(request), here.now)
-    return here.frame.page(request, "overview.html", view=view, running=here.running)
+    day = last_day(here.watch, await here.watch.last_day(), words(request), here.now)
+    return here.frame.page(request, "overview.html", view=view, day=day, running=here.running)
+
+
+async def day_json(request: web.Request) -> web.Response:
+    """Answer what the overview shows of the last day."""
+    here = context(request)
+    here.watch.asked()
+    view = last_day(here.watch, await here.watch.last_day(), words(request), here.now)
+    return web.Response(body=orjson.dumps(view), content_type="application/json")
 
 
 async def overview_json(request: web.Request) -> web.Response:
@@ -102,16 +112,17 @@ def _hours(text: str, default: int) -> int:
 async def show_login(request: web.Request) -> web.Response:
     """Ask for the token."""
     here = context(request)
+    then = _own_path(request.query.get("next", "/"))
     if request[VISIT].is_signed_in:
-        return see_other("/")
-    return here.frame.page(request, "login.html", running=None, wrong="")
+        return see_other(then)
+    return here.frame.page(request, "login.html", running=None, wrong="", then=then)
 
 
 async def login(request: web.Request) -> web.Response:
     """Take the token: a session begins, or the page says why not."""
     given = await form(request)
     name = " ".join(given.get("name", "").split())[:NAME_CHARS_MAX]
-    return await _sign_in(request, given.get("token", ""), name)
+    return await _sign_in(request, given.get("token", ""), name, _own_path(given.get("next", "/")))
 
 
 async def follow_link(request: web.Request) -> web.Response:
@@ -119,7 +130,7 @@ async def follow_link(request: web.Request) -> web.Response:
     return await _sign_in(request, request.query.get("token", ""), "")
 
 
-async def _sign_in(request: web.Request, token: str, name: str) -> web.Response:
+async def _sign_in(request: web.Request, token: str, name: str, then: str = "/") -> web.Response:
     here, t, address = context(request), words(request), request.remote or "?"
     attempts, browser = here.sessions.attempts, f"{address} {request[VISIT].cookie}"
     wait = attempts.wait_seconds(browser)
@@ -131,9 +142,10 @@ async def _sign_in(request: web.Request, token: str, name: str) -> web.Response:
             attempts.failed(browser)
     if cookie is None:
         here.audit.noted("wrong_token", address)
-        return here.frame.page(request, "login.html", 403, running=None, wrong=t("login.wrong"))
+        values = {"wrong": t("login.wrong"), "then": then}
+        return here.frame.page(request, "login.html", 403, running=None, **values)
     here.audit.noted("sign_in", f"{name} ({address})" if name else address)
-    response = see_other("/")
+    response = see_other(then)
     here.frame.remember(request, response, here.frame.cookie_name, cookie)
     return response
 

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from worker import __version__
 from worker.console import fleet_pages, letter_pages, operation_pages, pages
 from worker.console.audit import Audit
 from worker.console.context import CONTEXT, PAGE_SECONDS_MAX, Context
@@ -68,7 +69,7 @@ def make(clients: Clients, options: Options) -> Context:
         options=options,
         clients=hurried,
         # Cookies know no ports: consoles of two relays on one machine must not share one.
-        frame=Frame(options, sessions, f"relay_console_{options.port}"),
+        frame=Frame(options, sessions, f"relay_console_{options.port}", _about(clients)),
         sessions=sessions,
         audit=audit,
         watch=Watch(clients, options.workers),
@@ -76,6 +77,19 @@ def make(clients: Clients, options: Options) -> Context:
         operations=Operations(patient, audit, groupings.forget),
         letters=Letters(hurried),
     )
+
+
+def _about(clients: Clients) -> dict[str, str]:
+    """Say which relay this is: an operator has several, and their consoles look alike."""
+    settings = clients.settings
+    regions = (settings.oss_region, settings.sync_task.region)
+    return {
+        "queue": settings.mns_queue,
+        "bucket": settings.log_bucket,
+        "task": settings.sync_task.task_id,
+        "region": " → ".join(each for each in regions if each),
+        "version": __version__,
+    }
 
 
 @asynccontextmanager
@@ -110,6 +124,7 @@ def application(here: Context) -> web.Application:
         [
             web.get("/", pages.show_overview),
             web.get("/api/overview", pages.overview_json),
+            web.get("/api/day", pages.day_json),
             web.get("/search", pages.show_search),
             web.get("/open", pages.follow_link),
             web.get("/login", pages.show_login),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from worker.console.charts import Point
 from worker.errors import CallFailed, Failure
 from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.connect import Clients, brief
+from worker.operate.day import Slot, day_of
 from worker.operate.fleet import Fleet, statuses
 from worker.operate.letters import Letters
 from worker.operate.levels import Levels, levels_of
@@ -30,6 +31,7 @@ LOOKING_SHARE = 0.1
 # So long the first look waits for the letters to be counted; a later one has the count before.
 COUNTING_SECONDS = 1.5
 POINTS_MAX = 600
+DAY_EVERY_SECONDS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Watch:
         self._counted: dict[str, int] | None = None
         self._uncounted: Failure | None = None
         self._has_counted = asyncio.Event()
+        self.dead_days: Mapping[str, Mapping[str, int]] | None = None
+        self._day: tuple[float, list[Slot]] | None = None
         self._urls = tuple(workers)
         self._is_destination_set = clients.settings.obs_endpoint is not None
         self._before: dict[str, Sample] = {}
@@ -109,6 +113,15 @@ class Watch:
         task = None if self.status is None else self.status.task
         done = None if task is None else task.done
         return levels_of((each.sample for each in self.told), done)
+
+    async def last_day(self) -> list[Slot] | None:
+        """Return what all workers tell of the last day, at most a minute old; None if it is not known."""
+        fleet, now = self.fleet, self._clock.monotonic()
+        if fleet is None:
+            return None
+        if self._day is None or now - self._day[0] >= DAY_EVERY_SECONDS:
+            self._day = now, await day_of(fleet, self._clock.wall())
+        return self._day[1]
 
     async def run(self) -> None:
         """Look again and again, for ever."""
@@ -146,10 +159,12 @@ class Watch:
     async def count_letters(self) -> None:
         """Count the dead letters now."""
         try:
-            self._counted = await self._letters.counts(count_max=DEAD_COUNT_MAX)
-            self._uncounted = None
+            days: dict[str, dict[str, int]] = {}
+            self._counted = await self._letters.counts(count_max=DEAD_COUNT_MAX, days=days)
+            self.dead_days, self._uncounted = days, None
         except CallFailed as failed:
-            self._counted, self._uncounted = None, failed.failure
+            self._counted = self.dead_days = None
+            self._uncounted = failed.failure
         self._has_counted.set()
 
     async def _watch_letters(self) -> None:

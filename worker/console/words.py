@@ -71,6 +71,10 @@ class Words:
             return str(when)
         return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
+    def clock(self, when: float) -> str:
+        """Write a time of the last day in UTC, `10:00:00`."""
+        return self.time(when)[11:]
+
     def next_step(self, failure: Failure) -> str:
         """Say what to do after a failed call."""
         return self.step(cause_of(failure))

@@ -49,7 +49,8 @@ class Rates:
 class Pulse:
     """One pulse. `ready` is the worker's `/readyz`, `totals` its counters since its start.
 
-    `rates` is None in a worker's first pulse.
+    `rates` is None in a worker's first pulse. `day` is its last day, as `worker.ledger.day` reads it; empty
+    in pulses of an older version.
     """
 
     worker: str
@@ -60,6 +61,7 @@ class Pulse:
     ready: Mapping[str, Any]
     totals: Mapping[str, float]
     rates: Rates | None = None
+    day: str = ""
 
     def as_bytes(self) -> bytes:
         """Return it as it is written, without addresses."""
@@ -81,6 +83,7 @@ def pulse_from(body: bytes) -> Pulse:
             dict(found["ready"]),
             {str(name): float(value) for name, value in found["totals"].items()},
             None if rates is None else _rates(rates),
+            str(found.get("day", "")),
         )
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"not a pulse: {error!r}") from error

@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from worker import __version__
 from worker.errors import Outcome
 from worker.events.event import Kind
+from worker.ledger.day import LAG_BOUNDS_SECONDS
 from worker.ledger.names import FAILED, SUCCESS
 
 CALL_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -29,7 +30,6 @@ RENEWALS = ("renewed", "failed", "lost")
 ORIGINS = ("live", "resent")
 ROUTE = "route"
 _BY = ("end", "origin", "kind", "folder", "outcome")
-LAG_BUCKETS_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
 
 class OfRoute:
@@ -173,6 +173,17 @@ class Metrics(OfRoute):
         """Return what stands in the registry, as `sums` names it."""
         return sums(self.registry.collect())
 
+    def lag_counts(self) -> dict[str, list[float]]:
+        """Return by origin how many lags are within each bound, and at the end how many there are."""
+        found: dict[str, dict[str, float]] = {}
+        for family in self._families.lags.collect():
+            for sample in family.samples:
+                if sample.name.endswith("_bucket"):
+                    within = found.setdefault(sample.labels["origin"], {})
+                    bound = sample.labels["le"]
+                    within[bound] = within.get(bound, 0.0) + sample.value
+        return {origin: list(within.values()) for origin, within in found.items()}
+
     def ended(self, end: str, messages: int = 1) -> None:
         """Count messages that left."""
         self._ended_as(end).inc(messages)
@@ -235,7 +246,7 @@ class _Families:
         self.lags = histogram(
             "lag_seconds",
             "Seconds from the OSS event to its confirmed record; resent: again 10 minutes later.",
-            LAG_BUCKETS_SECONDS,
+            LAG_BOUNDS_SECONDS,
             "origin",
         )
         self.calls = histogram(

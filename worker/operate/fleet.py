@@ -49,7 +49,10 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One worker by its last pulse, which is `age_seconds` old. `uptime_seconds` is that at the pulse."""
+    """One worker by its last pulse, which is `age_seconds` old. `uptime_seconds` is that at the pulse.
+
+    `day` is its last day until the pulse, as `worker.ledger.day` reads it.
+    """
 
     worker: str
     host: str
@@ -58,6 +61,7 @@ class Member:
     age_seconds: float
     uptime_seconds: float
     status: WorkerStatus
+    day: str = ""
 
     @property
     def is_trouble(self) -> bool:
@@ -177,6 +181,7 @@ def member(pulse: Pulse) -> Member:
         0.0,
         pulse.uptime_seconds,
         WorkerStatus(sample, pulse.rates),
+        pulse.day,
     )
 
 

@@ -157,12 +157,14 @@ class Grouping:
     """Groups that grow letter by letter, for whoever wants to see them before all are read.
 
     Beyond 1,000 groups, further kinds of error are counted together for each cause. `unreadable` has the
-    first letters that could not be read, of `unreadable_count`.
+    first letters that could not be read, of `unreadable_count`. `days` has how many letters of each group, by
+    its name, died on each day.
     """
 
     def __init__(self) -> None:
         self.count = self.unreadable_count = 0
         self.unreadable: list[Letter] = []
+        self.days: dict[str, dict[str, int]] = {}
         self._groups: dict[str, Group] = {}
 
     def add(self, letter: Letter) -> None:
@@ -176,7 +178,7 @@ class Grouping:
             name, error = letter.ref.cause, "(other errors)"
         known = self._groups.get(name)
         self._groups[name] = known.joined(letter.died_at) if known else _group(name, error, letter)
-        self.count += 1
+        self._count(name, letter.ref.day)
 
     def counts(self, ref: Ref, entry: Entry) -> bool:
         """Count a letter by its entry in the index; False if its group is new: then it has to be read."""
@@ -187,8 +189,13 @@ class Grouping:
         if known is None:
             return False
         self._groups[name] = known.joined(entry.died_at)
-        self.count += 1
+        self._count(name, ref.day)
         return True
+
+    def _count(self, name: str, day: str) -> None:
+        self.count += 1
+        by_day = self.days.setdefault(name, {})
+        by_day[day] = by_day.get(day, 0) + 1
 
     def groups(self) -> list[Group]:
         """Return the groups so far, the largest first."""
@@ -337,15 +344,22 @@ class Letters:
         place: Place = Place.DEAD,
         count_max: int = 100_000,
         so_far: dict[str, int] | None = None,
+        days: dict[str, dict[str, int]] | None = None,
     ) -> dict[str, int]:
         """Count the letters of each cause from listings alone, each up to `count_max`.
 
-        `so_far` is filled page by page, for whoever does not wait for the end.
+        `so_far` is filled page by page, for whoever does not wait for the end. `days` is filled with how many
+        of each cause died on each day, which is in their names; oldest first, so the newest may be missing
+        where `count_max` is reached.
         """
         counts = {} if so_far is None else so_far
         for cause in await self.bucket.folders(f"{place}/"):
             async for page in self.bucket.pages(f"{place}/{cause}/"):
                 counts[cause] = min(counts.get(cause, 0) + len(page.objects), count_max)
+                if days is not None:
+                    by_day = days.setdefault(cause, {})
+                    for ref in self._listed(page):
+                        by_day[ref.day] = by_day.get(ref.day, 0) + 1
                 if counts[cause] >= count_max:
                     break
         return counts

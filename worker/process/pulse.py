@@ -13,6 +13,7 @@ from worker import __version__
 from worker.clock import Clock
 from worker.errors import CallFailed
 from worker.fleet.folder import FleetFolder
+from worker.ledger.day import DayKeeper, Tally, tally
 from worker.ledger.names import pulse_name
 from worker.ledger.pulse import Pulse, PulseState, Rates
 from worker.observe.metrics import Metrics
@@ -69,6 +70,7 @@ class Heart:
         self._worker = worker
         self._host = host
         self._started_at = clock.monotonic()
+        self._day = DayKeeper(self._tally(self._started_at))
         self._told: _Counted | None = None
         self._told_state: PulseState | None = None
 
@@ -100,6 +102,7 @@ class Heart:
     async def beat(self, state: PulseState) -> None:
         """Write a pulse, or let it be: one that fails is not repeated."""
         now = _Counted(self._clock.monotonic(), self._counted())
+        day = self._day.tell(self._tally(now.at))
         pulse = Pulse(
             self._worker,
             self._host,
@@ -109,6 +112,7 @@ class Heart:
             self._health.as_object(),
             now.totals,
             _moved(self._told, now) if self._told else None,
+            day,
         )
         try:
             await self._folder.write(pulse_name(self._worker), pulse.as_bytes())
@@ -128,6 +132,9 @@ class Heart:
             for name, value in self._metrics.totals().items()
             if name in TOLD or name.startswith(TOLD_OF)
         }
+
+    def _tally(self, at: float) -> Tally:
+        return tally(at, self._metrics.totals(), self._metrics.lag_counts())
 
 
 def _moved(before: _Counted, now: _Counted) -> Rates | None:

@@ -17,20 +17,24 @@ function fill(scope, data) {
   for (const each of own("[data-state-of]")) mark(each, "data-state", value(data, each.dataset.stateOf));
   for (const each of own("[data-line-of]")) mark(each, "data-line", value(data, each.dataset.lineOf));
   for (const each of own("[data-d]")) mark(each, "d", value(data, each.dataset.d));
+  for (const each of own("[data-points-of]")) mark(each, "data-points", value(data, each.dataset.pointsOf));
   for (const each of own("[data-href]")) mark(each, "href", value(data, each.dataset.href));
   for (const each of scope.querySelectorAll("[data-each]")) {
     if (owner(each.parentElement, scope) === scope) repeat(each, value(data, each.dataset.each) || []);
   }
   for (const each of scope.querySelectorAll("[data-scope]")) {
     const inner = value(data, each.dataset.scope);
-    if (inner) fill(each, inner);
+    if (inner && owner(each.parentElement, scope) === scope) {
+      fill(each, inner);
+      each.dispatchEvent(new Event("filled"));
+    }
   }
 }
 
 // The nearest list or scope an element belongs to.
 function owner(element, scope) {
   for (let each = element; each && each !== scope; each = each.parentElement) {
-    if (each.matches("[data-each], [data-scope]")) return each;
+    if (each.matches("[data-each], [data-scope], [data-live]")) return each;
   }
   return scope;
 }
@@ -58,7 +62,7 @@ function repeat(list, items) {
 async function ask(url) {
   const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
   if (answer.status === 401) {
-    location.assign("/login");
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
   }
   const data = await answer.json();
   if (!answer.ok) throw new Error(data.text || String(answer.status));
@@ -104,10 +108,11 @@ function keepAlive(live) {
     } catch (error) {
       // Only the headline: what was seen last stays on the page.
       const headline = live.querySelector(".headline");
-      fill(headline, { headline: { state: "bad", text: live.dataset.lost, next: live.dataset.lostNext } });
+      if (headline) fill(headline, { headline: { state: "bad", text: live.dataset.lost, next: live.dataset.lostNext } });
     }
   };
   const pause = poll(Number(live.dataset.every), step);
+  if (live.id !== "live") return;
   const button = document.getElementById("pause");
   button.hidden = false;
   button.addEventListener("click", () => {
@@ -136,6 +141,101 @@ function follow(part) {
     if (!data.is_running) location.replace(location.href);
     return data.is_running;
   });
+}
+
+// A chart tells its values to the pointer, to the arrow keys, and as a table.
+function tellValues(figure) {
+  const plot = figure.querySelector(".plot");
+  const details = figure.querySelector(".values");
+  const make = (name) => plot.appendChild(Object.assign(document.createElement("span"), { className: name }));
+  const cursor = make("cursor");
+  const readout = make("readout");
+  let at = -1;
+  let latest = "";
+  const points = () => JSON.parse(plot.dataset.points || "[]");
+  const names = () => [...figure.querySelectorAll(".key > span")].map((each) => each.textContent);
+  const text = ([, when, values]) => [when, ...names().map((name, index) => `${name} ${values[index]}`)].join(" · ");
+  const show = (index) => {
+    const all = points();
+    at = Math.max(-1, Math.min(all.length - 1, index));
+    cursor.hidden = readout.hidden = at < 0;
+    plot.setAttribute("aria-valuemax", String(Math.max(0, all.length - 1)));
+    if (at < 0) return;
+    const [x] = all[at];
+    cursor.style.left = `${x * 100}%`;
+    readout.style.left = x < 0.5 ? `${x * 100}%` : "auto";
+    readout.style.right = x < 0.5 ? "auto" : `${(1 - x) * 100}%`;
+    set(readout, text(all[at]));
+    plot.setAttribute("aria-valuenow", String(at));
+    plot.setAttribute("aria-valuetext", text(all[at]));
+  };
+  const table = () => {
+    if (!details.open || latest === plot.dataset.points) return;
+    latest = plot.dataset.points;
+    const row = (cells, heads) => {
+      const made = document.createElement("tr");
+      cells.forEach((cell, index) => {
+        const each = made.appendChild(document.createElement(index && !heads ? "td" : "th"));
+        if (each.tagName === "TH") each.scope = heads ? "col" : "row";
+        each.textContent = cell;
+      });
+      return made;
+    };
+    const head = details.querySelector("thead");
+    head.replaceChildren(row([head.querySelector("th").textContent, ...names()], true));
+    const rows = points().reverse().map(([, when, values]) => row([when, ...values], false));
+    details.querySelector("tbody").replaceChildren(...rows);
+  };
+  plot.tabIndex = 0;
+  plot.setAttribute("role", "slider");
+  plot.setAttribute("aria-label", plot.dataset.called);
+  plot.setAttribute("aria-valuemin", "0");
+  plot.setAttribute("aria-valuenow", "0");
+  show(-1);
+  details.hidden = false;
+  details.addEventListener("toggle", table);
+  figure.addEventListener("filled", () => {
+    show(at);
+    table();
+  });
+  plot.addEventListener("pointermove", (event) => {
+    const box = plot.getBoundingClientRect();
+    const x = (event.clientX - box.left) / box.width;
+    let nearest = -1;
+    points().forEach(([each], index, all) => {
+      if (nearest < 0 || Math.abs(each - x) < Math.abs(all[nearest][0] - x)) nearest = index;
+    });
+    show(nearest);
+  });
+  plot.addEventListener("pointerleave", () => plot === document.activeElement || show(-1));
+  plot.addEventListener("focus", () => at < 0 && show(points().length - 1));
+  plot.addEventListener("blur", () => show(-1));
+  plot.addEventListener("keydown", (event) => {
+    const steps = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at + 12, PageDown: at - 12, Home: 0, End: Infinity };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    show(Math.max(0, Math.min(points().length - 1, steps[event.key])));
+  });
+}
+
+// Beside each time in UTC: how long ago that is, and what the clock of this machine's place says.
+function tellTimes() {
+  const tongue = document.documentElement.lang;
+  const ago = new Intl.RelativeTimeFormat(tongue, { numeric: "always" });
+  const local = new Intl.DateTimeFormat(tongue, { dateStyle: "short", timeStyle: "long" });
+  const isUtc = new Date().getTimezoneOffset() === 0;
+  const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  for (const each of document.querySelectorAll("time[datetime]")) {
+    const at = Date.parse(each.dateTime);
+    if (Number.isNaN(at)) continue;
+    const seconds = (at - Date.now()) / 1000;
+    const [unit, size] = units.find(([, size]) => Math.abs(seconds) >= size) || units[3];
+    const beside = each.nextElementSibling?.matches(".beside") ? each.nextElementSibling : document.createElement("span");
+    beside.className = "note beside";
+    const told = [ago.format(Math.round(seconds / size), unit), ...(isUtc ? [] : [local.format(at)])];
+    set(beside, told.join(" · "));
+    if (!beside.isConnected) each.after(" ", beside);
+  }
 }
 
 async function copy(button) {
@@ -212,6 +312,9 @@ function keys() {
   });
 }
 
+for (const figure of document.querySelectorAll(".chart")) tellValues(figure);
+tellTimes();
+setInterval(() => document.hidden || tellTimes(), 30000);
 for (const live of document.querySelectorAll("[data-live]")) keepAlive(live);
 for (const part of document.querySelectorAll("[data-progress]")) follow(part);
 for (const button of document.querySelectorAll("[data-copy]")) {
