@@ -143,6 +143,7 @@ async def test_what_a_worker_tells_in_its_pulse_comes_to_the_page(cloud: LocalCl
             pulse.as_bytes(),
         )
         await console.here.watch.look_at_services()
+        await console.here.watch.add_up_day()
         view = await console.json("/api/day")
         assert "They tell of 17 min of it" in view["note"]
         flow = view["charts"][CHARTS.index("day_flow")]

@@ -35,7 +35,7 @@ async def show_overview(request: web.Request) -> web.Response:
     here = context(request)
     here.watch.asked()
     view = overview(here.watch, words(request), here.now)
-    day = last_day(here.watch, await here.watch.last_day(), words(request), here.now)
+    day = last_day(here.watch, here.watch.day, words(request), here.now)
     return here.frame.page(request, "overview.html", view=view, day=day, running=here.running)
 
 
@@ -43,7 +43,7 @@ async def day_json(request: web.Request) -> web.Response:
     """Answer what the overview shows of the last day."""
     here = context(request)
     here.watch.asked()
-    view = last_day(here.watch, await here.watch.last_day(), words(request), here.now)
+    view = last_day(here.watch, here.watch.day, words(request), here.now)
     return web.Response(body=orjson.dumps(view), content_type="application/json")
 
 

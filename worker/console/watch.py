@@ -31,7 +31,8 @@ LOOKING_SHARE = 0.1
 # So long the first look waits for the letters to be counted; a later one has the count before.
 COUNTING_SECONDS = 1.5
 POINTS_MAX = 600
-DAY_EVERY_SECONDS = 50.0
+# Some milliseconds for each worker: no page waits for it.
+DAY_EVERY_SECONDS = (50.0, 300.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Watch:
         self._uncounted: Failure | None = None
         self._has_counted = asyncio.Event()
         self.dead_days: Mapping[str, Mapping[str, int]] | None = None
-        self._day: tuple[float, list[Slot]] | None = None
+        self.day: list[Slot] | None = None
         self._urls = tuple(workers)
         self._is_destination_set = clients.settings.obs_endpoint is not None
         self._before: dict[str, Sample] = {}
@@ -114,14 +115,10 @@ class Watch:
         done = None if task is None else task.done
         return levels_of((each.sample for each in self.told), done)
 
-    async def last_day(self) -> list[Slot] | None:
-        """Return what all workers tell of the last day, at most a minute old; None if it is not known."""
-        fleet, now = self.fleet, self._clock.monotonic()
-        if fleet is None:
-            return None
-        if self._day is None or now - self._day[0] >= DAY_EVERY_SECONDS:
-            self._day = now, await day_of(fleet, self._clock.wall())
-        return self._day[1]
+    async def add_up_day(self) -> None:
+        """Add up what the pulses of the last look tell of the last day."""
+        fleet = self.fleet
+        self.day = None if fleet is None else await day_of(fleet, self._clock.wall())
 
     async def run(self) -> None:
         """Look again and again, for ever."""
@@ -129,6 +126,7 @@ class Watch:
             group.create_task(self._watch_workers(), name="watch workers")
             group.create_task(self._watch_services(), name="watch services")
             group.create_task(self._watch_letters(), name="count letters")
+            group.create_task(self._watch_day(), name="add up the day")
 
     async def _watch_workers(self) -> None:
         proxies = self._clients.settings.proxies
@@ -173,6 +171,12 @@ class Watch:
             await self.count_letters()
             took = self._clock.monotonic() - started
             await self._pause(SERVICES_EVERY_SECONDS, took / LOOKING_SHARE)
+
+    async def _watch_day(self) -> None:
+        await self.has_looked.wait()
+        while True:
+            await self.add_up_day()
+            await self._pause(DAY_EVERY_SECONDS)
 
     async def _look_at_workers(self, session: aiohttp.ClientSession) -> None:
         async with asyncio.TaskGroup() as group:

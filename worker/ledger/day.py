@@ -143,8 +143,10 @@ def tally(at: float, totals: Mapping[str, float], lags: Mapping[str, Sequence[fl
     )
 
 
-def added(one: Iterable[float], other: Iterable[float], share: float = 1.0) -> list[float]:
+def added(one: Iterable[float], other: Sequence[float], share: float = 1.0) -> list[float]:
     """Return the sums of two lists, the second one weighed; the shorter one counts as zeros at its end."""
+    if not any(other):
+        return list(one)
     return [a + b * share for a, b in zip_longest(one, other, fillvalue=0.0)]
 
 
