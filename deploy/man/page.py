@@ -22,7 +22,10 @@ EXITS = (
     ("1", "Something failed, or a check of doctor did."),
     ("2", "The settings or the arguments cannot be used; every problem is listed."),
     ("3", "Nothing was found."),
-    ("4", "Nothing is wrong in what was looked at, and not all was looked at, or not all is proved."),
+    (
+        "4",
+        "Nothing is wrong in what was looked at, and not all was looked at, or not all is proved.",
+    ),
     ("70", "A fault of oms-relay itself. Nothing is lost: what was in hand comes back."),
     ("130, 143", "Left at once, by a second signal; or a command was stopped by Ctrl-C."),
 )
