@@ -38,7 +38,7 @@ def read_by_bash(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["do"], ["doctor"]),
         (["dead", "re"], ["redrive"]),
-        (["records", ""], ["find", "failed"]),
+        (["records", ""], ["find", "failed", "compact"]),
         (["doctor", "--po"], ["--post"]),
     ],
 )
