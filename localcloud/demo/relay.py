@@ -25,6 +25,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 _NOT_INHERITED = re.compile(
     r"(RELAY|ALIBABA_CLOUD|MNS|OSS|OBS|HW|HUAWEICLOUD)_|(LOG_BUCKET|SYNC_URL)"
 )
+_QUEUE = re.compile(r',?\bqueue="[^"]*"')
 _SAMPLE = re.compile(r"^(oms_relay_\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
@@ -190,8 +191,9 @@ class RelayProcess(Program):
 
 
 def samples(text: str) -> dict[str, float]:
-    """Return the relay's samples out of a page of metrics."""
-    return {name: float(value) for name, value in _SAMPLE.findall(text)}
+    """Return the relay's samples out of a page of metrics, without the label that each has: its queue."""
+    found = _SAMPLE.findall(_QUEUE.sub("", text).replace("{}", ""))
+    return {name: float(value) for name, value in found}
 
 
 async def _leave(process: asyncio.subprocess.Process) -> None:

@@ -139,7 +139,7 @@ def test_a_message_is_given_back(incident: Incident) -> None:
 
 
 @case(
-    '`oms_relay_leases_renewed_total{result="lost"}`',
+    '`oms_relay_leases_renewed_total{...result="lost"}`',
     prepare={"attributes": Attributes(visibility_timeout=1)},
 )
 def test_a_message_becomes_visible_in_the_hands_of_the_relay(incident: Incident) -> None:

@@ -195,9 +195,7 @@ class Operator:
         self.task: asyncio.Task[None] = world.loop.create_task(live, name=name, context=context)
 
     def _clients(self) -> Clients:
-        settings = SimpleNamespace(
-            log_bucket="logs", sync_task=SimpleNamespace(task_id="task"), request_timeout_seconds=30
-        )
+        settings = SimpleNamespace(log_bucket="logs", folder="task", request_timeout_seconds=30)
         clock = LoopClock(self.world.loop)
         # Only OSS's clock counts.
         wrong = SimpleNamespace(
@@ -210,7 +208,7 @@ class Operator:
             "clock": wrong,
             "retry": Retry(wrong, Backoff(self.rng)),
         }
-        unused = dict.fromkeys(("dead_letter_queue", "sink", "destination"))
+        unused = {"dead_letter_queue": None, "routes": {}}
         return Clients(**cast("dict[str, Any]", fields | unused))
 
     def kill(self) -> None:

@@ -134,12 +134,12 @@ def max_deliveries_in_an_outage(stack: ExitStack) -> None:
 
 def deduped_by_key(stack: ExitStack) -> None:
     """Take a key that was recorded once for done for ever."""
-    _patch_identity(stack, lambda _id, _index, _event, key: key.encode())
+    _patch_identity(stack, lambda _id, _index, _event, key, _intent: key.encode())
 
 
 def deduped_by_key_and_time(stack: ExitStack) -> None:
     """Take two changes of a key in one second for the same."""
-    _patch_identity(stack, lambda _id, _index, event, key: f"{key} {event.time}".encode())
+    _patch_identity(stack, lambda _id, _index, event, key, _intent: f"{key} {event.time}".encode())
 
 
 def _patch_identity(stack: ExitStack, identity: Callable[..., bytes]) -> None:

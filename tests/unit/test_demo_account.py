@@ -22,18 +22,18 @@ from localcloud.demo.workload import steps
 
 METRICS = """\
 # HELP oms_relay_messages_received_total Messages received from MNS.
-oms_relay_messages_received_total 9.0
-oms_relay_events_decoded_total{kind="created"} 7.0
-oms_relay_events_decoded_total{kind="removed"} 1.0
-oms_relay_keys_merged_total 2.0
-oms_relay_events_repeated_total 1.0
-oms_relay_keys_posted_total{outcome="accepted"} 4.0
-oms_relay_keys_posted_total{outcome="rejected"} 1.0
-oms_relay_arrivals_total{outcome="arrived"} 4.0
-oms_relay_arrivals_total{outcome="resent"} 1.0
-oms_relay_arrivals_proved_total 4.0
-oms_relay_arrivals_pending 0.0
-oms_relay_keys_posted_created{outcome="accepted"} 1.7e+09
+oms_relay_messages_received_total{queue="demo"} 9.0
+oms_relay_events_decoded_total{kind="created",queue="demo"} 7.0
+oms_relay_events_decoded_total{kind="removed",queue="demo"} 1.0
+oms_relay_keys_merged_total{queue="demo"} 2.0
+oms_relay_events_repeated_total{queue="demo"} 1.0
+oms_relay_keys_posted_total{outcome="accepted",queue="demo"} 4.0
+oms_relay_keys_posted_total{outcome="rejected",queue="demo"} 1.0
+oms_relay_arrivals_total{outcome="arrived",queue="demo"} 4.0
+oms_relay_arrivals_total{outcome="resent",queue="demo"} 1.0
+oms_relay_arrivals_proved_total{queue="demo"} 4.0
+oms_relay_arrivals_pending{queue="demo"} 0.0
+oms_relay_keys_posted_created{outcome="accepted",queue="demo"} 1.7e+09
 """
 # Four keys, one of them refused, one overwritten, one deleted and read in two ways, one event twice.
 RIGHT = Facts(
