@@ -15,7 +15,7 @@ from worker.arrival.destination import DestinationView
 from worker.arrival.follow import LOOKS_AT_ONCE, Follower
 from worker.arrival.result_lists import ResultLists
 from worker.clock import Clock
-from worker.errors import Blame
+from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.encode import event_body
 from worker.events.keys import KeyEncoding, KeyReader
 from worker.fleet.folder import FLEET_CALLS_MAX, FleetFolder
@@ -59,6 +59,7 @@ from worker.ports import (
     SourceObjects,
     Statistics,
     Store,
+    Stored,
 )
 
 POSTS_MAX = 128
@@ -502,7 +503,7 @@ def _arrival(common: _Common, parts: _Parts) -> _Arrival | None:
     )
     deletions = None
     if plan.deletions_per_hour is not None:
-        brake = Brake(records, clock, rng, plan.deletions_per_hour)
+        brake = Brake(records, partial(_read, common), clock, rng, plan.deletions_per_hour)
         deletions = Deletions(
             other_view,
             again,
@@ -566,6 +567,19 @@ class _Leased:
         return await self._service.once(
             "ChangeMessageVisibility", lambda: self._queue.change_visibility(handle, seconds)
         )
+
+
+async def _read(common: _Common, name: str) -> Stored | None:
+    """Read an object of the log bucket, tried once, by a service that stops nothing. Raises `CallFailed`."""
+    reads = common.ports.reads
+    if reads is None:
+        raise CallFailed(
+            Failure(
+                "oss", "GetObject", Outcome.RETRY_LATER, Blame.SERVICE, message="nothing is read"
+            )
+        )
+    bucket = common.plan.log_bucket
+    return await common.services.fleet.once("GetObject", lambda: reads.get(bucket, name))
 
 
 def _records(ports: Ports, plan: Plan, task_id: str, service: Service, journal: Journal) -> Records:
