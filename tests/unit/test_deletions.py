@@ -292,6 +292,30 @@ async def test_what_needs_no_deletion_does_not_turn_the_brake_on(bench: Bench) -
     assert BRAKE_ON not in bench.store.objects
 
 
+async def test_deletions_that_are_put_off_are_told_with_their_reason(bench: Bench) -> None:
+    known, unread = bench.view._source, Source()
+    unread.learn(None)
+    unread.hear("films")
+    bench.view._source, bench.view._named = unread, "copies"
+    for key in ("a.txt", "b.txt", "a.txt"):
+        await bench.deletions.carry([deletion(key)])
+    (notice,) = bench.deletions.notices
+    assert "put off: 2;" in notice
+    assert UNCERTAIN in notice
+    told = [line for line in bench.heard.lines if "put off" in line["event"]]
+    assert [line["why"] for line in told] == [UNCERTAIN]
+    bench.view._source = known
+    for key in ("a.txt", "b.txt"):
+        await bench.deletions.carry([deletion(key)], deliveries=2)
+    assert bench.deletions.notices == ()
+
+
+async def test_what_only_waits_for_its_grace_is_no_notice(bench: Bench) -> None:
+    bench.clock.now = 0.0
+    await bench.deletions.carry([deletion()])
+    assert bench.deletions.notices == ()
+
+
 async def test_each_reason_to_hold_a_deletion_is_told_by_itself(bench: Bench) -> None:
     removed, _ = deletion("a+b")
     for _ in range(2):

@@ -21,7 +21,7 @@ source and not at the destination: delivered before, it may have been carried ou
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from math import ceil
 
@@ -33,7 +33,7 @@ from worker.errors import CallFailed
 from worker.events.event import ObjectEvent
 from worker.flow.deletion import DONE, Deletion
 from worker.flow.record import Records
-from worker.ledger.letter import HELD_BY_BRAKE
+from worker.ledger.letter import HELD_BY_BRAKE, kind
 from worker.ledger.line import fields_of, line_of
 from worker.ledger.names import BRAKE, DELETED, place_name, record_name, task_folder
 from worker.observe.journal import Journal
@@ -49,6 +49,9 @@ TAKE_SECONDS_MAX = 60.0
 SPAN_SECONDS = HOUR_SECONDS + 2 * TAKE_SECONDS_MAX
 # The lists of OMS stand there, and whatever else it keeps.
 KEPT_PREFIX = "oms/"
+GRACE = "copies may still be on their way"
+# MNS lets a queue hide 5,000 messages.
+PUT_OFF_MAX = 10_000
 TOO_MANY = (
     f"{HELD_BY_BRAKE}: the brake is on, and no relay of the task deletes anything. Look whether the "
     "deletions were meant; redriving or archiving one of these letters lifts the brake"
@@ -172,9 +175,42 @@ class Deletions:
         self._clock = clock
         self._journal = journal
         self._grace_seconds = grace_seconds
+        # Of each key that waits for more than its grace: until when, and why.
+        self._put_off: dict[str, tuple[float, str]] = {}
+        self._told = ""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Say how many deletions are put off, and why the last one is; nothing if none is."""
+        # One that came back to another relay is no longer ours to tell of.
+        now = self._clock.monotonic() - AGAIN_SECONDS
+        self._put_off = {key: each for key, each in self._put_off.items() if each[0] > now}
+        if not self._put_off:
+            self._told = ""
+            return ()
+        _, why = next(reversed(self._put_off.values()))
+        return (f"deletions put off: {len(self._put_off)}; their copies stay until then. {why}",)
+
+    def _note(self, keys: Iterable[str], end: Deletion) -> None:
+        """Keep what is put off, and log each kind of reason once."""
+        for key in keys:
+            self._put_off.pop(key, None)
+            if end.wait_seconds and end.why != GRACE and len(self._put_off) < PUT_OFF_MAX:
+                self._put_off[key] = (self._clock.monotonic() + end.wait_seconds, end.why)
+        if end.wait_seconds and end.why != GRACE and kind(end.why) != self._told:
+            self._told = kind(end.why)
+            self._journal.deletions_put_off(len(self._put_off), end.why)
 
     async def carry(
         self, deletions: Sequence[tuple[ObjectEvent, str]], *, deliveries: int = 1
+    ) -> Deletion:
+        """Carry them out as `_carry` does, and keep what is put off for the notices."""
+        end = await self._carry(deletions, deliveries)
+        self._note((key for _, key in deletions), end)
+        return end
+
+    async def _carry(
+        self, deletions: Sequence[tuple[ObjectEvent, str]], deliveries: int
     ) -> Deletion:
         """Delete the keys at the destination, or say how long to wait, or why people have to decide.
 
@@ -208,7 +244,7 @@ class Deletions:
             for _, key in deletions if deliveries == 1 else ():
                 if await self._may_go(key) and not await self._brake.lets_wait(key):
                     return self._held(TOO_MANY)
-            return Deletion(min(wait_seconds, WAIT_SECONDS_MAX), "copies may still be on their way")
+            return Deletion(min(wait_seconds, WAIT_SECONDS_MAX), GRACE)
         if not self._view.is_usable:
             return _later(deliveries, "the destination cannot be looked at")
         if not self._view.is_certain:

@@ -216,6 +216,16 @@ class Journal:
                     why=why,
                 )
 
+    def deletions_put_off(self, count: int, why: str) -> None:
+        """Tell that deletions wait for something to be mended, and how many by now."""
+        self.log.warning(
+            "deletions are put off: their copies stay. Before the queue would forget one it becomes a dead "
+            "letter deletion_held",
+            action="delete",
+            count=count,
+            why=why,
+        )
+
     def paused(self, pause: Pause | None) -> None:
         """Tell that the fleet is paused, by whom and until when, or that it takes again."""
         self.metrics.paused.set(pause is not None)

@@ -53,6 +53,7 @@ from worker.outages.trial import Door, Watched
 from worker.ports import (
     Destination,
     Queue,
+    QueueAttributes,
     QueueView,
     Reads,
     Sink,
@@ -230,7 +231,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         for each in routes
         if each.deletions is not None
     }
-    propagation = Propagation(deletions, leases, deleter) if deletions else None
+    propagation = Propagation(deletions, leases, deleter, clock) if deletions else None
     looks = Looks(ports.store, services.looks)
     flow = Flow(
         receiver=receiver,
@@ -257,7 +258,13 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         *((each.route.breaker, each.probe) for each in wired),
         (acknowledgements.breaker, probe_queue),
     ]
-    sides = _sides(ports, services, dead_letters, leases, share, receiver, journal)
+
+    def see(found: QueueAttributes) -> None:
+        share.see(found)
+        if propagation is not None:
+            propagation.see(found)
+
+    sides = _sides(ports, services, dead_letters, leases, share, see, receiver, journal)
     pauses = None
     if ports.reads is not None:
         pauses = PauseWatch(fleet, clock, journal, receiver.pause)
@@ -275,7 +282,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         share,
         tuple(each.breaker for each in followed.values()),
         {
-            name: ArrivalAccount(each.follower, each.backlog, each.view, clock)
+            name: ArrivalAccount(each.follower, each.backlog, each.view, clock, each.deletions)
             for name, each in followed.items()
         },
         pauses,
@@ -530,6 +537,7 @@ def _sides(
     dead_letters: DeadLetters,
     leases: Leases,
     share: Share,
+    see: Callable[[QueueAttributes], None],
     receiver: Receiver,
     journal: Journal,
 ) -> list[Side]:
@@ -548,7 +556,7 @@ def _sides(
             ports.rng,
             journal,
             lambda: leases.taken,
-            share.see,
+            see,
             lambda: not services.polls.breaker.is_open,
         )
         sides.append(depth.run)
