@@ -8,6 +8,7 @@ from harness.ops import put_object
 from harness.site import Site, site
 from harness.until import until
 from localcloud.cloud import LocalCloud
+from worker.ledger.names import BRAKE
 from worker.ledger.pulse import Pulse, PulseState, Rates
 
 READY = {"status": "ready", "reasons": [], "causes": [], "services": {}, "in_flight": 3}
@@ -51,6 +52,16 @@ async def test_all_are_told_by_their_pulses_although_no_address_answers(cloud: L
         assert one["facts"].startswith("version 1.0.0, up 2 min")
         assert "in 2.5/s, out 2.0/s, lag 0.5 s, 3 in flight" in one["facts"]
         assert "host-1-1-abc" in (await console.get("/")).text
+
+
+async def test_a_brake_of_deletions_that_is_on_needs_somebody(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    put(cloud, 1, PulseState.READY)
+    put_object(cloud, BRAKE, b"")
+    async with site(cloud, watches=True) as console:
+        headline = (await view(console))["headline"]
+        assert headline["state"] == "bad"
+        assert "RELAY_DELETIONS_PER_HOUR" in headline["text"]
 
 
 async def test_vanished_workers_and_mixed_versions_stand_out(cloud: LocalCloud) -> None:

@@ -19,7 +19,7 @@ from worker.events.encode import event_body
 from worker.flow.bury import DeadLetters
 from worker.flow.record import Records
 from worker.flow.source import Source
-from worker.ports import Listed, ObjectFacts, Page, TaskState
+from worker.ports import Listed, ObjectFacts, Page, Stored, TaskState
 
 BY_CONTENT = {
     "src_bucket": "films",
@@ -129,7 +129,11 @@ class Bench:
             ratio=ratio,
             late_seconds=900.0,
         )
-        self.brake = Brake(self.records, self.clock, random.Random(1), 3)
+
+        async def read(name: str) -> Stored | None:
+            return await self.store.get("logs", name)
+
+        self.brake = Brake(self.records, read, self.clock, random.Random(1), 3)
         self.deletions = Deletions(
             self.view,
             again,

@@ -11,6 +11,7 @@ from worker.clock import Clock
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.event import Message
 from worker.ports import QueueAttributes, TaskState
+from worker.ports import Stored as StoredObject
 
 
 class Script:
@@ -114,6 +115,10 @@ class ModelStore(Script):
     async def exists(self, bucket: str, key: str) -> bool | None:
         self.play("exists", (bucket, key))
         return key in self.objects
+
+    async def get(self, bucket: str, key: str) -> StoredObject | None:
+        self.play("get", (bucket, key))
+        return StoredObject(self.objects[key]) if key in self.objects else None
 
 
 @dataclass

@@ -76,7 +76,7 @@ def test_a_look_at_the_status_does_not_wait_for_a_service_that_is_down(
     relayctl.within(lambda cloud: cloud.faults.add(Fault("*", status=429, headers=wait)))
     result = relayctl("status")
     assert result.exit_code == 1
-    assert result.stdout.count("answered 429") == 5
+    assert result.stdout.count("answered 429") == 6
 
 
 def test_the_next_step_for_what_cannot_be_read_is_the_archive(relayctl: CommandLine) -> None:
@@ -310,7 +310,7 @@ def test_status_in_words_and_in_json(relayctl: CommandLine) -> None:
     assert found.keys() == {
         *("at", "queue", "dead_letter_queue", "dead_letters", "task", "workers", "errors"),
         *("events", "is_log_source", "arrival", "levels", "last_account", "fleet"),
-        *("are_more_dead", "needs_you"),
+        *("are_more_dead", "needs_you", "brake"),
     }
     assert (found["needs_you"], found["are_more_dead"]) == ([], False)
     assert found["queue"]["active"] == 1

@@ -16,7 +16,8 @@ from localcloud.identity import ALIBABA, Identity
 from worker.clock import SystemClock
 from worker.clouds.credentials import REFRESH_SECONDS
 from worker.errors import Blame, CallFailed
-from worker.ledger.letter import Place
+from worker.ledger.letter import HELD_BY_BRAKE, Place
+from worker.ledger.names import BRAKE
 from worker.operate.connect import Clients
 from worker.operate.letters import EVERY, BadId, Chosen, LetterFilter, Letters
 from worker.operate.move_right import SLOT_SECONDS
@@ -115,6 +116,22 @@ async def test_a_redriven_letter_stands_in_the_archive_with_its_story(cloud: Loc
     after = json.loads(letter.stored)
     assert after.pop("moved")["at"] == letter.moved_at
     assert after == before
+
+
+@pytest.mark.parametrize("act", ["redrive", "archive"])
+async def test_who_moves_what_the_brake_held_lifts_it(cloud: LocalCloud, act: str) -> None:
+    """Somebody has looked. A deletion that was held for another reason says nothing about the brake."""
+    put_object(cloud, BRAKE, b"")
+    put_letter(cloud, 1, cause="deletion_held", error="the event may name one object or another")
+    async with connected(cloud) as clients:
+        [_] = [move async for move in getattr(Moves(clients), act)()]
+        assert BRAKE in objects(cloud)
+        put_letter(cloud, 2, cause="deletion_held", error=f"{HELD_BY_BRAKE}: the brake is on")
+        async for _ in getattr(Moves(clients), act)(limits=Limits(is_dry_run=True)):
+            assert BRAKE in objects(cloud)
+        [move] = [move async for move in getattr(Moves(clients), act)()]
+    assert move.outcome is Outcome.DONE
+    assert BRAKE not in objects(cloud)
 
 
 async def test_a_dry_run_changes_nothing(cloud: LocalCloud) -> None:

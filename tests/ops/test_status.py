@@ -9,13 +9,14 @@ from typing import Any, cast
 import pytest
 
 from doubles.build import failure
-from harness.ops import connected, put_letter
+from harness.ops import connected, put_letter, put_object
 from harness.relay import HurriedClock, free_port, relaying
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
 from localcloud.oms.task import Statistic
-from worker.commands.status import _lines, as_object
+from worker.commands.status import _lines, as_object, needs_you
 from worker.errors import Blame, CallFailed
+from worker.ledger.names import BRAKE
 from worker.operate import status
 from worker.operate.arrival import Sight
 from worker.operate.status import StatusBoard
@@ -65,7 +66,11 @@ async def test_an_empty_relay_is_told_as_empty(cloud: LocalCloud) -> None:
 
 @pytest.mark.parametrize(
     ("service", "missing"),
-    [("mns", {"queue"}), ("oss", {"dead_letters", "last_account", "fleet"}), ("oms", {"task"})],
+    [
+        ("mns", {"queue"}),
+        ("oss", {"dead_letters", "brake", "last_account", "fleet"}),
+        ("oms", {"task"}),
+    ],
 )
 async def test_a_part_that_cannot_be_read_hides_no_other(
     cloud: LocalCloud, service: str, missing: set[str]
@@ -219,3 +224,12 @@ def test_a_restart_between_two_looks_gives_no_rates() -> None:
     assert rates(before, now) is None
     assert rates(now, before) is None
     assert rates(before, Sample("u", 5.0, received=20)) is not None
+
+
+async def test_a_brake_that_is_on_needs_somebody(cloud: LocalCloud) -> None:
+    cloud.prepare()
+    put_object(cloud, BRAKE, b"")
+    async with connected(cloud) as clients:
+        found = await StatusBoard(clients).look()
+    assert found.brake == ("",)
+    assert "deletions" in needs_you(found)

@@ -46,7 +46,7 @@ from worker.outages.breaker import Breaker, State
 from worker.outages.limit import AdaptiveLimit
 from worker.outages.retry import Backoff, Retry
 from worker.outages.service import Pace, Service
-from worker.ports import Listed, ObjectFacts, Page, TaskState
+from worker.ports import Listed, ObjectFacts, Page, Stored, TaskState
 
 HOUR = 3600.0
 LATE_SECONDS = 900.0
@@ -141,7 +141,7 @@ class CopyWorld:
         self.deleted: dict[str, tuple[float, str]] = {}
         self.account = Account()
         self.lists = b""
-        self._written: set[str] = set()
+        self._written: dict[str, bytes] = {}
         # Since when no copy of a key came, and since when nobody was told so.
         self._owed_since: dict[str, float] = {}
         self._told_at: dict[str, float] = {}
@@ -397,7 +397,7 @@ class CopyWorld:
             view,
             again(_Sink(self, is_following=False)),
             records,
-            Brake(records, clock, self.rng, story.per_hour),
+            Brake(records, self._store.read, clock, self.rng, story.per_hour),
             self.follower.expect,
             clock,
             journal,
@@ -560,7 +560,7 @@ class _Store:
             raise CallFailed(
                 failure(Blame.ITEM, service="oss", status=409, code="FileAlreadyExists")
             )
-        world._written.add(key)
+        world._written[key] = body
         name = key.removeprefix(f"{ROOT}/task/")
         if name.startswith("dead_letter/not_arrived/"):
             self._bury(json.loads(body))
@@ -579,6 +579,12 @@ class _Store:
             world.account.violations.append(f"{key} was given up although it had arrived")
         world.account.dead.add(key)
         world.account.counts["given up"] += 1
+
+    async def read(self, key: str) -> Stored | None:
+        """Read an object."""
+        self._world.require("oss", "GetObject")
+        written = self._world._written.get(key)
+        return None if written is None else Stored(written)
 
     async def exists(self, bucket: str, key: str) -> bool | None:
         """Is not asked here."""

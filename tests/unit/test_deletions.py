@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from doubles.arrival import BY_CONTENT, Bench, facts
 from doubles.build import event, failure
 from doubles.clock import EPOCH
-from worker.arrival.deletions import AGAIN_SECONDS, AMBIGUOUS, TOO_MANY, UNCERTAIN
+from worker.arrival.deletions import (
+    AGAIN_SECONDS,
+    AMBIGUOUS,
+    HOUR_SECONDS,
+    SPAN_SECONDS,
+    TOO_MANY,
+    UNCERTAIN,
+)
 from worker.errors import Blame
 from worker.events.event import Kind, ObjectEvent
 from worker.flow.deletion import DONE, Deletion
@@ -18,6 +27,7 @@ from worker.flow.source import Source
 from worker.ports import ObjectFacts, TaskState
 
 GRACE_SECONDS = 900
+BRAKE_ON = "oms_source_record/task/brake/deletions.json"
 RECORD = "oms_source_record/task/deleted_object/a.txt"
 
 
@@ -205,12 +215,123 @@ async def test_as_many_an_hour_as_allowed_go_on_for_ever(bench: Bench) -> None:
         for number in range(3):
             bench.destination.objects["a.txt"] = facts(b"one", EPOCH - 100)
             assert await bench.deletions.carry([deletion()], deliveries=2) == DONE, (hour, number)
-        bench.clock.now += 3600.0
+        bench.clock.now += SPAN_SECONDS
+
+
+async def tried(bench: Bench, key: str, now: float) -> bool:
+    """Return whether the copy of a key was deleted that may be deleted at this time."""
+    bench.clock.now = now
+    bench.destination.objects[key] = facts(b"one", EPOCH - 100)
+    return await bench.deletions.carry([deletion(key)], deliveries=2) == DONE
+
+
+async def test_at_the_turn_of_a_span_no_more_are_deleted_than_in_an_hour() -> None:
+    """Also by two relays: where a span ends is no new beginning."""
+    one, two = Bench.pair()
+    turn = SPAN_SECONDS - EPOCH % SPAN_SECONDS + SPAN_SECONDS
+    before = [await tried(one, f"a{n}", turn - 20 + n) for n in range(2)]
+    after = [await tried(two if n % 2 else one, f"b{n}", turn + 1 + n) for n in range(4)]
+    assert before + after == [True] * 3 + [False] * 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_no_hour_has_more_deletions_than_allowed(seed: int) -> None:
+    """Whatever the times, and although people lift the brake again and again."""
+    one, two = Bench.pair()
+    rng, now, times = random.Random(seed), float(GRACE_SECONDS), []
+    for number in range(150):
+        now += rng.choice((0.0, 1.0, 300.0, 1200.0, HOUR_SECONDS))
+        one.store.objects.pop(BRAKE_ON, None)
+        if await tried(rng.choice((one, two)), f"k{number}", now):
+            times.append(now)
+        if rng.random() < 0.1:
+            one._build(BY_CONTENT, 1.0)
+    assert len(times) > 30
+    assert all(later - at >= HOUR_SECONDS for at, later in zip(times, times[3:], strict=False))
+
+
+async def test_the_brake_of_one_relay_stops_the_other_until_it_is_lifted() -> None:
+    one, two = Bench.pair()
+    assert [await tried(one, f"a{n}", 1000.0) for n in range(4)] == [True] * 3 + [False]
+    assert BRAKE_ON in one.store.objects
+    # Hours later every place is free again, and nobody has looked.
+    assert not await tried(two, "b", 20_000.0)
+    two._build(BY_CONTENT, 1.0)
+    assert not await tried(two, "b", 20_001.0)
+    del one.store.objects[BRAKE_ON]
+    assert await tried(two, "b", 20_002.0)
+
+
+async def test_where_the_brake_cannot_be_read_nothing_is_deleted(bench: Bench) -> None:
+    bench.store.fail("get", failure(Blame.SERVICE, service="oss", status=403))
+    assert (await bench.deletions.carry([deletion()])).wait_seconds == AGAIN_SECONDS
+    assert "a.txt" in bench.destination.objects
+
+
+async def test_a_place_that_took_long_to_take_is_not_used(bench: Bench) -> None:
+    """Meanwhile it has grown old: the next one of that place would come too soon."""
+    put = bench.store.put
+
+    async def slow(*args: Any, **options: Any) -> None:
+        await put(*args, **options)
+        bench.clock.now += 100.0
+
+    bench.store.put = slow  # type: ignore[method-assign]
+    assert (await bench.deletions.carry([deletion()], deliveries=2)).is_held
+
+
+async def test_what_needs_no_deletion_does_not_turn_the_brake_on(bench: Bench) -> None:
+    """One name that is written, deleted and written again, all the time."""
+    bench.clock.now = 0.0
+    bench.source.objects["a.txt"] = facts(b"two", EPOCH)
+    for _ in range(10):
+        assert not (await bench.deletions.carry([deletion()])).is_held
+    del bench.source.objects["a.txt"]
+    for _ in range(10):
+        assert not (await bench.deletions.carry([deletion()])).is_held
+    assert BRAKE_ON not in bench.store.objects
+
+
+async def test_deletions_that_are_put_off_are_told_with_their_reason(bench: Bench) -> None:
+    known, unread = bench.view._source, Source()
+    unread.learn(None)
+    unread.hear("films")
+    bench.view._source, bench.view._named = unread, "copies"
+    for key in ("a.txt", "b.txt", "a.txt"):
+        await bench.deletions.carry([deletion(key)])
+    (notice,) = bench.deletions.notices
+    assert "put off: 2;" in notice
+    assert UNCERTAIN in notice
+    told = [line for line in bench.heard.lines if "put off" in line["event"]]
+    assert [line["why"] for line in told] == [UNCERTAIN]
+    bench.view._source = known
+    for key in ("a.txt", "b.txt"):
+        await bench.deletions.carry([deletion(key)], deliveries=2)
+    assert bench.deletions.notices == ()
+
+
+async def test_what_only_waits_for_its_grace_is_no_notice(bench: Bench) -> None:
+    bench.clock.now = 0.0
+    await bench.deletions.carry([deletion()])
+    assert bench.deletions.notices == ()
+
+
+async def test_each_reason_to_hold_a_deletion_is_told_by_itself(bench: Bench) -> None:
+    removed, _ = deletion("a+b")
+    for _ in range(2):
+        await bench.deletions.carry([(removed, "a+b"), (removed, "a b")])
+    for number in range(5):
+        await tried(bench, f"k{number}", 1000.0)
+    told = [line for line in bench.heard.lines if line.get("action") == "delete" and "why" in line]
+    assert [line["why"] for line in told] == [AMBIGUOUS, TOO_MANY]
+    assert not any("nothing more" in line["event"] for line in told)
 
 
 async def test_who_waits_when_the_brake_comes_on_is_not_deleted_later(bench: Bench) -> None:
     """They wait in the queue as messages that nobody acknowledges, of which MNS allows 5,000."""
     bench.clock.now = 0.0
+    for number in range(5):
+        bench.destination.objects[f"k{number}"] = facts(b"one", EPOCH - 100)
     ends = [await bench.deletions.carry([deletion(f"k{n}")]) for n in range(5)]
     assert [each.wait_seconds for each in ends] == [GRACE_SECONDS] * 3 + [0, 0]
     assert [each.is_held for each in ends] == [False] * 3 + [True] * 2

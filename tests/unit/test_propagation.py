@@ -17,6 +17,7 @@ from worker.flow.delete import Deleter
 from worker.flow.deletion import AT_ONCE, CROWDED_SECONDS, DONE, IN_HAND_MAX, Deletion, Propagation
 from worker.flow.lease import Held, Leases, Removal
 from worker.flow.record import Records
+from worker.ports import QueueAttributes
 
 
 class Slow:
@@ -25,6 +26,7 @@ class Slow:
     def __init__(self) -> None:
         self.begun: list[str] = []
         self.may_end = asyncio.Event()
+        self.end = DONE
 
     async def carry(
         self, deletions: Sequence[tuple[ObjectEvent, str]], *, deliveries: int = 1
@@ -32,7 +34,7 @@ class Slow:
         assert deliveries == 1
         self.begun += [key for _, key in deletions]
         await self.may_end.wait()
-        return DONE
+        return self.end
 
 
 class Bench:
@@ -43,9 +45,11 @@ class Bench:
         self.leases = Leases(self.queue, self.clock, journal, visibility_seconds=30, limit=1000)
         calls = service(self.clock, journal)
         deleter = Deleter(self.queue, calls, self.leases, self.clock, journal)
-        records = Records(ModelStore(), calls, "logs", "task", self.clock, journal)
+        store = ModelStore()
+        records = Records(store, calls, "logs", "task", self.clock, journal)
         letters = DeadLetters(records, "w", self.clock)
-        self.propagation = Propagation({"": (self.slow, letters)}, self.leases, deleter)
+        self.store = store
+        self.propagation = Propagation({"": (self.slow, letters)}, self.leases, deleter, self.clock)
         self.ended: list[Held] = []
         deleter.delete = lambda each, **_: self.ended.append(each)  # type: ignore[method-assign]
 
@@ -110,3 +114,29 @@ async def test_what_was_released_meanwhile_is_not_carried_out(bench: Bench) -> N
         await settle()
     assert "k99" not in bench.slow.begun
     assert late not in bench.ended
+
+
+@pytest.mark.parametrize(("days", "is_kept"), [(1, False), (3.9, True), (5, True)])
+async def test_before_the_queue_forgets_what_is_put_off_it_becomes_a_dead_letter(
+    bench: Bench, days: float, is_kept: bool
+) -> None:
+    put_off: list[str] = []
+
+    async def postpone(held: Held, seconds: int, why: str) -> None:
+        put_off.append(f"{held.message.message_id} {seconds} {why}")
+
+    bench.leases.postpone = postpone  # type: ignore[method-assign]
+    bench.propagation.see(QueueAttributes(30, 345_600, 0, 0, 0))
+    bench.slow.end = Deletion(21_600, "the task may not be read")
+    bench.slow.may_end.set()
+    async with bench.running():
+        late = held("M1")
+        enqueued = int((bench.clock.wall() - days * 86_400) * 1000)
+        late.message = late.message._replace(enqueue_time_ms=enqueued)
+        late.deletions = (Removal("", event("k", kind=Kind.REMOVED), "k"),)
+        await bench.propagation.take(late)
+        await settle()
+    letters = [body for name, body in bench.store.objects.items() if "/dead_letter/" in name]
+    assert len(letters) == len(bench.ended) == is_kept
+    assert len(put_off) == (not is_kept)
+    assert all(b"the task may not be read" in body for body in letters)

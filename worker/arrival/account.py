@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.advice import cause_of
 from worker.arrival.backlog import CopyBacklog
+from worker.arrival.deletions import Deletions
 from worker.arrival.destination import DestinationView
 from worker.arrival.follow import Follower
 from worker.arrival.history import DAY_SECONDS, span_from, together
@@ -40,11 +41,13 @@ class ArrivalAccount:
     backlog: CopyBacklog
     view: DestinationView
     clock: Clock
+    deletions: Deletions | None = None
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What is taken for granted, and should not have to be."""
-        return (self.view.doubt,) if self.view.doubt else ()
+        """What is taken for granted, and should not have to be; and which deletions wait for what."""
+        doubts = (self.view.doubt,) if self.view.doubt else ()
+        return doubts + (self.deletions.notices if self.deletions else ())
 
     def as_object(self) -> dict[str, Any]:
         """Return it as JSON. `cause` says why the destination cannot be looked at, null while it can.

@@ -8,8 +8,10 @@ destination after the deletion is kept, unless its checksum is that of what was 
 name one object or another, people decide.
 
 The brake holds for all relays of a task and through restarts: each deletion takes one of so many places an
-hour, which are objects in the log bucket that only one can write. Once none is found free, this relay deletes
-nothing more until it is restarted: each deletion, also one that waits already, is kept as a dead letter.
+hour, which are objects in the log bucket that only one can write. Once none is free, one more object says
+that the brake is on. While it stands no relay of the task deletes anything: each deletion, also one that
+waits already, is kept as a dead letter. Who redrives or archives such a letter has looked, and lifts the
+brake.
 
 An object may be created again between the look and the deletion. So the source is looked at once more
 afterwards, and what is there again is announced again, and followed. So is what a deletion finds in the
@@ -19,8 +21,7 @@ source and not at the destination: delivered before, it may have been carried ou
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from math import ceil
 
@@ -32,21 +33,29 @@ from worker.errors import CallFailed
 from worker.events.event import ObjectEvent
 from worker.flow.deletion import DONE, Deletion
 from worker.flow.record import Records
-from worker.ledger.line import line_of
-from worker.ledger.names import DELETED, place_name, record_name
+from worker.ledger.letter import HELD_BY_BRAKE, kind
+from worker.ledger.line import fields_of, line_of
+from worker.ledger.names import BRAKE, DELETED, place_name, record_name, task_folder
 from worker.observe.journal import Journal
-from worker.ports import NAME_TAKEN, ObjectFacts
+from worker.ports import NAME_TAKEN, ObjectFacts, Stored
 
 HOUR_SECONDS = 3600.0
 # MNS hides a message for 12 hours at most.
 WAIT_SECONDS_MAX = 43_200
 AGAIN_SECONDS = 300
 AGAIN_SECONDS_MAX = 21_600
-# So many places are tried before the brake is on: when nine of ten are taken, one try in ten finds one.
-TRIES_MAX = 40
+# A place is taken before its copy is deleted. With twice so long in hand any hour has no more than allowed.
+TAKE_SECONDS_MAX = 60.0
+SPAN_SECONDS = HOUR_SECONDS + 2 * TAKE_SECONDS_MAX
 # The lists of OMS stand there, and whatever else it keeps.
 KEPT_PREFIX = "oms/"
-TOO_MANY = "more deletions came in an hour than RELAY_DELETIONS_PER_HOUR allows"
+GRACE = "copies may still be on their way"
+# MNS lets a queue hide 5,000 messages.
+PUT_OFF_MAX = 10_000
+TOO_MANY = (
+    f"{HELD_BY_BRAKE}: the brake is on, and no relay of the task deletes anything. Look whether the "
+    "deletions were meant; redriving or archiving one of these letters lifts the brake"
+)
 UNCERTAIN = (
     "the sync task does not say what it copies, and where to, so nothing is deleted: let the relay read it "
     "(oms:synctask:get)"
@@ -58,41 +67,89 @@ AMBIGUOUS = (
 
 
 class Brake:
-    """Lets so many deletions an hour through, of all relays together; one more, and it stays on."""
+    """Lets so many deletions an hour through, of all relays together; one more, and it stays on for all.
 
-    def __init__(self, records: Records, clock: Clock, rng: random.Random, per_hour: int) -> None:
-        self.is_on = False
+    What stands in the log bucket decides, and nothing that only one process knows: `read` reads there. Each
+    deletion takes one of `per_hour` places. A place is an object of the present span that only one can
+    write, and it is free only if the span before has none of it that is younger than a span; one that is not
+    there is written, too, so that nobody takes it afterwards. So any two deletions of one place are a span
+    apart. Every method raises `CallFailed`.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        read: Callable[[str], Awaitable[Stored | None]],
+        clock: Clock,
+        rng: random.Random,
+        per_hour: int,
+    ) -> None:
         self._records = records
+        self._read = read
         self._clock = clock
         self._rng = rng
         self._per_hour = per_hour
-        self._waiting: deque[float] = deque()
+        self._name = task_folder(records.task_id) + BRAKE
+        # Until when a place is known to be taken (epoch seconds): what was learned is not asked again.
+        self._taken: dict[int, float] = {}
+        self._waiting: dict[str, float] = {}
 
-    def lets_wait(self) -> bool:
-        """Whether one more may wait in the queue: MNS allows 5,000 messages that nobody acknowledges."""
+    async def is_on(self) -> bool:
+        """Whether a relay of the task has put it on, and nobody has lifted it."""
+        return await self._read(self._name) is not None
+
+    async def lets_wait(self, key: str) -> bool:
+        """Whether the copy of one more key may wait in the queue to be deleted; if not, put the brake on.
+
+        MNS allows 5,000 messages that nobody acknowledges.
+        """
         now = self._clock.monotonic()
-        while self._waiting and self._waiting[0] <= now - HOUR_SECONDS:
-            self._waiting.popleft()
-        self.is_on = self.is_on or len(self._waiting) >= self._per_hour
-        if not self.is_on:
-            self._waiting.append(now)
-        return not self.is_on
+        self._waiting = {
+            each: since for each, since in self._waiting.items() if since > now - HOUR_SECONDS
+        }
+        if key not in self._waiting and len(self._waiting) >= self._per_hour:
+            await self._put_on(key)
+            return False
+        self._waiting[key] = now
+        return True
 
     async def lets_pass(self, key: str) -> bool:
-        """Take a place of this hour for a deletion, if one is free. Raises `CallFailed`."""
-        hour = int(self._clock.wall() // HOUR_SECONDS)
-        for _ in range(TRIES_MAX):
-            if self.is_on:
-                return False
-            name = place_name(self._records.task_id, hour, self._rng.randrange(self._per_hour))
-            body = line_of(posted_at=self._clock.wall(), key=key)
-            failure = await self._records.put(name, body, "application/json", may_replace=False)
-            if failure is None:
-                return True
-            if failure.code != NAME_TAKEN:
-                raise CallFailed(failure)
-        self.is_on = True
+        """Take a place for a deletion that is about to begin; if none is free, put the brake on."""
+        now = self._clock.wall()
+        places = [each for each in range(self._per_hour) if self._taken.get(each, 0.0) <= now]
+        self._rng.shuffle(places)
+        for place in places:
+            if await self._take(place, key):
+                # Another relay may have put it on meanwhile.
+                return not await self.is_on()
+        await self._put_on(key)
         return False
+
+    async def _take(self, place: int, key: str) -> bool:
+        now = self._clock.wall()
+        span = int(now // SPAN_SECONDS)
+        before = place_name(self._records.task_id, span - 1, place)
+        if not await self._write(before, 0.0, ""):
+            ends_at = _taken_at(await self._read(before), now) + SPAN_SECONDS
+            if ends_at > now:
+                self._taken[place] = ends_at
+                return False
+        name = place_name(self._records.task_id, span, place)
+        is_ours = await self._write(name, now, key)
+        # In the next span its object tells until when it is taken.
+        self._taken[place] = (span + 1) * SPAN_SECONDS
+        return is_ours and self._clock.wall() - now <= TAKE_SECONDS_MAX
+
+    async def _write(self, name: str, posted_at: float, key: str) -> bool:
+        """Write an object that only one can write; return whether it was this call."""
+        body = line_of(posted_at=posted_at, key=key)
+        failure = await self._records.put(name, body, "application/json", may_replace=False)
+        if failure is not None and failure.code != NAME_TAKEN:
+            raise CallFailed(failure)
+        return failure is None
+
+    async def _put_on(self, key: str) -> None:
+        await self._write(self._name, self._clock.wall(), key)
 
 
 class Deletions:
@@ -118,14 +175,47 @@ class Deletions:
         self._clock = clock
         self._journal = journal
         self._grace_seconds = grace_seconds
+        # Of each key that waits for more than its grace: until when, and why.
+        self._put_off: dict[str, tuple[float, str]] = {}
+        self._told = ""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Say how many deletions are put off, and why the last one is; nothing if none is."""
+        # One that came back to another relay is no longer ours to tell of.
+        now = self._clock.monotonic() - AGAIN_SECONDS
+        self._put_off = {key: each for key, each in self._put_off.items() if each[0] > now}
+        if not self._put_off:
+            self._told = ""
+            return ()
+        _, why = next(reversed(self._put_off.values()))
+        return (f"deletions put off: {len(self._put_off)}; their copies stay until then. {why}",)
+
+    def _note(self, keys: Iterable[str], end: Deletion) -> None:
+        """Keep what is put off, and log each kind of reason once."""
+        for key in keys:
+            self._put_off.pop(key, None)
+            if end.wait_seconds and end.why != GRACE and len(self._put_off) < PUT_OFF_MAX:
+                self._put_off[key] = (self._clock.monotonic() + end.wait_seconds, end.why)
+        if end.wait_seconds and end.why != GRACE and kind(end.why) != self._told:
+            self._told = kind(end.why)
+            self._journal.deletions_put_off(len(self._put_off), end.why)
 
     async def carry(
         self, deletions: Sequence[tuple[ObjectEvent, str]], *, deliveries: int = 1
     ) -> Deletion:
+        """Carry them out as `_carry` does, and keep what is put off for the notices."""
+        end = await self._carry(deletions, deliveries)
+        self._note((key for _, key in deletions), end)
+        return end
+
+    async def _carry(
+        self, deletions: Sequence[tuple[ObjectEvent, str]], deliveries: int
+    ) -> Deletion:
         """Delete the keys at the destination, or say how long to wait, or why people have to decide.
 
-        `deliveries` counts those of the message: only the first counts as a waiting one for the brake, and
-        after a failure each next one waits longer.
+        `deliveries` counts those of the message: only at the first the brake counts what waits, and after a
+        failure each next one waits longer.
         """
         try:
             newest = max(datetime.fromisoformat(event.time).timestamp() for event, _ in deletions)
@@ -133,8 +223,8 @@ class Deletions:
             return self._held("the time of the deletion cannot be read")
         if len({id(event) for event, _ in deletions}) < len(deletions):
             return self._held(AMBIGUOUS)
-        end = self._not_yet(newest, deliveries)
         try:
+            end = await self._not_yet(deletions, newest, deliveries)
             for event, key in deletions:
                 if end is not DONE:
                     break
@@ -143,20 +233,29 @@ class Deletions:
             return _later(deliveries, f"{failed}. Next: {advise(failed.failure)}")
         return end
 
-    def _not_yet(self, deleted_at: float, deliveries: int) -> Deletion:
+    async def _not_yet(
+        self, deletions: Sequence[tuple[ObjectEvent, str]], deleted_at: float, deliveries: int
+    ) -> Deletion:
         """Say how long a deletion has to wait; `DONE` if no longer."""
-        if self._brake.is_on:
+        if await self._brake.is_on():
             return self._held(TOO_MANY)
         wait_seconds = ceil(deleted_at + self._grace_seconds - self._clock.wall())
         if wait_seconds > 0:
-            if deliveries == 1 and not self._brake.lets_wait():
-                return self._held(TOO_MANY)
-            return Deletion(min(wait_seconds, WAIT_SECONDS_MAX), "copies may still be on their way")
+            for _, key in deletions if deliveries == 1 else ():
+                if await self._may_go(key) and not await self._brake.lets_wait(key):
+                    return self._held(TOO_MANY)
+            return Deletion(min(wait_seconds, WAIT_SECONDS_MAX), GRACE)
         if not self._view.is_usable:
             return _later(deliveries, "the destination cannot be looked at")
         if not self._view.is_certain:
             return _later(deliveries, UNCERTAIN)
         return DONE
+
+    async def _may_go(self, key: str) -> bool:
+        """Whether there may be a copy to delete, as things stand now."""
+        if not (self._view.is_usable and self._view.is_certain):
+            return True
+        return not await self._view.source_has(key) and await self._view.copy(key) is not None
 
     async def _carry_one(
         self, event: ObjectEvent, key: str, deleted_at: float, deliveries: int
@@ -195,6 +294,16 @@ class Deletions:
     def _held(self, why: str) -> Deletion:
         self._journal.deletion("held", why=why)
         return Deletion(0, why, is_held=True)
+
+
+def _taken_at(stored: Stored | None, now: float) -> float:
+    """Return when a place was taken (epoch seconds); what cannot be read counts as taken now."""
+    if stored is None:
+        return now
+    try:
+        return datetime.fromisoformat(fields_of(stored.body)["posted_at"]).timestamp()
+    except (ValueError, TypeError, KeyError):
+        return now
 
 
 def _later(deliveries: int, why: str) -> Deletion:

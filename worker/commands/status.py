@@ -47,6 +47,7 @@ LABELS = {
     "queue": "queue",
     "dead_letter_queue": "dead queue",
     "dead_letters": "dead letters",
+    "brake": "deletions",
     "task": "OMS task",
     "last_account": "compared",
     "fleet": "fleet",
@@ -234,6 +235,7 @@ def _lines(found: Status) -> Iterator[Line]:
     )
     yield from _event_lines(found)
     yield from _part(found, "dead_letters", _dead_lines(found))
+    yield from _part(found, "brake", _brake_lines(found))
     yield from _part(found, "task", _task_lines(found))
     for route in found.routes:
         yield from _route_lines(found, route)
@@ -306,6 +308,18 @@ def _dead_lines(found: Status) -> Iterator[Line]:
         return
     command = "oms-relay dead groups" + (f" --route {UNROUTED}" if found.routes else "")
     yield "dead letters", f"{told}   ({command})", "yellow"
+
+
+def _brake_lines(found: Status) -> Iterator[Line]:
+    for route in found.brake or ():
+        of = f" of route {route}" if route else ""
+        option = f" --route {route}" if route else ""
+        text = (
+            f"the brake{of} is on: more were to be deleted in an hour than RELAY_DELETIONS_PER_HOUR allows, "
+            "and nothing is deleted at the destination. Next: look whether they were meant "
+            f"(oms-relay dead groups{option}); dead redrive of what it held, or dead archive, lifts it"
+        )
+        yield "deletions", text, BAD
 
 
 def _dead(counted: Mapping[str, int], *, are_more: bool) -> str:

@@ -114,6 +114,8 @@ def _stuck(workers: Iterable[WorkerStatus], status: Status, t: Words) -> Iterato
     if status.queue is not None and status.queue.retention_share >= RETENTION_SHARE_WARNING:
         oldest = t.span(status.queue.oldest_seconds or 0.0)
         yield BAD, "old", {"oldest": oldest, "keeps": t.span(status.queue.retention_seconds)}
+    if status.brake:
+        yield BAD, "brake", {}
     if status.task is not None and status.task.status not in (SYNCHRONIZING, ""):
         yield BAD, "task", {"status": status.task.status}
 

@@ -6,16 +6,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from worker.clock import Clock
 from worker.events.event import ObjectEvent
 from worker.flow.bury import DeadLetters
 from worker.flow.delete import Deleter
 from worker.flow.lease import Held, Leases
 from worker.ledger.letter import Cause
+from worker.ports import QueueAttributes
 
 AT_ONCE = 8
 IN_HAND_MAX = 64
 # When there is no room, a message comes back so much later.
 CROWDED_SECONDS = 60
+# Until MNS has said how long the queue keeps a message.
+KEEPS_SECONDS_MIN = 86_400.0
+# So late a message that was put off may come back.
+LATE_SECONDS = 3600.0
 
 
 class Deletion(NamedTuple):
@@ -53,11 +59,24 @@ class Propagation:
         routes: Mapping[str, tuple[Deletions, DeadLetters]],
         leases: Leases,
         deleter: Deleter,
+        clock: Clock,
     ) -> None:
         self._routes = routes
         self._leases = leases
         self._deleter = deleter
+        self._clock = clock
+        self._keeps_seconds = KEEPS_SECONDS_MIN
         self._waiting: asyncio.Queue[Held] = asyncio.Queue(IN_HAND_MAX)
+
+    def see(self, found: QueueAttributes) -> None:
+        """Learn how long the queue keeps a message."""
+        self._keeps_seconds = float(found.retention_seconds) or KEEPS_SECONDS_MIN
+
+    def _is_forgotten_in(self, held: Held, seconds: int) -> bool:
+        """Whether the queue may forget a message before it comes back and can be kept."""
+        age = self._clock.wall() - held.message.enqueue_time_ms / 1000
+        margin = min(LATE_SECONDS, self._keeps_seconds / 4)
+        return age + seconds > self._keeps_seconds - margin
 
     async def take(self, held: Held) -> None:
         """Take a message whose changes are all done; without room it is put off at once."""
@@ -86,6 +105,10 @@ class Propagation:
             end = await deletions.carry(removals, deliveries=held.message.dequeue_count)
             if end.is_held:
                 await self._hold(held, dead_letters, end.why)
+                return
+            if end.wait_seconds and self._is_forgotten_in(held, end.wait_seconds):
+                why = f"put off until the queue would have forgotten it, then redrive: {end.why}"
+                await self._hold(held, dead_letters, why)
                 return
             if end.wait_seconds:
                 await self._leases.postpone(held, end.wait_seconds, end.why)

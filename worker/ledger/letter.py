@@ -35,6 +35,10 @@ _VARIES = (
 _CODE = re.compile(r"answered \d{3}(?: [\w.]+)?|\b[A-Z]+\.\d+\b")
 
 
+# The error of a deletion that the brake held: who moves such a letter has looked, and lifts the brake.
+HELD_BY_BRAKE = "more deletions came in an hour than RELAY_DELETIONS_PER_HOUR allows"
+
+
 class Cause(StrEnum):
     """Why a message became a dead letter."""
 
@@ -186,6 +190,11 @@ class Letter:
     def group(self) -> str:
         """The fingerprint of cause and error: equal for failures of one kind."""
         return fingerprint(self.ref.cause, self.error)
+
+    @property
+    def is_held_by_brake(self) -> bool:
+        """Whether the brake of deletions held this one."""
+        return self.ref.cause == Cause.DELETION_HELD and self.error.startswith(HELD_BY_BRAKE)
 
     @property
     def died_at_seconds(self) -> float:

@@ -15,6 +15,8 @@ SUCCESS = "success_object"
 FAILED = "failed_object"
 LOG = "log"
 DELETED = "deleted_object"
+# A relative name: while this object stands, no relay of the task deletes a copy.
+BRAKE = "brake/deletions.json"
 # A relative name: the account of the last comparison with the destination.
 LAST_ACCOUNT = "reconcile/last.json"
 FLEET = "fleet"
@@ -62,9 +64,9 @@ def claim_name(task_id: str, what: str) -> str:
     return f"{task_folder(task_id)}arrival/{hashlib.sha256(what.encode()).hexdigest()[:32]}.json"
 
 
-def place_name(task_id: str, hour: int, place: int) -> str:
-    """Return the object by which a deletion takes one of the places of an hour (hours since the epoch)."""
-    return f"{task_folder(task_id)}deletions/{hour}/{place}.json"
+def place_name(task_id: str, span: int, place: int) -> str:
+    """Return the object by which a deletion takes one of the places of a span of time (its number)."""
+    return f"{task_folder(task_id)}deletions/{span}/{place}.json"
 
 
 def probe_name(task_id: str, prober: str = "relay") -> str:

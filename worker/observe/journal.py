@@ -207,14 +207,24 @@ class Journal:
                 "a copy was deleted, as its source was", action="delete", key=bounded(key)
             )
         if outcome == "held":
-            self._told["held"] += 1
-            if self._told["held"] == 1:
+            self._told[f"held: {why}"] += 1
+            if self._told[f"held: {why}"] == 1:
                 self.log.error(
-                    "deletions are held back: nothing more is deleted at the destination, and each is kept "
-                    "as a dead letter. Look whether they were meant; then restart the relay and redrive them",
+                    "a deletion is held back, and kept as a dead letter: `oms-relay dead groups` counts "
+                    "those of each reason",
                     action="delete",
                     why=why,
                 )
+
+    def deletions_put_off(self, count: int, why: str) -> None:
+        """Tell that deletions wait for something to be mended, and how many by now."""
+        self.log.warning(
+            "deletions are put off: their copies stay. Before the queue would forget one it becomes a dead "
+            "letter deletion_held",
+            action="delete",
+            count=count,
+            why=why,
+        )
 
     def paused(self, pause: Pause | None) -> None:
         """Tell that the fleet is paused, by whom and until when, or that it takes again."""

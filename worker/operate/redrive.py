@@ -29,7 +29,7 @@ from enum import StrEnum
 from worker.errors import Blame, CallFailed, Failure
 from worker.errors import Outcome as CallOutcome
 from worker.ledger.letter import Letter, Place, Ref
-from worker.ledger.names import FAILED, record_name
+from worker.ledger.names import BRAKE, FAILED, record_name
 from worker.operate.connect import Clients
 from worker.operate.letters import EVERY, LetterFilter, Letters, require_ids
 from worker.operate.log_bucket import side_by_side
@@ -192,7 +192,7 @@ class _Run:
         self._in_hand: set[asyncio.Task[None]] = set()
         self._begun = self._failed = 0
         self._began_at = 0.0
-        self._is_proved = False
+        self._is_proved = self._has_lifted = False
         self._ending: Failure | None = None
         self._broken: BaseException | None = None
         self.cut = 0
@@ -212,6 +212,7 @@ class _Run:
         if is_dry_run:
             return Move(letter, Outcome.ALREADY if sent else Outcome.WOULD, message_id=sent)
         if not sent:
+            await self._lift_brake(letter)
             moved = letter.moved(self._now(), reason=reason)
             await self._put(letter.ref.at(Place.ARCHIVED), moved)
         await self._delete(letter.ref)
@@ -425,6 +426,7 @@ class _Run:
         return Move(letter, Outcome.WOULD) if is_dry_run else await self._send(letter, letter.body)
 
     async def _send(self, letter: Letter, body: str) -> Move:
+        await self._lift_brake(letter)
         message_id = await self._sender.send(body, letter.intent, self._may_send)
         try:
             moved = letter.moved(self._now(), message_id)
@@ -435,6 +437,14 @@ class _Run:
         except CallFailed as failed:
             return Move(letter, Outcome.SENT, str(failed), message_id, failed.failure)
         return await self._cleared(letter, Outcome.DONE, message_id)
+
+    async def _lift_brake(self, letter: Letter) -> None:
+        """Lift the brake for a deletion that it held; once a run, for it may come on again meanwhile."""
+        if self._has_lifted or not letter.is_held_by_brake:
+            return
+        until = self._right.until
+        await self._call(lambda: self._bucket.delete_once(BRAKE, until=until))
+        self._has_lifted = True
 
     def _may_send(self) -> bool:
         return self._right.seconds_left > SEND_SECONDS

@@ -19,6 +19,7 @@ from worker.clouds.oms_signature import HuaweiCredentials
 from worker.config.routes_file import UNROUTED
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.event import Message
+from worker.ledger.names import BRAKE
 from worker.operate.arrival import ArrivalStatus, arrival_of
 from worker.operate.brought import Brought, brought, brought_to_routes
 from worker.operate.connect import Clients
@@ -27,6 +28,7 @@ from worker.operate.fleet import Fleet, FleetBoard, statuses
 from worker.operate.last_account import LastAccount, last_account
 from worker.operate.letters import Letters
 from worker.operate.levels import Levels, levels_of
+from worker.operate.log_bucket import LogBucket
 from worker.operate.workers import Sample, WorkerStatus, look, rates
 from worker.outages.breaker import PROBE_SECONDS_CREDENTIALS
 from worker.ports import SYNCHRONIZING, TaskState
@@ -43,6 +45,7 @@ _FIRST_CALLS = {
     "dead_letter_queue": ("mns", "GetQueueAttributes"),
     "dead_letters": ("oss", "ListObjectsV2"),
     "task": ("oms", "ShowSyncTask"),
+    "brake": ("oss", "GetObject"),
     "last_account": ("oss", "GetObject"),
     "fleet": ("oss", "ListObjectsV2"),
 }
@@ -136,7 +139,7 @@ class Status:
     None as well where workers were named: then only those are asked. `are_more_dead` says that there was no
     time to count all dead letters. `pending` names the parts that are still being read. With several routes
     each of `routes` has its own task, `task` is None, and `dead_letters` are those of events that no route
-    takes.
+    takes. `brake` has the routes whose brake of deletions is on; where there is only one, it has no name.
     """
 
     at: float
@@ -154,6 +157,7 @@ class Status:
     are_more_dead: bool = False
     pending: frozenset[str] = frozenset()
     routes: tuple[RouteStatus, ...] = ()
+    brake: tuple[str, ...] | None = None
 
     @property
     def tasks(self) -> tuple[TaskStatus, ...]:
@@ -220,6 +224,7 @@ class _Looking:
             dead.are_more if dead else False,
             self.pending,
             tuple(self._route(each.route) for each in settings.routes),
+            found.get("brake"),
         )
 
     def _route(self, name: str) -> RouteStatus:
@@ -295,6 +300,7 @@ class StatusBoard:
             "queue": self._queue,
             "dead_letter_queue": self._dead_letter_queue,
             "dead_letters": partial(self._dead_letters, own),
+            "brake": self._brake,
             "fleet": self._fleet,
             "workers": self._look_at_workers,
         }
@@ -349,6 +355,13 @@ class StatusBoard:
                 raise
             return DeadLetters(counts, are_more=True)
         return DeadLetters(counts)
+
+    async def _brake(self) -> tuple[str, ...]:
+        """Return the routes whose brake of deletions is on."""
+        several = self._clients.each_route
+        found = await asyncio.gather(*(LogBucket(each).get(BRAKE) for each in several))
+        on = zip(several, found, strict=True)
+        return tuple(each.settings.route for each, stored in on if stored is not None)
 
     async def _last_account(self) -> LastAccount | None:
         return await last_account(self._clients)

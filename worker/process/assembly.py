@@ -15,7 +15,7 @@ from worker.arrival.destination import DestinationView
 from worker.arrival.follow import LOOKS_AT_ONCE, Follower
 from worker.arrival.result_lists import ResultLists
 from worker.clock import Clock
-from worker.errors import Blame
+from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.events.encode import event_body
 from worker.events.keys import KeyEncoding, KeyReader
 from worker.fleet.folder import FLEET_CALLS_MAX, FleetFolder
@@ -53,12 +53,14 @@ from worker.outages.trial import Door, Watched
 from worker.ports import (
     Destination,
     Queue,
+    QueueAttributes,
     QueueView,
     Reads,
     Sink,
     SourceObjects,
     Statistics,
     Store,
+    Stored,
 )
 
 POSTS_MAX = 128
@@ -229,7 +231,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         for each in routes
         if each.deletions is not None
     }
-    propagation = Propagation(deletions, leases, deleter) if deletions else None
+    propagation = Propagation(deletions, leases, deleter, clock) if deletions else None
     looks = Looks(ports.store, services.looks)
     flow = Flow(
         receiver=receiver,
@@ -256,7 +258,13 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         *((each.route.breaker, each.probe) for each in wired),
         (acknowledgements.breaker, probe_queue),
     ]
-    sides = _sides(ports, services, dead_letters, leases, share, receiver, journal)
+
+    def see(found: QueueAttributes) -> None:
+        share.see(found)
+        if propagation is not None:
+            propagation.see(found)
+
+    sides = _sides(ports, services, dead_letters, leases, share, see, receiver, journal)
     pauses = None
     if ports.reads is not None:
         pauses = PauseWatch(fleet, clock, journal, receiver.pause)
@@ -274,7 +282,7 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         share,
         tuple(each.breaker for each in followed.values()),
         {
-            name: ArrivalAccount(each.follower, each.backlog, each.view, clock)
+            name: ArrivalAccount(each.follower, each.backlog, each.view, clock, each.deletions)
             for name, each in followed.items()
         },
         pauses,
@@ -502,7 +510,7 @@ def _arrival(common: _Common, parts: _Parts) -> _Arrival | None:
     )
     deletions = None
     if plan.deletions_per_hour is not None:
-        brake = Brake(records, clock, rng, plan.deletions_per_hour)
+        brake = Brake(records, partial(_read, common), clock, rng, plan.deletions_per_hour)
         deletions = Deletions(
             other_view,
             again,
@@ -529,6 +537,7 @@ def _sides(
     dead_letters: DeadLetters,
     leases: Leases,
     share: Share,
+    see: Callable[[QueueAttributes], None],
     receiver: Receiver,
     journal: Journal,
 ) -> list[Side]:
@@ -547,7 +556,7 @@ def _sides(
             ports.rng,
             journal,
             lambda: leases.taken,
-            share.see,
+            see,
             lambda: not services.polls.breaker.is_open,
         )
         sides.append(depth.run)
@@ -566,6 +575,19 @@ class _Leased:
         return await self._service.once(
             "ChangeMessageVisibility", lambda: self._queue.change_visibility(handle, seconds)
         )
+
+
+async def _read(common: _Common, name: str) -> Stored | None:
+    """Read an object of the log bucket, tried once, by a service that stops nothing. Raises `CallFailed`."""
+    reads = common.ports.reads
+    if reads is None:
+        raise CallFailed(
+            Failure(
+                "oss", "GetObject", Outcome.RETRY_LATER, Blame.SERVICE, message="nothing is read"
+            )
+        )
+    bucket = common.plan.log_bucket
+    return await common.services.fleet.once("GetObject", lambda: reads.get(bucket, name))
 
 
 def _records(ports: Ports, plan: Plan, task_id: str, service: Service, journal: Journal) -> Records:
