@@ -208,7 +208,7 @@ class Operator:
             "clock": wrong,
             "retry": Retry(wrong, Backoff(self.rng)),
         }
-        unused = {"dead_letter_queue": None, "routes": {}}
+        unused: dict[str, Any] = {"dead_letter_queue": None, "routes": {}}
         return Clients(**cast("dict[str, Any]", fields | unused))
 
     def kill(self) -> None:
