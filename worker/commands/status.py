@@ -52,11 +52,9 @@ LABELS = {
     "fleet": "fleet",
     "workers": "worker",
 }
-_PROMISE_STYLES = {
-    Promise.KEPT: "green",
-    Promise.BROKEN: "yellow",
-    Promise.UNKNOWN: UNKNOWN_STYLE,
-}
+_PROMISE_STYLES = {Promise.KEPT: "green", Promise.BROKEN: BAD, Promise.UNKNOWN: UNKNOWN_STYLE}
+# What is over no longer needs anybody: the last hour says how it is now.
+_PAST_STYLES = _PROMISE_STYLES | {Promise.BROKEN: "yellow"}
 # Those that need a look come first; --json has all.
 MEMBERS_SHOWN_MAX = 20
 _PRESENCES = {
@@ -391,9 +389,9 @@ def _arrival_lines(found: Status) -> Iterator[Line]:
         yield "arrival", _unseen(found), UNKNOWN_STYLE
         return
     promised = span(arrival.promised_seconds or 0.0)
-    for name, what, seen in (("arrival", "hour", arrival.hour), ("", "day", arrival.day)):
-        yield name, f"last {what}: {_in_time(seen, promised)}", _style(seen)
-    day = arrival.day
+    hour, day = arrival.hour, arrival.day
+    yield "arrival", f"last hour: {_in_time(hour, promised)}", _PROMISE_STYLES[promise_of(hour)]
+    yield "", f"last day: {_in_time(day, promised)}", _PAST_STYLES[promise_of(day)]
     is_broken = promise_of(day) is Promise.BROKEN
     style = BAD if day.given_up else "yellow" if is_broken else ""
     yield "", f"last day: {day.late} late, {day.resent} resent, {day.given_up} given up", style
@@ -448,10 +446,6 @@ def _in_time(seen: ArrivalSpan, promised: str) -> str:
     if seen.p50 is None or seen.p99 is None:
         return text
     return f"{text}, p50 {seen.p50:.1f} s, p99 {seen.p99:.1f} s"
-
-
-def _style(seen: ArrivalSpan) -> str:
-    return _PROMISE_STYLES[promise_of(seen)]
 
 
 def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:
