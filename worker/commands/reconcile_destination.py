@@ -160,7 +160,7 @@ class Wishes:
 
 
 def compare_with_destination(wishes: Wishes) -> None:
-    """Compare, act if asked to, and tell; raises `typer.Exit` unless nothing is missing or different."""
+    """Compare, act if asked to, and tell; raises `typer.Exit` unless each object is proved."""
     wishes.check()
     if frame.chosen_settings().obs_endpoint is None:
         frame.stop_because(NO_ENDPOINT, frame.EXIT_TO_MEND)
@@ -608,8 +608,8 @@ class _Run:
             yield f"  {each.fate}: {shown(each.extra.key)}: {shown(each.why)}"
 
     def end(self) -> None:
-        """Raise `typer.Exit` unless nothing is missing, different or unread, and all was looked at."""
+        """Raise `typer.Exit` unless all was looked at, and each object of the source is proved."""
         if not self._account.is_clean:
             raise typer.Exit(frame.EXIT_FAILED)
-        if self._effort.not_looked_at:
+        if self._effort.not_looked_at or not self._account.is_proof:
             raise typer.Exit(frame.EXIT_NOT_ALL)

@@ -414,6 +414,7 @@ def _account_lines(found: Status) -> Iterator[Line]:
     text = (
         f"{ago} ago{what}: {objects[Standing.PROVED]} of {account.source_objects} objects proved, "
         f"{objects[Standing.MISSING]} missing, {objects[Standing.DIFFERENT]} different, "
+        f"{objects[Standing.PENDING]} pending, {objects[Standing.UNPROVED]} unproved, "
         f"{objects[Standing.UNREADABLE]} not looked at ({account.place})"
     )
     style = BAD if account.gaps else "green" if account.is_proof else UNKNOWN_STYLE

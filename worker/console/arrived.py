@@ -110,6 +110,8 @@ def _account(watch: Watch, t: Words, now: float) -> dict[str, str]:
         objects=t.number(account.source_objects),
         missing=t.number(objects[Standing.MISSING]),
         different=t.number(objects[Standing.DIFFERENT]),
+        pending=t.number(objects[Standing.PENDING]),
+        unproved=t.number(objects[Standing.UNPROVED]),
     )
     state = BAD if account.gaps else OK if account.is_proof else UNKNOWN
     proved = objects[Standing.PROVED] / account.source_objects if account.source_objects else None
