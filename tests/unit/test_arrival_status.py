@@ -59,6 +59,20 @@ def test_workers_are_taken_together() -> None:
     assert found.as_object()["causes"] == [{"what": "why", "advice": None, "next": "do that"}]
 
 
+def test_the_backlog_tells_its_age_and_is_never_less_than_what_the_task_owes() -> None:
+    old = replace(TOLD, copy_backlog=0, copy_backlog_seconds=240.0)
+    found = lines(status(replace(WELL, arrival=old), task=replace(TASK, accepted=10)))
+    assert found["copy backlog"][0] == (
+        "0 objects at most, by OMS's statistics of the last day, read 4 min ago"
+    )
+    owing = TaskStatus("SYNCHRONIZING", 84, 4, 0, 0)
+    found = lines(status(replace(WELL, arrival=old), task=owing))
+    assert found["copy backlog"][0] == ("80 objects at most, by the task's counters of this month")
+    unread = replace(TOLD, copy_backlog=None)
+    assert arrival_of([unread], is_set=True, owed=80).copy_backlog is None
+    assert old.aged(30.0).copy_backlog_seconds == 270.0
+
+
 def test_nobody_looks_or_nobody_tells() -> None:
     assert arrival_of([None], is_set=False).sight is Sight.OFF
     unknown = arrival_of([], is_set=True)

@@ -490,6 +490,7 @@ def test_the_backlog_is_what_is_not_done_and_unknown_where_it_cannot_be_asked(
     assert found[0] == 3.0
     assert found[1] != found[1]
     assert found[3] == 0.0
+    assert backlog.age_seconds == 300.0
     warnings = [line for line in story.bench.heard.lines if line["log_level"] == "warning"]
     assert len(warnings) == 1
     assert "oms:synctask:statistics" in cast("str", warnings[0]["hint"])

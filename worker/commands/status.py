@@ -425,8 +425,12 @@ def _backlog_lines(arrival: ArrivalStatus) -> Iterator[Line]:
     if arrival.copy_backlog is None:
         yield "copy backlog", "unknown: OMS's statistics were not read", UNKNOWN_STYLE
     else:
-        text = f"{arrival.copy_backlog} objects at most, by OMS's statistics of the last day"
-        yield "copy backlog", text, ""
+        age = arrival.copy_backlog_seconds
+        read = "" if age is None else f", read {span(age)} ago"
+        by = f"OMS's statistics of the last day{read}"
+        if arrival.is_backlog_of_task:
+            by = "the task's counters of this month"
+        yield "copy backlog", f"{arrival.copy_backlog} objects at most, by {by}", ""
 
 
 def _unseen(found: Status) -> str:

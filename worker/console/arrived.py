@@ -95,7 +95,13 @@ def _tiles(arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
         yield tile(t, "late", t.number(day.late), note, state)
     backlog = arrival.copy_backlog
     value = t("unknown") if backlog is None else t.number(backlog)
-    yield tile(t, "backlog", value, t("tile.backlog.note"), UNKNOWN if backlog is None else "")
+    age = arrival.copy_backlog_seconds
+    note = t("tile.backlog.note")
+    if arrival.is_backlog_of_task:
+        note = t("tile.backlog.task")
+    elif age is not None:
+        note = t("tile.backlog.read", ago=t.span(age))
+    yield tile(t, "backlog", value, note, UNKNOWN if backlog is None else "")
 
 
 def _account(watch: Watch, t: Words, now: float) -> dict[str, str]:
