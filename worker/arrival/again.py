@@ -83,7 +83,7 @@ class Again:
     async def give_up(
         self, key: str, state: SourceState, announced: int, why: str, *, is_news: bool = True
     ) -> bool:
-        """Keep a failed record and a dead letter; return whether both stand. Only news is told and counted."""
+        """Keep a failed record and a dead letter; return whether both stand. Only news is counted."""
         now = self.clock.wall()
         reason = f"not arrived: {why}"
         digest = blake2b(repr((key, state)).encode(), digest_size=12).hexdigest()
