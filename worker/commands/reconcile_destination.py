@@ -36,6 +36,7 @@ from worker.operate.bookmark import (
     FileShelf,
     Keeper,
     NotResumable,
+    alone_with,
     require_mark,
 )
 from worker.operate.connect import Clients
@@ -173,13 +174,16 @@ def compare_with_destination(wishes: Wishes) -> None:
         typer.confirm(question, abort=True, err=True)
     try:
         goes_on = bool(wishes.state) or wishes.is_resuming
-        with report_file(wishes.report, may_go_on=goes_on) as report:
+        with (
+            alone_with(wishes.state),
+            report_file(wishes.report, may_go_on=goes_on) as report,
+        ):
             run = _Run(wishes, report)
             run.compare()
             if wishes.is_deleting:
                 run.delete()
             run.end()
-    except ReportUnwritable as error:
+    except (ReportUnwritable, NotResumable) as error:
         frame.stop_because(str(error), frame.EXIT_TO_MEND)
 
 
