@@ -776,6 +776,23 @@ def test_a_destination_that_nobody_names_is_said(relayctl: CommandLine) -> None:
     assert "Whether the task copies from source is not known" in named.stdout
 
 
+@pytest.mark.parametrize("against", ["destination", "records"])
+def test_nothing_is_sent_where_it_is_not_known_that_the_task_copies_the_bucket(
+    relayctl: CommandLine, against: str
+) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        put_source(cloud, "a", age=HOUR)
+        cloud.faults.add(Fault("oms", "ShowSyncTask", status=403, times=1000))
+
+    relayctl.within(prepare)
+    how = ("--with", against, "--send")
+    refused = compared(relayctl, *how, "--yes", OBS_BUCKET="destination")
+    assert refused.exit_code == 2
+    assert "copies from the bucket source is not known" in " ".join(refused.stderr.split())
+    assert relayctl.within(bodies) == []
+    assert compared(relayctl, *how, "--dry-run", OBS_BUCKET="destination").exit_code == 1
+
+
 def test_another_bucket_than_the_tasks_is_compared_and_said(relayctl: CommandLine) -> None:
     def arrive(cloud: LocalCloud) -> None:
         put_source(cloud, "a")

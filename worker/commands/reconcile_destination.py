@@ -67,6 +67,7 @@ from worker.operate.preconditions import (
     Circumstances,
     circumstances,
     destination_bucket,
+    require_copied_from,
     require_copied_there,
 )
 from worker.operate.ranges import Left
@@ -250,6 +251,8 @@ class _Run:
         await self._take_up(clients, around.now)
         question = self._asked(clients, around)
         if wishes.is_sending:
+            if wishes.acts:
+                require_copied_from(wishes.bucket, around.task, clients.settings.bucket)
             require_copied_there(question.destination_bucket, around.task)
         if wishes.is_deleting:
             require_safe(question, around.task)

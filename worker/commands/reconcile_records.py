@@ -29,7 +29,7 @@ from worker.operate.bookmark import (
 )
 from worker.operate.connect import Clients
 from worker.operate.parse_time import parse_time
-from worker.operate.preconditions import Circumstances, circumstances
+from worker.operate.preconditions import Circumstances, circumstances, require_copied_from
 from worker.operate.ranges import Range
 from worker.operate.reconcile import Finding, Outside, Reconciliation, Scope, State
 from worker.operate.records import Unread
@@ -105,6 +105,8 @@ def compare_with_records(
 
     async def compare(clients: Clients) -> None:
         around = await circumstances(clients, bucket)
+        if is_sending:
+            require_copied_from(bucket, around.task, clients.settings.bucket)
         now = around.now
         scope = Scope(
             bucket,
