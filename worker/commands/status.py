@@ -39,6 +39,8 @@ from worker.operate.workers import WorkerStatus
 from worker.ports import BATCH
 
 NAME_WIDTH = 14
+# A pulse comes once a minute: what is told by an older one is said to be old.
+FRESH_SECONDS = 60.0
 UNKNOWN_STYLE = "magenta"
 # Whoever reads the exit code is told of lines in this style.
 BAD = "bold red"
@@ -372,7 +374,7 @@ def _level_lines(found: Status) -> Iterator[Line]:
     done = "unknown" if levels.done is None else f"{levels.done} objects (OMS, this month)"
     text = (
         f"announced {levels.announced} events, recorded {levels.recorded} keys (workers, since their start); "
-        f"done {done}"
+        f"done {done}{_pulses_ago(found)}"
     )
     yield "levels", text, ""
     if levels.arrived is not None:
@@ -390,7 +392,12 @@ def _arrival_lines(found: Status) -> Iterator[Line]:
         return
     promised = span(arrival.promised_seconds or 0.0)
     hour, day = arrival.hour, arrival.day
-    yield "arrival", f"last hour: {_in_time(hour, promised)}", _PROMISE_STYLES[promise_of(hour)]
+    ago = _pulses_ago(found)
+    yield (
+        "arrival",
+        f"last hour: {_in_time(hour, promised)}{ago}",
+        _PROMISE_STYLES[promise_of(hour)],
+    )
     yield "", f"last day: {_in_time(day, promised)}", _PAST_STYLES[promise_of(day)]
     is_broken = promise_of(day) is Promise.BROKEN
     style = BAD if day.given_up else "yellow" if is_broken else ""
@@ -535,9 +542,22 @@ def _member_lines(each: Member) -> Iterator[Line]:
         text += f"last seen {span(each.age_seconds)} ago, and did not say that it stops"
         yield "worker", text, BAD if each.is_trouble else _PRESENCE_STYLES[each.presence]
         return
-    text += f"up {span(each.uptime_seconds + each.age_seconds)}"
+    # Since its last pulse nobody knows of it.
+    text += f"up {span(each.uptime_seconds)}{_told_ago(each.age_seconds)}"
     yield "worker", text, _PRESENCE_STYLES.get(each.presence, "")
     yield from _flow_lines(each.status)
+
+
+def _told_ago(seconds: float) -> str:
+    """Say how old a pulse is, where that is longer than from one pulse to the next."""
+    return f", told {span(seconds)} ago" if seconds > FRESH_SECONDS else ""
+
+
+def _pulses_ago(found: Status) -> str:
+    """The same of all that is told by pulses together: the oldest counts."""
+    if found.workers or found.fleet is None:
+        return ""
+    return _told_ago(max((each.age_seconds for each in found.fleet.live), default=0.0))
 
 
 def failed(failure: Failure) -> str:
