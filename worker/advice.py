@@ -90,6 +90,7 @@ TEXTS: Mapping[str, str] = {
     "obs.bucket": (
         "let the relay read the sync task (oms:synctask:get), or set OBS_BUCKET to its destination bucket"
     ),
+    "obs.not_yet": "wait until the sync task has been read: until then nothing is followed",
     "obs.unconfirmed": "let the relay read the sync task (oms:synctask:get) to be certain",
     "obs.several_sources": (
         "let the relay read the sync task (oms:synctask:get), to know which of these buckets is copied"
@@ -137,6 +138,7 @@ _SCHEMES = {NO_TLS: "scheme.no_tls", TLS_ONLY: "scheme.tls"}
 # How the relay's own findings begin: they come with a 200 or no call at all, and no code of a vendor's.
 TASK_STOPPED = "the sync task is "
 UNKNOWN_BUCKET = "the destination bucket is not known"
+UNREAD_BUCKET = "the destination bucket is not yet known"
 OTHER_BUCKET = "the sync task copies to another bucket"
 SEVERAL_SOURCES = "events of several buckets come, and which one the sync task copies is not known"
 LOG_IS_SOURCE = "the sync task copies LOG_BUCKET"
@@ -149,6 +151,7 @@ _FINDINGS = {
 
 _OF_BUCKETS = {
     UNKNOWN_BUCKET: "obs.bucket",
+    UNREAD_BUCKET: "obs.not_yet",
     OTHER_BUCKET: "obs.other_bucket",
     SEVERAL_SOURCES: "obs.several_sources",
 }

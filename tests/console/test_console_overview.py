@@ -139,11 +139,11 @@ UNSEEN = told(cause=Cause("obs refused", None, "grant it"))
         ([WELL], FAILING, "bad", "failed to copy 270 objects this month, and nothing announces"),
         ([SEEN], FAILING, "bad", "OMS failed to copy 270 objects this month."),
         ([GIVEN_UP], {}, "bad", "1 change did not arrive"),
-        ([LATE], {}, "warn", "99.00% of the last hour were there within 15 min"),
+        ([LATE], {}, "bad", "99.00% of the last hour were there within 15 min"),
         ([told(day=ArrivalSpan())], {}, "unknown", "Whether copies arrive is not known"),
         ([told(hour=ArrivalSpan(5, unknown=1))], {}, "unknown", "Of 1 of 6 followed keys"),
         ([told(day=ArrivalSpan(5, unknown=1))], {}, "unknown", "Of many followed keys"),
-        ([told(hour=ArrivalSpan(98, 2, unknown=9))], {}, "warn", "89.90% of the last hour"),
+        ([told(hour=ArrivalSpan(98, 2, unknown=9))], {}, "bad", "89.90% of the last hour"),
         ([UNSEEN], {}, "warn", "whether copies arrive cannot be seen: obs refused"),
     ],
 )
@@ -182,7 +182,7 @@ async def test_the_five_levels_and_what_was_in_time_are_shown(
         ]
         tiles = {each["label"]: each for each in shown["tiles"]}
         hour, day = tiles[words("tile.share_hour")], tiles[words("tile.share_day")]
-        assert (hour["value"], hour["state"]) == ("99.89%", "warn")
+        assert (hour["value"], hour["state"]) == ("99.89%", "bad")
         assert (day["value"], day["state"]) == ("99.90%", "ok")
         assert tiles[words("tile.late")]["value"] == "20"
         assert tiles[words("tile.backlog")]["value"] == "120"

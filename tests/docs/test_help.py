@@ -171,7 +171,8 @@ def test_the_document_of_commands_names_every_field_of_json(relayctl: CommandLin
         r"^\| field \|.*\n\|---.*\n((?:\|.*\n)+)", document.read_text(), re.MULTILINE
     )
     told = {name for table in tables for name in re.findall(r"`(\w+)`", first_cells(table))}
-    assert told == found["status"] | found["dead show"]
+    # With one route there are no `routes`.
+    assert told == found["status"] | found["dead show"] | {"routes"}
 
 
 def first_cells(table: str) -> str:

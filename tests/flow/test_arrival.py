@@ -259,6 +259,32 @@ async def test_without_a_destination_nothing_is_told_of_arrival(cloud: LocalClou
     assert "arrival" not in body
 
 
+async def test_at_start_the_destination_is_asked_for_once_the_task_was_read(
+    cloud: LocalCloud,
+) -> None:
+    cloud.prepare()
+    cloud.faults.add(Fault("oms", "ShowSyncTask", Action.LATENCY, seconds=0.2))
+    async with following(cloud) as relay:
+        _, body = await relay.ready()
+        assert body["arrival"]["cause"] is None
+        await relay.until(lambda: not relay.breaker("obs").is_open, "a destination that is seen")
+    assert [line for line in relay.logs if line["log_level"] == "error"] == []
+
+
+async def test_while_the_task_was_not_read_the_destination_is_not_yet_known(
+    cloud: LocalCloud,
+) -> None:
+    cloud.prepare()
+    cloud.faults.add(Fault("oms", "ShowSyncTask", status=500, times=1000))
+    async with following(cloud) as relay:
+        await relay.until(lambda: relay.breaker("obs").failure is not None, "a probe")
+        _, body = await relay.ready()
+    assert body["arrival"]["cause"]["what"].endswith("the sync task was not read yet")
+    assert body["arrival"]["cause"]["advice"]["name"] == "obs.not_yet"
+    told = [line for line in relay.logs if line.get("service") == "obs"]
+    assert {line["log_level"] for line in told} == {"info"}
+
+
 async def test_without_the_task_the_set_bucket_is_followed_and_the_doubt_is_told(
     cloud: LocalCloud,
 ) -> None:

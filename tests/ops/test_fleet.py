@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -140,6 +141,19 @@ def test_status_tells_the_fleet_worst_first_and_mixed_versions(relayctl: Command
     assert found["fleet"]["workers"][1]["reasons"] == ["the task is STOPPED"]
     assert found["fleet"]["versions"] == {"1.0.0": 1, "0.9.0": 1}
     assert not {"url", "error"} & set(found["fleet"]["workers"][0])
+
+
+def test_what_a_pulse_told_is_not_carried_on_and_its_age_is_said(relayctl: CommandLine) -> None:
+    def age(cloud: LocalCloud) -> None:
+        put_pulse(cloud, pulse(1))
+        cloud.oss.clock.offset_seconds += 125.0
+
+    relayctl.within(age)
+    text = relayctl("status").stdout
+    told = r"told 2 min \d+ s ago"
+    assert re.search(rf", up 2 min, {told}", " ".join(text.split()))
+    [levels] = [line for line in text.splitlines() if line.startswith("levels")]
+    assert re.search(rf", {told}$", levels)
 
 
 def test_status_says_that_no_worker_tells_of_itself_and_counts_many(relayctl: CommandLine) -> None:

@@ -550,16 +550,36 @@ def test_the_command_compares_with_the_destination_where_it_is_known(
     assert "--send sends an event for each of the 2 gaps" in looked.stdout
 
 
-def test_what_is_not_proved_does_not_fail_and_is_not_called_proved(relayctl: CommandLine) -> None:
+@pytest.mark.parametrize("age", [0.0, None], ids=["all on the way", "nothing there"])
+def test_no_proof_is_no_success(relayctl: CommandLine, age: float | None) -> None:
+    if age is not None:
+        relayctl.within(lambda cloud: put_source(cloud, "a", age=age))
+    looked = compared(relayctl)
+    assert looked.exit_code == 4
+    assert compared(relayctl, "--send", "--yes").exit_code == 4
+    relayctl.within(lambda cloud: put_both(cloud, "b"))
+    assert compared(relayctl, "--key", "b").exit_code == 0
+    assert compared(relayctl, "--key", "holds-nothing/").exit_code == 4
+
+
+def test_status_names_what_the_last_comparison_left_open(relayctl: CommandLine) -> None:
+    relayctl.within(lambda cloud: put_source(cloud, "a", age=0.0))
+    compared(relayctl)
+    shown = " ".join(relayctl("status").stdout.split())
+    assert "0 of 1 objects proved, 0 missing, 0 different, 1 pending, 0 unproved," in shown
+
+
+def test_what_is_not_proved_is_no_gap_and_no_success(relayctl: CommandLine) -> None:
     def arrive(cloud: LocalCloud) -> None:
         put_source(cloud, "big", BIG)
         put_copy(cloud, "big", BIG, part_bytes=PARTS)
 
     relayctl.within(arrive)
     looked = compared(relayctl)
-    assert looked.exit_code == 0
+    assert looked.exit_code == 4
     assert "Proved: 0 of 1 objects" in looked.stdout
     deep = compared(relayctl, "--deep")
+    assert deep.exit_code == 0
     assert "Proved: 1 of 1 objects of the source (100 %)" in deep.stdout
 
 
@@ -754,6 +774,23 @@ def test_a_destination_that_nobody_names_is_said(relayctl: CommandLine) -> None:
     named = compared(relayctl, OBS_BUCKET="destination")
     assert named.exit_code == 0
     assert "Whether the task copies from source is not known" in named.stdout
+
+
+@pytest.mark.parametrize("against", ["destination", "records"])
+def test_nothing_is_sent_where_it_is_not_known_that_the_task_copies_the_bucket(
+    relayctl: CommandLine, against: str
+) -> None:
+    def prepare(cloud: LocalCloud) -> None:
+        put_source(cloud, "a", age=HOUR)
+        cloud.faults.add(Fault("oms", "ShowSyncTask", status=403, times=1000))
+
+    relayctl.within(prepare)
+    how = ("--with", against, "--send")
+    refused = compared(relayctl, *how, "--yes", OBS_BUCKET="destination")
+    assert refused.exit_code == 2
+    assert "copies from the bucket source is not known" in " ".join(refused.stderr.split())
+    assert relayctl.within(bodies) == []
+    assert compared(relayctl, *how, "--dry-run", OBS_BUCKET="destination").exit_code == 1
 
 
 def test_another_bucket_than_the_tasks_is_compared_and_said(relayctl: CommandLine) -> None:

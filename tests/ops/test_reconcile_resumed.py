@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -22,7 +24,7 @@ from worker.clouds.oss import OssClient
 from worker.commands import reconcile_destination
 from worker.events.decode import decode
 from worker.operate import helpers
-from worker.operate.bookmark import FileShelf
+from worker.operate.bookmark import FileShelf, NotResumable, alone_with
 from worker.operate.destination_reconcile import Manner
 from worker.ports import Page
 
@@ -317,6 +319,31 @@ def test_the_state_of_another_comparison_is_refused(
     assert refused.exit_code == 2
     assert why in " ".join(refused.stderr.replace("│", " ").split())
     assert state.read_bytes() == kept
+
+
+@pytest.mark.parametrize("other", ["destination", "records"])
+def test_a_file_of_state_is_for_one_run_at_a_time(
+    many_pages: CommandLine, tmp_path: Path, other: str
+) -> None:
+    state = tmp_path / "state"
+    with alone_with(state):
+        refused = compared(many_pages, "--with", other, "--state", str(state))
+    assert refused.exit_code == 2
+    assert "another run is at work with the state" in " ".join(refused.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_killed_run_holds_nothing(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    killed = (
+        "import os, pathlib, sys; from worker.operate.bookmark import alone_with\n"
+        "with alone_with(pathlib.Path(sys.argv[1])): os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(state)], check=False)
+    assert [each.name for each in tmp_path.iterdir()] == ["state.lock"]
+    with alone_with(state), pytest.raises(NotResumable), alone_with(state):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b'{"version": 1}'])

@@ -7,7 +7,7 @@ import pytest
 
 from worker.advice import Cause
 from worker.arrival.history import ArrivalSpan
-from worker.commands.status import _lines
+from worker.commands.status import BAD, _lines, _verdict, needs_you
 from worker.operate.arrival import Sight, Told, arrival_of, percent, told_from
 from worker.operate.levels import levels_of
 from worker.operate.status import Status, TaskStatus
@@ -57,6 +57,20 @@ def test_workers_are_taken_together() -> None:
     assert found.hour.followed == 30_003
     assert found.causes == (cause,)
     assert found.as_object()["causes"] == [{"what": "why", "advice": None, "next": "do that"}]
+
+
+def test_the_backlog_tells_its_age_and_is_never_less_than_what_the_task_owes() -> None:
+    old = replace(TOLD, copy_backlog=0, copy_backlog_seconds=240.0)
+    found = lines(status(replace(WELL, arrival=old), task=replace(TASK, accepted=10)))
+    assert found["copy backlog"][0] == (
+        "0 objects at most, by OMS's statistics of the last day, read 4 min ago"
+    )
+    owing = TaskStatus("SYNCHRONIZING", 84, 4, 0, 0)
+    found = lines(status(replace(WELL, arrival=old), task=owing))
+    assert found["copy backlog"][0] == ("80 objects at most, by the task's counters of this month")
+    unread = replace(TOLD, copy_backlog=None)
+    assert arrival_of([unread], is_set=True, owed=80).copy_backlog is None
+    assert old.aged(30.0).copy_backlog_seconds == 270.0
 
 
 def test_nobody_looks_or_nobody_tells() -> None:
@@ -117,11 +131,11 @@ def test_what_is_not_known_is_never_green(samples: list[Sample], is_set: bool, t
     ("span", "text", "style"),
     [
         (ArrivalSpan(), "unknown: no followed key was due", "magenta"),
-        (ArrivalSpan(998, 2), "99.80% within 15 min (998 of 1000)", "yellow"),
+        (ArrivalSpan(998, 2), "99.80% within 15 min (998 of 1000)", BAD),
         (ArrivalSpan(5, 0), "100% within 15 min (5 of 5)", "green"),
         (ArrivalSpan(5, unknown=5), "50.00% within 15 min (5 of 10, 5 unknown)", "magenta"),
         (ArrivalSpan(unknown=5), "0.00% within 15 min (0 of 5, 5 unknown)", "magenta"),
-        (ArrivalSpan(9, 1, unknown=5), "60.00% within 15 min (9 of 15, 5 unknown)", "yellow"),
+        (ArrivalSpan(9, 1, unknown=5), "60.00% within 15 min (9 of 15, 5 unknown)", BAD),
         (ArrivalSpan(9999, unknown=1), "99.99% within 15 min (9999 of 10000, 1 unknown)", "green"),
     ],
 )
@@ -130,6 +144,21 @@ def test_the_share_has_the_colour_it_deserves(span: ArrivalSpan, text: str, styl
     found = lines(status(replace(WELL, arrival=told)))
     assert found["arrival"] == (f"last hour: {text}", style)
     assert found["copy backlog"] == ("unknown: OMS's statistics were not read", "magenta")
+
+
+@pytest.mark.parametrize("kept", [0, 998])
+def test_a_promise_that_is_broken_now_needs_somebody(kept: int) -> None:
+    told = replace(TOLD, hour=ArrivalSpan(kept, 44))
+    found = status(replace(WELL, arrival=told))
+    assert "arrival" in needs_you(found)
+    assert _verdict(found)[1].startswith("needs you: arrival")
+
+
+def test_a_promise_that_was_broken_and_is_kept_again_needs_nobody() -> None:
+    told = replace(TOLD, day=ArrivalSpan(0, 44))
+    found = status(replace(WELL, arrival=told))
+    assert needs_you(found) == []
+    assert ("", "last day: 0.00% within 15 min (0 of 44)", "yellow") in _lines(found)
 
 
 def test_given_up_keys_and_a_destination_that_cannot_be_seen_are_red() -> None:

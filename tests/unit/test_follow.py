@@ -444,6 +444,23 @@ def test_an_older_event_that_comes_later_ends_nothing(story: Story) -> None:
     assert story.bench.suspects == ["a"]
 
 
+def test_what_was_given_up_and_is_listed_later_is_counted_once(story: Story) -> None:
+    story.bench.source.objects["a"] = facts(b"one", EPOCH - 1)
+    story.bench.sink.fail("post", *[failure(Blame.ITEM, Outcome.REJECTED)] * 3)
+    story.bench.follower.suspect("a")
+    story.run(60.0)
+    assert story.count("given_up") == 1
+    story.bench.follower.suspect("a")
+    story.run(60.0)
+    assert story.count("given_up") == 1
+    assert story.hour().given_up == 1
+    # Another state of it is another change.
+    story.bench.source.objects["a"] = facts(b"two", EPOCH)
+    story.bench.follower.suspect("a")
+    story.run(60.0)
+    assert story.count("given_up") == 2
+
+
 def test_a_suspect_that_is_there_is_no_news(story: Story) -> None:
     story.bench.source.objects["a"] = facts(b"one", EPOCH - 1)
     story.copy()
@@ -490,6 +507,7 @@ def test_the_backlog_is_what_is_not_done_and_unknown_where_it_cannot_be_asked(
     assert found[0] == 3.0
     assert found[1] != found[1]
     assert found[3] == 0.0
+    assert backlog.age_seconds == 300.0
     warnings = [line for line in story.bench.heard.lines if line["log_level"] == "warning"]
     assert len(warnings) == 1
     assert "oms:synctask:statistics" in cast("str", warnings[0]["hint"])

@@ -73,6 +73,17 @@ def test_a_skipped_row_is_read_from_both_ends(time: str, separator: str, name: s
     assert skipped_key(separator.join((time, name, "12345"))) == name
 
 
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("name", [" a", "a ", "  a", "a, b", "\u3000a", " a  "])
+def test_blanks_around_a_name_are_kept_or_the_row_is_not_read(
+    time: str, separator: str, name: str
+) -> None:
+    found = skipped_key(separator.join((time, name, "12345")))
+    is_ambiguous = separator == " " and name == " a  "
+    assert found == (None if is_ambiguous else name)
+
+
 @pytest.mark.parametrize("row", ["", "2026-01-02 03:04:05\ta.txt", "a.txt\t5", "\t\t", "1 2 3"])
 def test_what_is_no_skipped_row_is_none(row: str) -> None:
     assert skipped_key(row) is None

@@ -24,11 +24,13 @@ def accounts_together(accounts: Sequence[ArrivalAccount]) -> dict[str, Any]:
     """
     told = [each.as_object() for each in accounts]
     backlogs = [each["copy_backlog"] for each in told]
+    ages = [each["copy_backlog_seconds"] for each in told]
     return {
         **{name: together(span_from(each[name]) for each in told).as_object() for name in SPANS},
         "promised_seconds": told[0]["promised_seconds"],
         "pending": sum(each["pending"] for each in told),
         "copy_backlog": None if None in backlogs else sum(backlogs),
+        "copy_backlog_seconds": None if None in ages else max(ages),
         "cause": next((each["cause"] for each in told if each["cause"]), None),
     }
 
@@ -61,11 +63,12 @@ class ArrivalAccount:
             name: replace(span, unknown=span.unknown + overdue).as_object()
             for name, span in found.items()
         }
-        failure = self.view.blindness
+        failure, age = self.view.blindness, self.backlog.age_seconds
         return {
             **spans,
             "promised_seconds": self.follower.late_seconds,
             "pending": self.follower.pending,
             "copy_backlog": self.backlog.objects,
+            "copy_backlog_seconds": None if age is None else round(age, 1),
             "cause": cause_of(failure).as_object() if failure else None,
         }

@@ -80,8 +80,10 @@ class Again:
         line = self._line(key, state, posted_at, Outcome.ACCEPTED, etag=etag, request_id=request_id)
         return await self.records.keep(key, line)
 
-    async def give_up(self, key: str, state: SourceState, announced: int, why: str) -> bool:
-        """Keep a failed record and a dead letter; return whether both stand."""
+    async def give_up(
+        self, key: str, state: SourceState, announced: int, why: str, *, is_news: bool = True
+    ) -> bool:
+        """Keep a failed record and a dead letter; return whether both stand. Only news is counted."""
         now = self.clock.wall()
         reason = f"not arrived: {why}"
         digest = blake2b(repr((key, state)).encode(), digest_size=12).hexdigest()
@@ -103,7 +105,8 @@ class Again:
         for step in steps:
             if await step() is not None:
                 return False
-        self.journal.arrival("given_up", key, why)
+        if is_news:
+            self.journal.arrival("given_up", key, why)
         return True
 
     def _line(

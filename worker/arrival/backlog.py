@@ -20,7 +20,7 @@ SPAN_SECONDS = 86_400.0
 class CopyBacklog:
     """Asks every five minutes, behind the breaker of OMS, and shows the difference of the last day.
 
-    `objects` is what was found last, None while it is not known.
+    `objects` is what was found last, None while it is not known. It is a bound of that time, not of now.
     """
 
     def __init__(
@@ -32,6 +32,12 @@ class CopyBacklog:
         self._journal = journal
         self._is_told = False
         self.objects: int | None = None
+        self._read_at = clock.monotonic()
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago that was; None while it is not known."""
+        return None if self.objects is None else self._clock.monotonic() - self._read_at
 
     async def run(self) -> None:
         """Look for ever. What cannot be asked is said once, and shown as not known."""
@@ -58,5 +64,6 @@ class CopyBacklog:
                 )
             return
         self._is_told = False
+        self._read_at = self._clock.monotonic()
         self.objects = max(0, found.requested - found.done)
         self._journal.counts.copy_backlog.set(self.objects)

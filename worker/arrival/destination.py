@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 from typing import TypeVar
 
-from worker.advice import SEVERAL_SOURCES, TEXTS
+from worker.advice import SEVERAL_SOURCES, TEXTS, UNREAD_BUCKET
 from worker.arrival.bucket import DestinationBucket, Ground, destination_of
 from worker.errors import Blame, CallFailed, Failure, Outcome
 from worker.flow.source import Source
@@ -92,8 +92,14 @@ class DestinationView:
         if self._service.breaker.is_open:
             return self._service.breaker.failure
         if not self.bucket:
-            return _unfit(self.destination.doubt)
+            return _unfit(self._unknown)
         return _unfit(SEVERAL_SOURCES) if self._source.has_several else None
+
+    @property
+    def _unknown(self) -> str:
+        if not self._source.is_read:
+            return f"{UNREAD_BUCKET}: the sync task was not read yet"
+        return self.destination.doubt
 
     @property
     def doubt(self) -> str:
@@ -147,7 +153,7 @@ class DestinationView:
     async def probe(self) -> None:
         """List one name, which tells of the bucket, the right to list it and the signature."""
         if not self.bucket:
-            raise CallFailed(_unfit(self.destination.doubt))
+            raise CallFailed(_unfit(self._unknown))
         await self._knock()
 
     async def _knock(self) -> None:

@@ -41,6 +41,8 @@ from worker.outages.breaker import BreakerOpen
 from worker.ports import ObjectFacts
 
 FOLLOWED_MAX = 50_000
+# So many that were given up are remembered, those of last.
+GIVEN_UP_MAX = 10_000
 LOOKS_AT_ONCE = 32
 IDLE_SECONDS_MIN = 0.1
 IDLE_SECONDS_MAX = 5.0
@@ -136,6 +138,7 @@ class Follower:
         self._typical_seconds = FIRST_LOOK_SECONDS / 2
         self._newest_arrival = -inf
         self._followed: dict[str, Followed] = {}
+        self._given_up: dict[str, SourceState] = {}
         self._due: list[tuple[float, int, Followed]] = []
         self._numbers = count()
         self._places = asyncio.Semaphore(LOOKS_AT_ONCE)
@@ -410,10 +413,17 @@ class Follower:
         return self._next_look_seconds(each)
 
     async def _give_up(self, each: Followed, state: SourceState, why: str) -> float | None:
-        if not await self._again.give_up(each.key, state, _times(each), why):
+        # A list may name hours later what was given up by following: its letter may have been redriven since,
+        # so it is kept again, and the same state of one object counts once.
+        is_news = not (each.is_suspect and self._given_up.get(each.key) == state)
+        if not await self._again.give_up(each.key, state, _times(each), why, is_news=is_news):
             return AGAIN_AFTER_FAILURE_SECONDS
         self._late(each, why)
-        self.history.count(Count.GIVEN_UP, self._clock.monotonic())
+        if is_news:
+            self.history.count(Count.GIVEN_UP, self._clock.monotonic())
+            self._given_up[each.key] = state
+            if len(self._given_up) > GIVEN_UP_MAX:
+                del self._given_up[next(iter(self._given_up))]
         # A newer event may have come meanwhile: that one is followed from now on.
         each.owe(self._clock.wall(), self._clock.wall() + self.late_seconds)
         return None

@@ -35,6 +35,7 @@ READER_SECONDS = 1800.0
 LIST_AGE_SECONDS_MAX = 172_800.0
 ROOM_SECONDS = 1.0
 LINE_BYTES_MAX = 16_384
+SEPARATOR_CHARS_MAX = 4
 # So many lists of two days are looked at; more are a mistake of somebody's, and would fill the memory.
 LISTS_MAX = 20_000
 UTF8 = "utf-8"
@@ -45,7 +46,7 @@ _SEPARATORS = ' \t,;|"'
 _SEPARATOR = r"[\s,;|\"]+"
 _TIME = re.compile(
     rf"^[\s\"]*(?:\d{{4}}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?|\d{{10,13}})"
-    rf"{_SEPARATOR}"
+    rf"({_SEPARATOR})"
 )
 _ENCODED = re.compile(rf"([^\s,;|\"]+){_SEPARATOR}")
 
@@ -78,15 +79,40 @@ def failed_key(row: str) -> str | None:
 
 
 def skipped_key(row: str) -> str | None:
-    """Return the key of a row of skipped copies; None if the row has another form."""
+    """Return the key of a row of skipped copies; None if the row has another form.
+
+    What parts the columns is the same on both sides of the name: so blanks of the name itself are told apart.
+    Where they cannot be, the row has no form that can be read.
+    """
     time = _TIME.match(row)
     if time is None:
         return None
     rest = row[time.end() :].rstrip(' \t"')
     head = rest.rstrip("0123456789")
     name = head.rstrip(_SEPARATORS)
-    has_size, has_separator = len(head) < len(rest), len(name) < len(head)
-    return name if name and has_size and has_separator else None
+    before, after = time[1], head[len(name) :]
+    if not (name and after and len(head) < len(rest)):
+        return None
+    # A time in quotes ends with one of its own.
+    forms = (before, before.removeprefix('"'))
+    separator, begins = max(
+        ((_common(each, after), each) for each in forms), key=lambda it: len(it[0])
+    )
+    if not separator:
+        # Two characters that differ part three columns as well: nothing is left that could be of the name.
+        return name if len(before) == len(after) == 1 else None
+    if len(separator) > 1 and not separator.strip():
+        # Of several blanks some may be of the name.
+        return None
+    return begins.removeprefix(separator) + name + after.removesuffix(separator)
+
+
+def _common(before: str, after: str) -> str:
+    """Return the longest beginning of `before` that ends `after`."""
+    for length in range(min(len(before), len(after), SEPARATOR_CHARS_MAX), 0, -1):
+        if after.endswith(before[:length]):
+            return before[:length]
+    return ""
 
 
 _KEY_OF = {ListKind.FAILED: failed_key, ListKind.SKIPPED: skipped_key}

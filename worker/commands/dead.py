@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
@@ -70,11 +71,12 @@ def list_letters(
     """
     unreadable: list[Letter] = []
 
-    async def read(clients: Clients) -> AsyncIterator[Letter]:
-        async for letter in Letters(clients).read(wanted, _place(archived)):
-            if letter.body is None:
-                unreadable.append(letter)
-            yield letter
+    async def read(clients: Clients) -> AsyncGenerator[Letter]:
+        async with aclosing(Letters(clients).read(wanted, _place(archived))) as letters:
+            async for letter in letters:
+                if letter.body is None:
+                    unreadable.append(letter)
+                yield letter
 
     async def list_them(clients: Clients) -> None:
         await print_listing(

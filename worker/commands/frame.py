@@ -35,7 +35,7 @@ ENV_FILE: ContextVar[Path] = ContextVar("ENV_FILE", default=Path(".env"))
 RATE_MIN, RATE_MAX = 1 / 3600, 10_000.0
 
 # `timeout` and terminals send a signal to the process and to its group: two at once are one.
-SAME_SECONDS = 1.0
+SAME_SECONDS = 0.2
 EXIT_FAILED = 1
 EXIT_TO_MEND = 2
 EXIT_NOTHING_FOUND = 3

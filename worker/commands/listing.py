@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import typer
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 async def print_listing(
-    items: AsyncIterator[T],
+    items: AsyncGenerator[T],
     widths: Mapping[str, int],
     row: Callable[[T], Sequence[str | Text]],
     as_object: Callable[[T], Mapping[str, Any]],
@@ -24,23 +25,24 @@ async def print_listing(
     as_json: bool,
     nothing: str,
 ) -> None:
-    """Print each item, and say so where there are more than `limit` (0: all are printed).
+    """Print each item, and say so where there are more than `limit` (0: all are printed); close `items`.
 
     `widths` are those of `Rows`; `nothing` is what people read where there is no item.
     """
     out, count = console(), 0
     rows = Rows(widths, out)
-    async for item in items:
-        if limit and count == limit:
-            rows.flush()
-            more = f"There are more than {limit}: --limit 0 shows all, filters show fewer."
-            typer.echo(more if as_json else f"\n{more}", err=as_json)
-            return
-        count += 1
-        if as_json:
-            terminal.line(as_object(item))
-        else:
-            rows.add(*row(item))
+    async with aclosing(items):
+        async for item in items:
+            if limit and count == limit:
+                rows.flush()
+                more = f"There are more than {limit}: --limit 0 shows all, filters show fewer."
+                typer.echo(more if as_json else f"\n{more}", err=as_json)
+                return
+            count += 1
+            if as_json:
+                terminal.line(as_object(item))
+            else:
+                rows.add(*row(item))
     rows.flush()
     if not count and not as_json:
         out.print(nothing)

@@ -147,9 +147,10 @@ def reconcile(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare a source bucket with its destination, or with the records: exit code 0 without gaps, else 1.
+    """Compare a source bucket with its destination, or with the records. Exit code 0: all is there. 1: gaps.
 
-    It is 4 where nothing is wrong and not all was looked at: with --since, --until, or expired records.
+    It is 4 where nothing is wrong and not all is proved: with --since, --until, or expired records; with the
+    destination also with any `?` or `~`, or where there is nothing to compare.
 
     With the destination all objects are compared, by two listings. `=` is the same, proved by checksums; `?`
     has equal size and is not older, and nothing proves it; `~` changed too lately to judge; `+` is missing;

@@ -89,6 +89,12 @@ class Account:
         """Whether nothing is missing, different or unreadable."""
         return not self.gaps and not self.counts[Standing.UNREADABLE]
 
+    @property
+    def is_proof(self) -> bool:
+        """Whether something of the source was compared, and each of it is proved."""
+        compared = self.counts.total() - self.counts[Standing.EXTRA]
+        return 0 < self.counts[Standing.PROVED] == compared
+
     def lines(self, grace_seconds: float) -> Iterator[str]:
         """Yield a line for each sign, and under `?` one for each reason."""
         words = {

@@ -36,6 +36,7 @@ from worker.operate.bookmark import (
     FileShelf,
     Keeper,
     NotResumable,
+    alone_with,
     require_mark,
 )
 from worker.operate.connect import Clients
@@ -66,6 +67,7 @@ from worker.operate.preconditions import (
     Circumstances,
     circumstances,
     destination_bucket,
+    require_copied_from,
     require_copied_there,
 )
 from worker.operate.ranges import Left
@@ -160,7 +162,7 @@ class Wishes:
 
 
 def compare_with_destination(wishes: Wishes) -> None:
-    """Compare, act if asked to, and tell; raises `typer.Exit` unless nothing is missing or different."""
+    """Compare, act if asked to, and tell; raises `typer.Exit` unless each object is proved."""
     wishes.check()
     if frame.chosen_settings().obs_endpoint is None:
         frame.stop_because(NO_ENDPOINT, frame.EXIT_TO_MEND)
@@ -173,13 +175,16 @@ def compare_with_destination(wishes: Wishes) -> None:
         typer.confirm(question, abort=True, err=True)
     try:
         goes_on = bool(wishes.state) or wishes.is_resuming
-        with report_file(wishes.report, may_go_on=goes_on) as report:
+        with (
+            alone_with(wishes.state),
+            report_file(wishes.report, may_go_on=goes_on) as report,
+        ):
             run = _Run(wishes, report)
             run.compare()
             if wishes.is_deleting:
                 run.delete()
             run.end()
-    except ReportUnwritable as error:
+    except (ReportUnwritable, NotResumable) as error:
         frame.stop_because(str(error), frame.EXIT_TO_MEND)
 
 
@@ -246,6 +251,8 @@ class _Run:
         await self._take_up(clients, around.now)
         question = self._asked(clients, around)
         if wishes.is_sending:
+            if wishes.acts:
+                require_copied_from(wishes.bucket, around.task, clients.settings.bucket)
             require_copied_there(question.destination_bucket, around.task)
         if wishes.is_deleting:
             require_safe(question, around.task)
@@ -608,8 +615,8 @@ class _Run:
             yield f"  {each.fate}: {shown(each.extra.key)}: {shown(each.why)}"
 
     def end(self) -> None:
-        """Raise `typer.Exit` unless nothing is missing, different or unread, and all was looked at."""
+        """Raise `typer.Exit` unless all was looked at, and each object of the source is proved."""
         if not self._account.is_clean:
             raise typer.Exit(frame.EXIT_FAILED)
-        if self._effort.not_looked_at:
+        if self._effort.not_looked_at or not self._account.is_proof:
             raise typer.Exit(frame.EXIT_NOT_ALL)

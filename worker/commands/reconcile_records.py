@@ -18,10 +18,18 @@ from worker.commands.ending import Ending
 from worker.commands.terminal import Rows, console, progress, shown, span, time_shown
 from worker.errors import CallFailed
 from worker.operate.announce import SENDS_AT_ONCE, Announced, Announcer
-from worker.operate.bookmark import Bookmark, BucketShelf, FileShelf, Keeper, require_mark
+from worker.operate.bookmark import (
+    Bookmark,
+    BucketShelf,
+    FileShelf,
+    Keeper,
+    NotResumable,
+    alone_with,
+    require_mark,
+)
 from worker.operate.connect import Clients
 from worker.operate.parse_time import parse_time
-from worker.operate.preconditions import Circumstances, circumstances
+from worker.operate.preconditions import Circumstances, circumstances, require_copied_from
 from worker.operate.ranges import Range
 from worker.operate.reconcile import Finding, Outside, Reconciliation, Scope, State
 from worker.operate.records import Unread
@@ -97,6 +105,8 @@ def compare_with_records(
 
     async def compare(clients: Clients) -> None:
         around = await circumstances(clients, bucket)
+        if is_sending:
+            require_copied_from(bucket, around.task, clients.settings.bucket)
         now = around.now
         scope = Scope(
             bucket,
@@ -117,7 +127,11 @@ def compare_with_records(
             await report.read(clients, found, announcer)
         await report.close()
 
-    report.ending.run(compare, report.tell, report.is_across)
+    try:
+        with alone_with(state):
+            report.ending.run(compare, report.tell, report.is_across)
+    except NotResumable as error:
+        frame.stop_because(str(error), frame.EXIT_TO_MEND)
     if not report.is_whole():
         raise typer.Exit(frame.EXIT_NOT_ALL)
 

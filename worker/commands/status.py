@@ -39,6 +39,8 @@ from worker.operate.workers import WorkerStatus
 from worker.ports import BATCH
 
 NAME_WIDTH = 14
+# A pulse comes once a minute: what is told by an older one is said to be old.
+FRESH_SECONDS = 60.0
 UNKNOWN_STYLE = "magenta"
 # Whoever reads the exit code is told of lines in this style.
 BAD = "bold red"
@@ -53,11 +55,9 @@ LABELS = {
     "fleet": "fleet",
     "workers": "worker",
 }
-_PROMISE_STYLES = {
-    Promise.KEPT: "green",
-    Promise.BROKEN: "yellow",
-    Promise.UNKNOWN: UNKNOWN_STYLE,
-}
+_PROMISE_STYLES = {Promise.KEPT: "green", Promise.BROKEN: BAD, Promise.UNKNOWN: UNKNOWN_STYLE}
+# What is over no longer needs anybody: the last hour says how it is now.
+_PAST_STYLES = _PROMISE_STYLES | {Promise.BROKEN: "yellow"}
 # Those that need a look come first; --json has all.
 MEMBERS_SHOWN_MAX = 20
 _PRESENCES = {
@@ -388,7 +388,7 @@ def _level_lines(found: Status) -> Iterator[Line]:
     done = "unknown" if levels.done is None else f"{levels.done} objects (OMS, this month)"
     text = (
         f"announced {levels.announced} events, recorded {levels.recorded} keys (workers, since their start); "
-        f"done {done}"
+        f"done {done}{_pulses_ago(found)}"
     )
     yield "levels", text, ""
     if levels.arrived is not None:
@@ -405,9 +405,14 @@ def _arrival_lines(found: Status) -> Iterator[Line]:
         yield "arrival", _unseen(found), UNKNOWN_STYLE
         return
     promised = span(arrival.promised_seconds or 0.0)
-    for name, what, seen in (("arrival", "hour", arrival.hour), ("", "day", arrival.day)):
-        yield name, f"last {what}: {_in_time(seen, promised)}", _style(seen)
-    day = arrival.day
+    hour, day = arrival.hour, arrival.day
+    ago = _pulses_ago(found)
+    yield (
+        "arrival",
+        f"last hour: {_in_time(hour, promised)}{ago}",
+        _PROMISE_STYLES[promise_of(hour)],
+    )
+    yield "", f"last day: {_in_time(day, promised)}", _PAST_STYLES[promise_of(day)]
     is_broken = promise_of(day) is Promise.BROKEN
     style = BAD if day.given_up else "yellow" if is_broken else ""
     yield "", f"last day: {day.late} late, {day.resent} resent, {day.given_up} given up", style
@@ -430,6 +435,7 @@ def _account_lines(found: Status) -> Iterator[Line]:
     text = (
         f"{ago} ago{what}: {objects[Standing.PROVED]} of {account.source_objects} objects proved, "
         f"{objects[Standing.MISSING]} missing, {objects[Standing.DIFFERENT]} different, "
+        f"{objects[Standing.PENDING]} pending, {objects[Standing.UNPROVED]} unproved, "
         f"{objects[Standing.UNREADABLE]} not looked at ({account.place})"
     )
     style = BAD if account.gaps else "green" if account.is_proof else UNKNOWN_STYLE
@@ -440,8 +446,12 @@ def _backlog_lines(arrival: ArrivalStatus) -> Iterator[Line]:
     if arrival.copy_backlog is None:
         yield "copy backlog", "unknown: OMS's statistics were not read", UNKNOWN_STYLE
     else:
-        text = f"{arrival.copy_backlog} objects at most, by OMS's statistics of the last day"
-        yield "copy backlog", text, ""
+        age = arrival.copy_backlog_seconds
+        read = "" if age is None else f", read {span(age)} ago"
+        by = f"OMS's statistics of the last day{read}"
+        if arrival.is_backlog_of_task:
+            by = "the task's counters of this month"
+        yield "copy backlog", f"{arrival.copy_backlog} objects at most, by {by}", ""
 
 
 def _unseen(found: Status) -> str:
@@ -462,10 +472,6 @@ def _in_time(seen: ArrivalSpan, promised: str) -> str:
     if seen.p50 is None or seen.p99 is None:
         return text
     return f"{text}, p50 {seen.p50:.1f} s, p99 {seen.p99:.1f} s"
-
-
-def _style(seen: ArrivalSpan) -> str:
-    return _PROMISE_STYLES[promise_of(seen)]
 
 
 def _worker_lines(worker: WorkerStatus) -> Iterator[Line]:
@@ -550,9 +556,22 @@ def _member_lines(each: Member) -> Iterator[Line]:
         text += f"last seen {span(each.age_seconds)} ago, and did not say that it stops"
         yield "worker", text, BAD if each.is_trouble else _PRESENCE_STYLES[each.presence]
         return
-    text += f"up {span(each.uptime_seconds + each.age_seconds)}"
+    # Since its last pulse nobody knows of it.
+    text += f"up {span(each.uptime_seconds)}{_told_ago(each.age_seconds)}"
     yield "worker", text, _PRESENCE_STYLES.get(each.presence, "")
     yield from _flow_lines(each.status)
+
+
+def _told_ago(seconds: float) -> str:
+    """Say how old a pulse is, where that is longer than from one pulse to the next."""
+    return f", told {span(seconds)} ago" if seconds > FRESH_SECONDS else ""
+
+
+def _pulses_ago(found: Status) -> str:
+    """The same of all that is told by pulses together: the oldest counts."""
+    if found.workers or found.fleet is None:
+        return ""
+    return _told_ago(max((each.age_seconds for each in found.fleet.live), default=0.0))
 
 
 def failed(failure: Failure) -> str:

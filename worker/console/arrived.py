@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.arrival.history import ArrivalSpan
@@ -22,7 +22,9 @@ _FAILED = {
 }
 
 
-_STATES = {Promise.KEPT: OK, Promise.BROKEN: WARN, Promise.UNKNOWN: UNKNOWN}
+_STATES = {Promise.KEPT: OK, Promise.BROKEN: BAD, Promise.UNKNOWN: UNKNOWN}
+# What is over no longer needs anybody: the last hour says how it is now.
+_PAST_STATES = _STATES | {Promise.BROKEN: WARN}
 
 
 def arrived(watch: Watch, t: Words, now: float) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def verdicts(watch: Watch, t: Words) -> Iterator[Verdict]:
     promise = Promise.KEPT if hour is None else promise_of(hour)
     if hour is not None and hour.share is not None and promise is Promise.BROKEN:
         promised = t.span(arrival.promised_seconds or 0.0)
-        yield WARN, "late", {"share": percent(hour.share), "promised": promised}
+        yield BAD, "late", {"share": percent(hour.share), "promised": promised}
     for cause in arrival.causes[:1]:
         what, step = t.told(cause)
         yield WARN, "unseen", {"what": what, "next": step}
@@ -81,8 +83,8 @@ def _levels(watch: Watch, arrival: ArrivalStatus, t: Words) -> Iterator[dict[str
 
 
 def _tiles(arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
-    yield _share(t, "share_hour", arrival.hour)
-    yield _share(t, "share_day", arrival.day)
+    yield _share(t, "share_hour", arrival.hour, _STATES)
+    yield _share(t, "share_day", arrival.day, _PAST_STATES)
     day = arrival.day
     if day is None:
         yield tile(t, "late", t("unknown"), "", UNKNOWN)
@@ -93,7 +95,13 @@ def _tiles(arrival: ArrivalStatus, t: Words) -> Iterator[dict[str, str]]:
         yield tile(t, "late", t.number(day.late), note, state)
     backlog = arrival.copy_backlog
     value = t("unknown") if backlog is None else t.number(backlog)
-    yield tile(t, "backlog", value, t("tile.backlog.note"), UNKNOWN if backlog is None else "")
+    age = arrival.copy_backlog_seconds
+    note = t("tile.backlog.note")
+    if arrival.is_backlog_of_task:
+        note = t("tile.backlog.task")
+    elif age is not None:
+        note = t("tile.backlog.read", ago=t.span(age))
+    yield tile(t, "backlog", value, note, UNKNOWN if backlog is None else "")
 
 
 def _account(watch: Watch, t: Words, now: float) -> dict[str, str]:
@@ -108,13 +116,17 @@ def _account(watch: Watch, t: Words, now: float) -> dict[str, str]:
         objects=t.number(account.source_objects),
         missing=t.number(objects[Standing.MISSING]),
         different=t.number(objects[Standing.DIFFERENT]),
+        pending=t.number(objects[Standing.PENDING]),
+        unproved=t.number(objects[Standing.UNPROVED]),
     )
     state = BAD if account.gaps else OK if account.is_proof else UNKNOWN
     proved = objects[Standing.PROVED] / account.source_objects if account.source_objects else None
     return tile(t, "compared", t("unknown") if proved is None else percent(proved), note, state)
 
 
-def _share(t: Words, name: str, span: ArrivalSpan | None) -> dict[str, str]:
+def _share(
+    t: Words, name: str, span: ArrivalSpan | None, states: Mapping[Promise, str]
+) -> dict[str, str]:
     """Nothing followed is not known, and never green."""
     if span is None or span.share is None:
         return tile(t, name, t("unknown"), t("tile.share.none") if span else "", UNKNOWN)
@@ -122,7 +134,7 @@ def _share(t: Words, name: str, span: ArrivalSpan | None) -> dict[str, str]:
     note = t("tile.share.note", **counts)
     if span.unknown:
         note = t("tile.share.unsure", **counts, unknown=t.number(span.unknown))
-    return tile(t, name, percent(span.share), note, _STATES[promise_of(span)])
+    return tile(t, name, percent(span.share), note, states[promise_of(span)])
 
 
 def _charts(watch: Watch, t: Words, now: float) -> Iterator[dict[str, Any]]:

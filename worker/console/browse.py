@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import cast
 
 from worker.clock import Clock
 from worker.ledger.letter import Letter, Place, Ref
@@ -38,8 +36,7 @@ async def leaf(
     until = clock.monotonic() + LOOKING_SECONDS_MAX
     # What the listing cannot tell is looked at here, so that the place where looking ended is known.
     listed = replace(wanted, group="", key_prefix="")
-    reading = cast("AsyncGenerator[Letter, None]", letters.read(listed, place, after))
-    async with aclosing(reading):
+    async with aclosing(letters.read(listed, place, after)) as reading:
         async for letter in reading:
             if len(found) == ITEMS_MAX:
                 return Leaf(tuple(found), looked_at, last)

@@ -85,7 +85,7 @@ def _member(each: Member, t: Words) -> dict[str, Any]:
         else t(
             "fleet.facts",
             version=each.version,
-            uptime=t.span(each.uptime_seconds + each.age_seconds),
+            uptime=t.span(each.uptime_seconds),
             rate_in=shown(rates.received if rates else None, t.rate),
             rate_out=shown(rates.done if rates else None, t.rate),
             lag=shown(rates.lag_seconds if rates else None, t.span),

@@ -106,7 +106,8 @@ class Watch:
     def arrival(self) -> ArrivalStatus:
         """Whether what OMS accepted has arrived, as the workers told at the last look."""
         told = (each.sample.arrival for each in self.told)
-        return arrival_of(told, is_set=self._is_destination_set)
+        owed = self.status.owed if self.status else None
+        return arrival_of(told, is_set=self._is_destination_set, owed=owed)
 
     @property
     def levels(self) -> Levels:

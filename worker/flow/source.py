@@ -31,6 +31,11 @@ class Source:
             self.bucket = task.source_bucket
 
     @property
+    def is_read(self) -> bool:
+        """Whether the task was read, or is known to be one that may not be read."""
+        return self.task is not None or self.is_unreadable
+
+    @property
     def is_told(self) -> bool:
         """Whether the task itself names the bucket."""
         return (

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.advice import advise
+from worker.advice import UNREAD_BUCKET, advise
 from worker.clock import Clock
 from worker.errors import Failure
 from worker.events.event import Kind
@@ -299,7 +299,9 @@ class Journal:
         reason = bounded(str(failure)) if failure else ""
         if state == "open":
             cannot_work = _ROUTE_CANNOT_WORK if self.route else _CANNOT_WORK
-            self.log.error(
+            is_to_come = failure is not None and failure.message.startswith(UNREAD_BUCKET)
+            tell = self.log.info if is_to_come else self.log.error
+            tell(
                 _CANNOT_LOOK if service == "obs" else cannot_work,
                 action="breaker",
                 service=service,

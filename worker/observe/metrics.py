@@ -281,7 +281,7 @@ class _Families:
         self.arrivals_pending = gauge("arrivals_pending", "Keys being followed.")
         self.copy_backlog = gauge(
             "copy_backlog_objects",
-            "Accepted keys that OMS has not copied, skipped or failed: an upper bound, by its statistics.",
+            "Accepted keys that OMS has not copied, skipped or failed: an upper bound, read every 5 minutes.",
         )
         if tells_routes:
             self.put_off = gauge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import floor
 from typing import Any
@@ -19,6 +19,8 @@ PROMISED_SHARE = 0.999
 class Told:
     """What one worker tells. `copy_backlog` is None where it is not known.
 
+    `copy_backlog_seconds` is how long ago that was read, None where an older worker does not tell it.
+
     `cause` says why the destination cannot be looked at; None while it can.
     """
 
@@ -28,6 +30,12 @@ class Told:
     pending: int
     copy_backlog: int | None
     cause: Cause | None = None
+    copy_backlog_seconds: float | None = None
+
+    def aged(self, seconds: float) -> Told:
+        """Return what was told so long ago as it is now."""
+        age = self.copy_backlog_seconds
+        return replace(self, copy_backlog_seconds=None if age is None else age + seconds)
 
 
 def told_from(ready: Mapping[str, Any]) -> Told | None:
@@ -39,6 +47,7 @@ def told_from(ready: Mapping[str, Any]) -> Told | None:
     if found is None:
         return None
     backlog, cause = found["copy_backlog"], found["cause"]
+    age = found.get("copy_backlog_seconds")
     return Told(
         span_from(found["1h"]),
         span_from(found["24h"]),
@@ -46,6 +55,7 @@ def told_from(ready: Mapping[str, Any]) -> Told | None:
         int(found["pending"]),
         None if backlog is None else int(backlog),
         None if cause is None else cause_from(cause),
+        None if age is None else float(age),
     )
 
 
@@ -59,7 +69,11 @@ class Sight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ArrivalStatus:
-    """What all workers tell. `hour` and `day` are None unless it is `SEEN`."""
+    """What all workers tell. `hour` and `day` are None unless it is `SEEN`.
+
+    `copy_backlog_seconds` is how long ago the backlog was read, None where that is not told.
+    `is_backlog_of_task`: the task's own counters say it, now.
+    """
 
     sight: Sight
     hour: ArrivalSpan | None = None
@@ -68,6 +82,8 @@ class ArrivalStatus:
     pending: int | None = None
     copy_backlog: int | None = None
     causes: tuple[Cause, ...] = ()
+    copy_backlog_seconds: float | None = None
+    is_backlog_of_task: bool = False
 
     def as_object(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -78,24 +94,44 @@ class ArrivalStatus:
             "promised_seconds": self.promised_seconds,
             "pending": self.pending,
             "copy_backlog": self.copy_backlog,
+            "copy_backlog_seconds": self.copy_backlog_seconds,
             "causes": [each.as_object() for each in self.causes],
         }
 
 
-def arrival_of(told: Iterable[Told | None], *, is_set: bool) -> ArrivalStatus:
-    """Take together what workers tell; `is_set` says whether `OBS_ENDPOINT` is set where this is asked."""
+def arrival_of(
+    told: Iterable[Told | None], *, is_set: bool, owed: int | None = None
+) -> ArrivalStatus:
+    """Take together what workers tell; `is_set` says whether `OBS_ENDPOINT` is set where this is asked.
+
+    `owed` is what the task's counters say now: a bound that was read earlier and is below it no longer holds.
+    """
     found = [each for each in told if each is not None]
     if not found:
         return ArrivalStatus(Sight.UNKNOWN if is_set else Sight.OFF)
+    # All ask for the same task: the one that asked last may be any of them.
+    backlog, age = max(
+        (
+            (each.copy_backlog, each.copy_backlog_seconds)
+            for each in found
+            if each.copy_backlog is not None
+        ),
+        key=lambda each: each[0],
+        default=(None, None),
+    )
+    is_of_task = backlog is not None and owed is not None and owed > backlog
+    if is_of_task:
+        backlog, age = owed, 0.0
     return ArrivalStatus(
         Sight.SEEN,
         together(each.hour for each in found),
         together(each.day for each in found),
         max(each.promised_seconds for each in found),
         sum(each.pending for each in found),
-        # All ask for the same task: the one that asked last may be any of them.
-        max((each.copy_backlog for each in found if each.copy_backlog is not None), default=None),
+        backlog,
         tuple({str(each.cause): each.cause for each in found if each.cause}.values()),
+        age,
+        is_of_task,
     )
 
 

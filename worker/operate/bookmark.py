@@ -6,13 +6,15 @@ so that a kill leaves the older one or the newer one. What was told after it was
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from worker.clock import Clock
 from worker.errors import CallFailed, RelayError
@@ -127,6 +129,60 @@ class Shelf(Protocol):
         ...
 
 
+@contextmanager
+def alone_with(state: Path | None) -> Iterator[None]:
+    """Keep every other run away from a file of state within the context: `NotResumable` if one is at work.
+
+    The system lets go of the lock when a process ends, however it ends. The state itself is replaced as a
+    whole, so the lock is on a file beside it.
+    """
+    if state is None:
+        yield
+        return
+    path = state.with_name(f"{state.name}.lock")
+    with _locked(path, state):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path, state: Path) -> BinaryIO:
+    """Open and lock a file that is still at its place: who held it before has removed it at the end."""
+    try:
+        while True:
+            file = path.open("ab")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(file, path):
+                    return file
+            except OSError:
+                file.close()
+                raise
+            file.close()
+    except BlockingIOError as error:
+        raise NotResumable(
+            f"another run is at work with the state {state}. Nothing was compared. Wait for its end, or name "
+            "another file"
+        ) from error
+    except OSError as error:
+        raise _unusable(state, error) from error
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _unusable(state: Path, error: OSError) -> NotResumable:
+    return NotResumable(
+        f"the state {state} cannot be used: {error.strerror or error}. Name a file in a folder that can be "
+        "written"
+    )
+
+
 class FileShelf:
     """A file, replaced as a whole."""
 
@@ -143,7 +199,7 @@ class FileShelf:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unusable(error) from error
+            raise _unusable(self._path, error) from error
 
     async def put(self, body: bytes) -> None:
         """Replace it; returning means that it is on the disk."""
@@ -155,20 +211,14 @@ class FileShelf:
                 os.fsync(file.fileno())
             fresh.replace(self._path)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise _unusable(self._path, error) from error
 
     async def clear(self) -> None:
         """Remove it."""
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: OSError) -> NotResumable:
-        return NotResumable(
-            f"the state {self._path} cannot be used: {error.strerror or error}. Name a file in a folder that "
-            "can be written"
-        )
+            raise _unusable(self._path, error) from error
 
 
 class BucketShelf:

@@ -188,7 +188,10 @@ def member(pulse: Pulse) -> Member:
 def _aged(each: Member, age_seconds: float) -> Member:
     is_gone = each.presence.is_live and age_seconds > GONE_SECONDS
     presence = Presence.GONE if is_gone else each.presence
-    return replace(each, presence=presence, age_seconds=max(0.0, age_seconds))
+    age_seconds, status = max(0.0, age_seconds), each.status
+    if told := status.sample.arrival:
+        status = replace(status, sample=replace(status.sample, arrival=told.aged(age_seconds)))
+    return replace(each, presence=presence, age_seconds=age_seconds, status=status)
 
 
 def statuses(fleet: Fleet | None) -> Iterable[WorkerStatus]:

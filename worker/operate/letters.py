@@ -212,16 +212,17 @@ class Letters:
 
     async def read(
         self, wanted: LetterFilter = EVERY, place: Place = Place.DEAD, after: Ref | None = None
-    ) -> AsyncIterator[Letter]:
+    ) -> AsyncGenerator[Letter]:
         """Yield the letters that are wanted, by cause and day; holds a page of names and a few letters.
 
         With `after`, only those that come after that one: a reader may go away and come back.
         """
-        async for page in self.pages(wanted, place, after):
-            async with aclosing(side_by_side(page.refs, self.get)) as letters:
-                async for letter in letters:
-                    if letter is not None and wanted.holds(letter):
-                        yield letter
+        async with aclosing(self.pages(wanted, place, after)) as pages:
+            async for page in pages:
+                async with aclosing(side_by_side(page.refs, self.get)) as letters:
+                    async for letter in letters:
+                        if letter is not None and wanted.holds(letter):
+                            yield letter
 
     async def get(self, ref: Ref) -> Letter | None:
         """Read one letter; None if it has been moved meanwhile. One that is damaged or unreadable says so.
@@ -264,10 +265,11 @@ class Letters:
         wanted = LetterFilter(ids=(message_id,))
         found: list[Letter] = []
         for place in Place:
-            async for letter in self.read(wanted, place):
-                found.append(letter)
-                if len(found) >= MATCHES_MAX:
-                    return found
+            async with aclosing(self.read(wanted, place)) as letters:
+                async for letter in letters:
+                    found.append(letter)
+                    if len(found) >= MATCHES_MAX:
+                        return found
         return found
 
     async def groups(self, wanted: LetterFilter = EVERY, place: Place = Place.DEAD) -> list[Group]:

@@ -50,6 +50,16 @@ def destination_bucket(clients: Clients, around: Circumstances) -> str:
     return found
 
 
+def require_copied_from(bucket: str, task: TaskState | None, named: str) -> None:
+    """Raise `WrongBucket` unless the task, or the route (`named`), says that it is copied."""
+    if bucket not in (named, task.source_bucket if task else ""):
+        raise WrongBucket(
+            f"whether the sync task of SYNC_URL copies from the bucket {bucket} is not known: it cannot be "
+            "read, or does not say, and of another bucket OMS would copy objects of the same name. Nothing "
+            "was done. Let HW_AK read the task (oms:synctask:get), or try again when OMS answers"
+        )
+
+
 def require_copied_there(bucket: str, task: TaskState | None) -> None:
     """Raise `WrongBucket` if the task is known to copy into another bucket."""
     found = destination_of(bucket, task, is_unreadable=task is None)

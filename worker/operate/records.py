@@ -379,7 +379,7 @@ class RecordsOf:
 
     async def failed(
         self, *, key_prefix: str = "", since: float | None = None, until: float | None = None
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncGenerator[Record]:
         """Yield the keys that OMS refused, in the order of their names, with the reason of each.
 
         Long keys stand under a hash of theirs and come last.
@@ -387,8 +387,9 @@ class RecordsOf:
         folder = f"{FAILED}/"
         async for page in self._bucket.pages(folder + key_prefix):
             names = [each.key for each in page.objects]
-            async for record in self._failures(names, key_prefix, since, until):
-                yield record
+            async with aclosing(self._failures(names, key_prefix, since, until)) as records:
+                async for record in records:
+                    yield record
         if not key_prefix:
             return
         async for page in self._bucket.pages(folder, delimiter="/"):
@@ -397,18 +398,20 @@ class RecordsOf:
                 for each in page.objects
                 if is_hash(each.key[len(folder) :]) and not each.key.startswith(folder + key_prefix)
             ]
-            async for record in self._failures(names, key_prefix, since, until):
-                yield record
+            async with aclosing(self._failures(names, key_prefix, since, until)) as records:
+                async for record in records:
+                    yield record
 
     async def _failures(
         self, names: list[str], key_prefix: str, since: float | None, until: float | None
-    ) -> AsyncIterator[Record]:
-        async for record in side_by_side(names, self._failure):
-            if record is None or not record.key.startswith(key_prefix):
-                continue
-            at = record.posted_at_seconds
-            if (since is None or at >= since) and (until is None or at <= until):
-                yield record
+    ) -> AsyncGenerator[Record]:
+        async with aclosing(side_by_side(names, self._failure)) as records:
+            async for record in records:
+                if record is None or not record.key.startswith(key_prefix):
+                    continue
+                at = record.posted_at_seconds
+                if (since is None or at >= since) and (until is None or at <= until):
+                    yield record
 
     async def _failure(self, name: str) -> Record | None:
         stored = await self._bucket.get(name)

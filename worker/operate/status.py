@@ -110,6 +110,13 @@ class TaskStatus:
             return None
         return self.succeeded + self.skipped
 
+    @property
+    def owed(self) -> int | None:
+        """How many of the keys accepted this month it has not copied, skipped or failed; None: not told."""
+        if self.accepted is None or self.failed is None or self.done is None:
+            return None
+        return max(0, self.accepted - self.done - self.failed)
+
 
 @dataclass(frozen=True, slots=True)
 class RouteStatus:
@@ -171,10 +178,16 @@ class Status:
         return self.workers or tuple(statuses(self.fleet))
 
     @property
+    def owed(self) -> int | None:
+        """How many copies the tasks owe at least, by their counters of this month; None: none tells it."""
+        found = [each.owed for each in self.tasks if each.owed is not None]
+        return sum(found) if found else None
+
+    @property
     def arrival(self) -> ArrivalStatus:
         """Whether what OMS accepted has arrived."""
         told = (each.sample.arrival for each in self.told)
-        return arrival_of(told, is_set=self.is_destination_set)
+        return arrival_of(told, is_set=self.is_destination_set, owed=self.owed)
 
     @property
     def levels(self) -> Levels:

@@ -271,8 +271,10 @@ def assemble(ports: Ports, plan: Plan, journal: Journal) -> Assembled:
         sides.append(pauses.run)
     sides += [propagation.run] if propagation else []
     followed = {each.route.name: each.arrival for each in wired if each.arrival is not None}
-    for arrival in followed.values():
-        probed.append((arrival.breaker, arrival.view.probe))
+    for each in wired:
+        if (arrival := each.arrival) is None:
+            continue
+        probed.append((arrival.breaker, _after(each.route.breaker, arrival.view.probe)))
         sides += [arrival.follower.run, arrival.lists.run, arrival.backlog.run]
     return Assembled(
         Relay(flow, probed, sides, plan.capacity, journal),
@@ -529,6 +531,16 @@ def _arrival(common: _Common, parts: _Parts) -> _Arrival | None:
         CopyBacklog(asked.statistics, parts.posts, clock, journal),
         deletions,
     )
+
+
+def _after(task: Breaker, probe: Probe) -> Probe:
+    """Probe once the task was asked for, whatever came of it: it names the bucket."""
+
+    async def probe_later() -> None:
+        await task.judged()
+        await probe()
+
+    return probe_later
 
 
 def _sides(
