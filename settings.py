@@ -231,7 +231,7 @@ class Settings(BaseSettings):
     deletions_per_hour: int = _setting(
         "RELAY_DELETIONS_PER_HOUR", "1..4000 deletions", 1000, ge=1, le=4000
     )
-    """Of all relays of a task; one more in an hour, and nothing more is deleted: people have to look."""
+    """Of all relays of a task, in any hour; one more, and nothing is deleted until the brake is lifted."""
     batch_keys: int = _setting("RELAY_BATCH_KEYS", "1..100 keys", 10, ge=1, le=100)
     """Keys per post to OMS; 10 is the documented maximum, more brings a warning."""
     linger_ms: int = _setting("RELAY_LINGER_MS", "0..10000 milliseconds", 20, ge=0, le=10_000)

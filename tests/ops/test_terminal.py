@@ -20,6 +20,7 @@ import pytest
 from harness.ops import CommandLine, bodies, objects, put_letter
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Action, Fault
+from worker.commands import frame
 
 ROOT = Path(__file__).parents[2]
 SECONDS_MAX = 30
@@ -95,20 +96,17 @@ def test_ctrl_c_finishes_what_is_in_hand_and_tells_what_is_done(relayctl: Comman
 
 def test_a_second_ctrl_c_leaves_at_once_and_tells_all_the_same(relayctl: CommandLine) -> None:
     relayctl.within(letters(3))
-    hang = Fault("oss", "PutObject", Action.HANG, seconds=600)
+    hang = Fault("mns", "*SendMessage", Action.HANG, seconds=600)
     relayctl.within(lambda cloud: cloud.faults.add(hang))
     with started(relayctl, "dead", "redrive", "--yes") as process:
-        wait_for(lambda: counts(relayctl)[0] == 1)
+        wait_for(lambda: any(name.startswith("moving/") for name in relayctl.within(objects)))
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         assert "Finishing" in process.stderr.readline()
-
-        def ends() -> bool:
-            process.send_signal(signal.SIGINT)
-            return process.poll() is not None
-
         # What comes within a moment counts as one signal with the first.
-        wait_for(ends)
+        heard_at = time.monotonic()
+        wait_for(lambda: time.monotonic() > heard_at + frame.SAME_SECONDS)
+        process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=SECONDS_MAX)
     assert process.returncode == 130
     assert "stand where they stood" in out

@@ -112,7 +112,7 @@ def clients_of(store: Any) -> Clients:
     async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
         return await attempt()
 
-    settings = SimpleNamespace(sync_task=SimpleNamespace(task_id="t"), log_bucket="b")
+    settings = SimpleNamespace(folder="t", log_bucket="b")
     clock = SimpleNamespace(wall=lambda: NOW)
     found = SimpleNamespace(
         settings=settings, clock=clock, store=store, patiently=patiently, stop=asyncio.Event()
