@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -21,6 +22,19 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Return after that many seconds."""
         ...
+
+
+def iso(seconds: float, timespec: str = "milliseconds") -> str:
+    """Return seconds since the epoch as ISO 8601, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec)
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds since the epoch of a time in ISO 8601; None if it cannot be read."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -24,7 +24,6 @@ import asyncio
 import heapq
 import random
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import count
 from math import inf
 
@@ -32,7 +31,7 @@ from worker.arrival.again import Again, SourceState
 from worker.arrival.compare import Comparison, Verdict, compare
 from worker.arrival.destination import DestinationView
 from worker.arrival.history import ArrivalHistory, Count
-from worker.clock import Clock
+from worker.clock import Clock, seconds_of
 from worker.errors import Blame, CallFailed, Outcome
 from worker.flow.post import Verdict as Posted
 from worker.flow.record import RESENT_SECONDS
@@ -186,7 +185,7 @@ class Follower:
         self._view.hear(newest.event.bucket)
         if not is_chosen:
             return
-        changed_at = _seconds(newest.event.time) or posted.posted_at
+        changed_at = seconds_of(newest.event.time) or posted.posted_at
         sent_at = newest.held.message.enqueue_time_ms / 1000
         self._follow(
             Followed(
@@ -466,10 +465,3 @@ def _renew(old: Followed, new: Followed) -> None:
     old.late_at, old.is_live, old.is_suspect, old.is_chosen = new.late_at, new.is_live, False, True
     old.is_told_late, old.look_seconds, old.again_at = False, 0.0, 0.0
     old.version += 1
-
-
-def _seconds(iso: str) -> float:
-    try:
-        return datetime.fromisoformat(iso).timestamp()
-    except ValueError:
-        return 0.0

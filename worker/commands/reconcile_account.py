@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from worker.clock import iso
 from worker.commands import frame
 from worker.commands.terminal import size, span
 from worker.errors import CallFailed, Failure
@@ -196,7 +196,7 @@ def _side(name: str, judged: Judged) -> Mapping[str, Any]:
 
 def time_of(seconds: float | None) -> str:
     """Return epoch seconds as ISO 8601; empty for none."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else ""
+    return iso(seconds, "seconds") if seconds else ""
 
 
 def _percent(part: int, whole: int) -> str:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import typer
 from worker.commands import frame, terminal
 from worker.commands.bulk import FINISHING
 from worker.commands.ending import Ending
+from worker.commands.reconcile_account import time_of
 from worker.commands.terminal import Rows, console, progress, shown, span, time_shown
 from worker.errors import CallFailed
 from worker.operate.announce import SENDS_AT_ONCE, Announced, Announcer
@@ -202,7 +202,7 @@ class _Report:
     def begin(self, scope: Scope, around: Circumstances, comparison: Reconciliation) -> None:
         """Take what is compared, and what has to be known about it."""
         self._scope, self._comparison = scope, comparison
-        times = " to ".join(time_shown(_time(at)) for at in (scope.since, scope.until))
+        times = " to ".join(time_shown(time_of(at)) for at in (scope.since, scope.until))
         self._about = f"{scope.bucket}/{scope.key_prefix}, objects changed {times} UTC:"
         self._notes += notes_on(around)
         if self._is_sending:
@@ -218,7 +218,7 @@ class _Report:
         self._sent, self._by_time = account["sent"], account["by_time"]
         self._outside = Outside(*account["outside"])
         self._last_key = mark.left[0].after
-        began = time_shown(_time(mark.began_at))
+        began = time_shown(time_of(mark.began_at))
         console(is_error=self._as_json).print(
             f"This goes on with the comparison that began at {began} UTC, after {shown(self._last_key)}."
         )
@@ -309,7 +309,7 @@ class _Report:
         if self._as_json:
             terminal.line(_as_object(announced))
         else:
-            times = (_time(finding.changed_at), _time(finding.recorded_at))
+            times = (time_of(finding.changed_at), time_of(finding.recorded_at))
             self._rows.add(SYMBOLS[finding.state], *map(time_shown, times), finding.key)
 
     def tell(self) -> None:
@@ -381,7 +381,7 @@ class _Report:
             yield from self._about_outside(outside)
         if counts[State.EXPIRED]:
             oldest = comparison.oldest_record_at
-            begin = f"The oldest record that was read is of {time_shown(_time(oldest))} UTC. "
+            begin = f"The oldest record that was read is of {time_shown(time_of(oldest))} UTC. "
             yield (
                 f"{begin if oldest else ''}Records expire after {span(scope.kept_seconds)} (--kept): of the "
                 f"{counts[State.EXPIRED]} objects that changed before that and have none, nothing is known. "
@@ -412,14 +412,10 @@ def _as_object(announced: Announced[Finding]) -> dict[str, str]:
     return {
         "key": finding.key,
         "state": finding.state,
-        "changed_at": _time(finding.changed_at),
-        "recorded_at": _time(finding.recorded_at),
+        "changed_at": time_of(finding.changed_at),
+        "recorded_at": time_of(finding.recorded_at),
         "message_id": announced.message_id,
     }
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else ""
 
 
 def notes_on(around: Circumstances) -> Iterator[str]:

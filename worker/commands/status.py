@@ -15,7 +15,7 @@ from rich.text import Text
 
 from worker.advice import told_of
 from worker.arrival.history import ArrivalSpan
-from worker.clock import is_set_within
+from worker.clock import is_set_within, iso
 from worker.commands import frame, terminal
 from worker.commands.terminal import console, row_printed, shown, span
 from worker.config.routes_file import UNROUTED
@@ -599,7 +599,7 @@ def as_object(found: Status) -> dict[str, Any]:
     raw["last_account"] = found.last_account and found.last_account.as_object()
     raw["errors"] = {name: failed(failure) for name, failure in found.errors.items()}
     raw["needs_you"] = needs_you(found)
-    raw["at"] = datetime.fromtimestamp(found.at, UTC).isoformat(timespec="milliseconds")
+    raw["at"] = iso(found.at)
     raw["workers"] = [_told(each) for each in found.workers]
     return raw
 

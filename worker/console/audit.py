@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
+from worker.clock import iso
 from worker.console.operations import Ledger, Operation
 from worker.observe.journal import bounded
 from worker.operate.audit import Act, AuditFolder
@@ -35,7 +35,7 @@ class Audit(Ledger):
 
     async def _write(self, operation: Operation, event: str) -> None:
         fields = describe(operation, event)
-        at = datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="milliseconds")
+        at = iso(self._clock.wall())
         texts = {name: bounded(each) for name, each in fields.items() if isinstance(each, str)}
         self._log.info("console", **(fields | texts), at=at)
         if not operation.order.limits.is_dry_run:

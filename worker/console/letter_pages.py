@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 
+from worker.clock import seconds_of
 from worker.console.browse import cursor, leaf, place_of
 from worker.console.charts import bars
 from worker.console.context import Context, context, words
@@ -28,7 +28,7 @@ GROUPS_SHOWN_MAX = 50
 # How groups may be sorted: each function gives what to sort by.
 ORDERS: Mapping[str, Callable[[Group], Any]] = {
     "count": lambda group: (-group.count, group.group),
-    "newest": lambda group: (-_seconds(group.last_seen), group.group),
+    "newest": lambda group: (-(seconds_of(group.last_seen) or 0.0), group.group),
     "cause": lambda group: (group.cause, -group.count, group.group),
 }
 KEYS_SHOWN_MAX = 200
@@ -141,13 +141,6 @@ def _wanted(here: Context, about: Filter) -> Any:
         return about.wanted(here.now)
     except BadFilter as error:
         raise Refused(400, "filter", field=f"filter.{error.field}") from error
-
-
-def _seconds(iso: str) -> float:
-    try:
-        return datetime.fromisoformat(iso).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def _progress(job: GroupingJob, t: Words) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 import orjson
 
+from worker.clock import iso
 from worker.events.keys import KeyEncoding
 
 
@@ -24,7 +24,7 @@ def event_body(
     event = {
         "eventName": "ObjectCreated:PutObject",
         "eventSource": "acs:oss",
-        "eventTime": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+        "eventTime": iso(at),
         "eventVersion": "1.0",
         "oss": {
             "bucket": {"name": bucket},

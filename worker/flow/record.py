@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
-from worker.clock import Clock
+from worker.clock import Clock, seconds_of
 from worker.errors import CallFailed, Failure, Outcome
 from worker.flow.post import Verdict
 from worker.ledger.line import line_of
@@ -136,9 +135,8 @@ class Records:
 def lag(verdict: Verdict, now: float) -> Lag | None:
     """Return how long the newest event of a change has taken until now; None if its time cannot be read."""
     newest = verdict.change.newest
-    try:
-        at = datetime.fromisoformat(newest.event.time).timestamp()
-    except ValueError:
+    at = seconds_of(newest.event.time)
+    if at is None:
         return None
     # OSS sends an event within seconds. `dead redrive` and `reconcile --send` send it long afterwards.
     is_resent = newest.held.message.enqueue_time_ms / 1000 - at > RESENT_SECONDS

@@ -9,10 +9,11 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from worker.clock import iso
 from worker.events.decode import decode
 from worker.events.envelope import raw_events
 from worker.events.event import Message, Undecodable
@@ -76,7 +77,7 @@ class Ref:
     @classmethod
     def of_death(cls, cause: Cause, at: float, message_id: str) -> Ref:
         """Return where the letter of a message stands that died at this time (epoch seconds)."""
-        return cls(Place.DEAD, cause, _iso(at)[:10], message_id)
+        return cls(Place.DEAD, cause, iso(at)[:10], message_id)
 
     @property
     def name(self) -> str:
@@ -106,7 +107,7 @@ class Entry(NamedTuple):
     @property
     def died_at(self) -> str:
         """The time of death as it stands in letters (ISO 8601)."""
-        return _iso(self.died_at_seconds)
+        return iso(self.died_at_seconds)
 
 
 def parse_index(name: str) -> tuple[str, Entry] | None:
@@ -162,7 +163,7 @@ class Letter:
                 key_errors=rejected,
                 attempts=int(fields.get("attempts", 0)),
                 worker=str(fields.get("worker", "")),
-                died_at=str(fields.get("died_at") or _iso(last_modified)),
+                died_at=str(fields.get("died_at") or iso(last_modified)),
                 enqueued_at=str(fields.get("enqueued_at", "")),
                 redriven_as=str(moved.get("message_id", "")),
                 moved_at=str(moved.get("at", "")),
@@ -175,7 +176,7 @@ class Letter:
             datetime.fromisoformat(letter.died_at)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             why = f"the letter is damaged ({type(error).__name__}: {error})"
-            died_at, at = _iso(last_modified), last_modified
+            died_at, at = iso(last_modified), last_modified
             return cls(ref, why, None, (), {}, 0, "", died_at, "", stored=stored, written_at=at)
         return letter
 
@@ -219,13 +220,13 @@ class Letter:
 
     def moved(self, at: float, message_id: str = "", reason: str = "") -> bytes:
         """Return the object as it stands after a move: all it held, and when, as what and why it moved."""
-        return self._with({"at": _iso(at), "message_id": message_id, "reason": reason})
+        return self._with({"at": iso(at), "message_id": message_id, "reason": reason})
 
     def restored(self, at: float, sent: str = "") -> bytes:
         """Return the object as it was before it moved; `sent` is the message whose sending that undoes."""
         if not sent or sent == self.undoes:
             return self._with(None)
-        told = {"at": _iso(at), "redriven_as": sent, "redrives": self.redrives + 1}
+        told = {"at": iso(at), "redriven_as": sent, "redrives": self.redrives + 1}
         return self._with(None, brought_back=told)
 
     def _with(self, story: Mapping[str, str] | None, **more: Mapping[str, Any]) -> bytes:
@@ -263,7 +264,7 @@ def letter_of(
         "message_id": message.message_id,
         "attempts": message.dequeue_count,
         "worker": worker,
-        "died_at": _iso(died_at),
+        "died_at": iso(died_at),
         "enqueued_at": _enqueued_at(message.enqueue_time_ms),
         "body": message.body,
     }
@@ -306,13 +307,9 @@ def _unwrapped(body: str) -> str:
         return body
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
 def _enqueued_at(milliseconds: int) -> str:
     try:
-        return _iso(milliseconds / 1000)
+        return iso(milliseconds / 1000)
     except (OverflowError, OSError, ValueError):
         # A time beyond the calendar must not cost the letter; the number itself is what MNS said.
         return str(milliseconds)

@@ -7,11 +7,15 @@ are the whole record.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import orjson
+
+from worker.clock import iso, seconds_of
+
+# The keys of a post have its time in common.
+_iso = lru_cache(maxsize=256)(iso)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +46,12 @@ class Record:
         fields = fields_of(body)
         if "key" in fields:
             return _parsed(name, fields)
-        return cls(key, "accepted" if is_success else "rejected", name, _iso(written_at))
+        return cls(key, "accepted" if is_success else "rejected", name, iso(written_at))
 
     @property
     def posted_at_seconds(self) -> float:
         """The time of the post in seconds since the epoch; 0 where it is not known."""
-        try:
-            return datetime.fromisoformat(self.posted_at).timestamp()
-        except ValueError:
-            return 0.0
+        return seconds_of(self.posted_at) or 0.0
 
 
 def line_of(*, posted_at: float, **fields: str | int) -> bytes:
@@ -84,8 +85,3 @@ def _parsed(name: str, fields: dict[str, Any]) -> Record:
         attempts=attempts if isinstance(attempts, int) else 0,
         reason=str(fields.get("reason", "")),
     )
-
-
-@lru_cache(maxsize=256)  # the keys of a post have it in common
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

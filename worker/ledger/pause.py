@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from worker.clock import iso
 
 PAUSE_NAME = "pause.json"
 PAUSE_SECONDS_MAX = 30 * 86_400.0
@@ -39,8 +41,8 @@ class Pause:
         return {
             "by": self.by,
             "reason": self.reason,
-            "since": _iso(self.since),
-            "until": None if self.until is None else _iso(self.until),
+            "since": iso(self.since, "seconds"),
+            "until": None if self.until is None else iso(self.until, "seconds"),
         }
 
 
@@ -69,10 +71,6 @@ def pause_told(found: Any) -> Pause | None:
     since, until = _seconds(found["since"]), found["until"]
     seconds = None if until is None else _seconds(until) - since
     return Pause(str(found["by"]), str(found["reason"]), since, seconds)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _seconds(iso: str) -> float:

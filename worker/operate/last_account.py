@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from worker.clock import iso
 from worker.ledger.names import LAST_ACCOUNT
 from worker.operate.connect import Clients
 from worker.operate.destination_reconcile import Standing
@@ -42,7 +43,7 @@ class LastAccount:
     def as_object(self) -> dict[str, Any]:
         """Return it as JSON."""
         return {
-            "at": datetime.fromtimestamp(self.at, UTC).isoformat(timespec="seconds"),
+            "at": iso(self.at, "seconds"),
             "place": self.place,
             "is_whole": self.is_whole,
             "is_proof": self.is_proof,
@@ -52,7 +53,7 @@ class LastAccount:
 
 async def keep_account(clients: Clients, told: Mapping[str, Any]) -> None:
     """Keep the account that a report ends with. Raises `CallFailed`."""
-    at = datetime.fromtimestamp(clients.clock.wall(), UTC).isoformat(timespec="seconds")
+    at = iso(clients.clock.wall(), "seconds")
     await LogBucket(clients).put(LAST_ACCOUNT, json.dumps({"at": at, **told}).encode())
 
 
